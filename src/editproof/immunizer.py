@@ -1,0 +1,164 @@
+"""The one-pass immunizer: a UNet++ (arXiv 1807.10165) from photo to perturbation, as in DiffVax (arXiv 2411.17957)."""
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors.torch import load_file, save_file
+from torch import Tensor, nn
+from torch.nn import functional
+
+from editproof.errors import UserError
+
+DEPTHS = (32, 64, 128, 256, 512)
+EMBEDDED = Path(__file__).parent / "assets" / "immunizer"
+
+
+class PhotoNorm(nn.BatchNorm2d):
+    """BatchNorm; with `per_photo` each photo gets what BatchNorm in training mode gives it alone: nothing is stored."""
+
+    per_photo = False
+
+    def forward(self, input: Tensor) -> Tensor:
+        if self.per_photo:
+            return functional.instance_norm(input, weight=self.weight, bias=self.bias, eps=self.eps)
+        return super().forward(input)
+
+
+class ConvBlock(nn.Module):
+    """Two 3x3 convolutions, each followed by a norm and a ReLU: `(B,inputs,H,W)` -> `(B,outputs,H,W)`."""
+
+    def __init__(self, inputs: int, outputs: int) -> None:
+        super().__init__()
+        self.conv1 = nn.Conv2d(inputs, outputs, 3, padding=1)
+        self.bn1 = PhotoNorm(outputs)
+        self.conv2 = nn.Conv2d(outputs, outputs, 3, padding=1)
+        self.bn2 = PhotoNorm(outputs)
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = functional.relu(self.bn1(self.conv1(x)), inplace=True)
+        return functional.relu(self.bn2(self.conv2(x)), inplace=True)
+
+
+class NestedUNet(nn.Module):
+    """UNet++: the block (level, column) reads every earlier block of its level and the upsampled one below it.
+
+    `(B,in_channels,H,W)` in [-1,1] -> `(B,out_channels,H,W)`, H and W multiples of `2 ** (len(depths) - 1)`. Without
+    arguments it is DiffVax's network: 9,163,395 parameters and the keys of its checkpoint. `batch_norm` is "stored"
+    (PyTorch's BatchNorm) or "photo" (each photo's own statistics, in training too). `trained_eps` is the bound it was
+    trained with, None for none.
+    """
+
+    trained_eps: float | None = None
+
+    def __init__(
+        self, in_channels: int = 3, out_channels: int = 3, depths: Sequence[int] = DEPTHS, batch_norm: str = "stored"
+    ) -> None:
+        super().__init__()
+        self.in_channels, self.depths = in_channels, tuple(depths)
+        for level, depth in enumerate(self.depths):
+            above = self.depths[level - 1] if level else in_channels
+            self.add_module(f"conv{level}_0", ConvBlock(above, depth))
+            for column in range(1, len(self.depths) - level):
+                self.add_module(f"conv{level}_{column}", ConvBlock(column * depth + self.depths[level + 1], depth))
+        self.final = nn.Conv2d(self.depths[0], out_channels, 1)
+        self.use_batch_norm(batch_norm)
+
+    def use_batch_norm(self, batch_norm: str) -> "NestedUNet":
+        """Switches all norms to "stored" or "photo" (see the class) and returns self; UserError for another word."""
+        if batch_norm not in ("photo", "stored"):
+            raise UserError(f"batch_norm {batch_norm!r}: allowed are 'photo' and 'stored'")
+        self.batch_norm = batch_norm
+        for module in self.modules():
+            if isinstance(module, PhotoNorm):
+                module.per_photo = batch_norm == "photo"
+        return self
+
+    def forward(self, images: Tensor) -> Tensor:
+        rows: list[list[Tensor]] = []
+        for level in range(len(self.depths)):
+            x = functional.max_pool2d(rows[level - 1][0], 2) if level else images
+            rows.append([getattr(self, f"conv{level}_0")(x)])
+            for column in range(1, level + 1):
+                row = rows[level - column]
+                below = rows[level - column + 1][-1]
+                up = functional.interpolate(below, scale_factor=2, mode="bilinear", align_corners=True)
+                row.append(getattr(self, f"conv{level - column}_{column}")(torch.cat([*row, up], 1)))
+        return self.final(rows[0][-1])
+
+
+def perturb(network: NestedUNet, images: Tensor, mask: Tensor | None = None, eps: float | None = None) -> Tensor:
+    """The perturbation `(B,3,H,W)` of `images`, in [0,1] units and differentiable, 0 where `mask` is 1.
+
+    With `eps` it is `eps * tanh(output)`; without a bound half the output (DiffVax adds it to images in [-1,1]). The
+    sum with `images` is not clamped. A 4-channel network sees the whole photo and a channel that is 0 without a mask,
+    otherwise +1 on kept and -1 on repaintable pixels; a 3-channel one sees the photo with the edit region at mid-grey,
+    as DiffVax's does. Any size: edges are replicated up to the multiple that the network needs.
+    """
+    x = images * 2 - 1
+    if network.in_channels == 4:
+        told = torch.zeros_like(x[:, :1]) if mask is None else 1 - 2 * mask.to(x)
+        x = torch.cat([x, told.expand(len(x), -1, -1, -1)], 1)
+    elif mask is not None:
+        x = x * (1 - mask)
+    height, width = x.shape[-2:]
+    multiple = 2 ** (len(network.depths) - 1)
+    if height % multiple or width % multiple:
+        x = functional.pad(x, (0, -width % multiple, 0, -height % multiple), mode="replicate")
+    output = network(x)[..., :height, :width].float()
+    delta = output / 2 if eps is None else eps * torch.tanh(output)
+    return delta if mask is None else delta * (1 - mask)
+
+
+def save_immunizer(network: NestedUNet, folder: str | Path, half: bool = False, **notes: Any) -> None:
+    """Writes `folder/model.safetensors` (float16 with `half`) and `folder/config.json` (the settings and `notes`)."""
+    folder = Path(folder)
+    folder.mkdir(parents=True, exist_ok=True)
+    tensors = {
+        name: (value.half() if half and value.is_floating_point() else value).detach().cpu().contiguous()
+        for name, value in network.state_dict().items()
+    }
+    config = {
+        "in_channels": network.in_channels,
+        "depths": list(network.depths),
+        "batch_norm": network.batch_norm,
+        "eps": network.trained_eps,
+        **notes,
+    }
+    save_file(tensors, folder / "model.safetensors.tmp")
+    (folder / "config.json").write_text(json.dumps(config, indent=2) + "\n")
+    (folder / "model.safetensors.tmp").replace(folder / "model.safetensors")
+
+
+def load_immunizer(path: str | Path | None = None) -> NestedUNet:
+    """The network at `path` in eval mode, float32 on the CPU; None is the embedded one.
+
+    `path` is a folder of save_immunizer, its .safetensors, or a state dict (.pth or .safetensors) without a config.json
+    beside it, such as DiffVax's `diffvax_trained.pth`: trained without a bound, norms on the photo's own statistics.
+    Raises UserError when the file is missing or holds something else.
+    """
+    file = EMBEDDED if path is None else Path(path)
+    file = file / "model.safetensors" if file.is_dir() or path is None else file
+    if not file.is_file():
+        raise UserError(
+            f"weights {str(file)!r}: no such file; allowed are a .safetensors, a .pth or a training's folder"
+        )
+    safe = file.suffix == ".safetensors"
+    config_file = file.with_name("config.json")
+    try:
+        tensors = load_file(file) if safe else torch.load(file, map_location="cpu", weights_only=True)
+        config = json.loads(config_file.read_text()) if safe and config_file.is_file() else {"batch_norm": "photo"}
+        levels = sum(f"conv{level}_0.conv1.weight" in tensors for level in range(len(tensors)))
+        network = NestedUNet(
+            in_channels=tensors["conv0_0.conv1.weight"].shape[1],
+            depths=[len(tensors[f"conv{level}_0.conv1.weight"]) for level in range(levels)],
+            batch_norm=str(config.get("batch_norm", "stored")),
+        )
+        network.load_state_dict(tensors)
+        network.trained_eps = None if config.get("eps") is None else float(config["eps"])
+    except Exception as error:  # torch.load and safetensors raise many kinds for a damaged file
+        reason = f"{type(error).__name__}: {str(error).strip().splitlines()[0]}" if str(error) else type(error).__name__
+        raise UserError(f"weights {str(file)!r}: not a NestedUNet state dict ({reason})") from error
+    return network.eval()

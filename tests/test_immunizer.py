@@ -1,0 +1,141 @@
+"""NestedUNet agrees with the authors' network on weights that are filled from each tensor's own name (tests/golden)."""
+
+import json
+import zlib
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import load_file
+
+from editproof.errors import UserError
+from editproof.immunizer import NestedUNet, load_immunizer, perturb, save_immunizer
+
+GOLDEN = Path(__file__).parent / "golden"
+SMALL = (4, 8, 16)
+
+
+def fill(network: torch.nn.Module, scale: float) -> None:
+    """Fills every tensor from its own name: the rule that the golden numbers were made with."""
+    for name, value in network.state_dict().items():
+        if not value.is_floating_point():
+            continue
+        x = torch.randn(value.shape, generator=torch.Generator().manual_seed(zlib.crc32(name.encode()))) * scale
+        if name.endswith("running_var"):
+            x = 1 + x.abs()
+        elif value.ndim == 1 and not name.endswith("bias"):
+            x = 1 + x
+        value.copy_(x)
+
+
+def small(in_channels: int = 4, batch_norm: str = "stored") -> NestedUNet:
+    network = NestedUNet(in_channels=in_channels, depths=SMALL, batch_norm=batch_norm)
+    fill(network, 0.2)
+    for name, value in network.state_dict().items():
+        if name.endswith("running_mean"):
+            value.sub_(1)  # a mean of 1 would leave every ReLU dead
+    return network.eval()
+
+
+def photos(*shape: int) -> torch.Tensor:
+    return torch.rand(*shape, generator=torch.Generator().manual_seed(0))
+
+
+def test_keys_shapes_and_parameters() -> None:
+    network = NestedUNet()
+    keys = json.loads((GOLDEN / "nested_unet_keys.json").read_text())
+    assert {name: list(value.shape) for name, value in network.state_dict().items()} == keys
+    assert sum(p.numel() for p in network.parameters()) == 9_163_395
+
+
+def test_golden_output() -> None:
+    golden = load_file(GOLDEN / "nested_unet.safetensors")
+    network = NestedUNet().eval()
+    fill(network, 0.05)
+    with torch.inference_mode():
+        output = network(golden["input"])
+    assert (output - golden["output"]).abs().max() <= 1e-4 * golden["output"].abs().max()
+
+
+@pytest.mark.parametrize("training", [True, False])
+def test_photo_statistics_are_batch_norm_on_each_photo_alone(training: bool) -> None:
+    """In a batch each photo gets what BatchNorm in training mode gives it alone; nothing is stored."""
+    images = photos(3, 4, 16, 24) * 2 - 1
+    alone = small().train()
+    expected = torch.cat([alone(image[None]) for image in images])
+    network = small()
+    before = {name: value.clone() for name, value in network.state_dict().items()}
+    output = network.train(training).use_batch_norm("photo")(images)
+    torch.testing.assert_close(output, expected, rtol=1e-4, atol=1e-5)
+    assert all(torch.equal(value, before[name]) for name, value in network.state_dict().items())
+    assert not torch.allclose(network.eval().use_batch_norm("stored")(images), expected, atol=1e-3)
+
+
+def test_traces_without_graph_breaks_and_keeps_channels_last() -> None:
+    network = small().to(memory_format=torch.channels_last)
+    images = photos(2, 4, 16, 16).contiguous(memory_format=torch.channels_last)
+    compiled = torch.compile(network, backend="eager", fullgraph=True)
+    torch.testing.assert_close(compiled(images), network(images))
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        output = network(images)
+    assert output.dtype == torch.bfloat16 and output.is_contiguous(memory_format=torch.channels_last)
+
+
+@pytest.mark.parametrize("size", [(32, 32), (17, 30), (3, 5)])
+@pytest.mark.parametrize("in_channels", [3, 4])
+@pytest.mark.parametrize("masked", [False, True])
+def test_perturb_keeps_size_bound_and_mask(size: tuple[int, int], in_channels: int, masked: bool) -> None:
+    network = small(in_channels)
+    images = photos(2, 3, *size).requires_grad_()
+    mask = torch.zeros(2, 1, *size)
+    mask[..., size[1] // 2 :] = 1
+    delta = perturb(network, images, mask if masked else None, eps=8 / 255)
+    assert delta.shape == images.shape and 0 < delta.abs().max() <= 8 / 255
+    assert not masked or not (delta * mask).any()
+    delta.sum().backward()
+    assert images.grad is not None and images.grad.abs().sum() > 0
+
+
+def test_perturb_shows_the_network_what_its_kind_sees() -> None:
+    """3 channels: the photo with the edit region at mid-grey. 4 channels: the whole photo and the mask's channel."""
+    images, mask = photos(2, 3, 16, 16), torch.zeros(2, 1, 16, 16)
+    mask[:, :, :8] = 1
+    authors, ours = small(3), small(4)
+    torch.testing.assert_close(perturb(authors, images, mask), authors((images * 2 - 1) * (1 - mask)) / 2 * (1 - mask))
+    whole = torch.cat([images * 2 - 1, 1 - 2 * mask], 1)
+    torch.testing.assert_close(perturb(ours, images, mask, 0.1), 0.1 * torch.tanh(ours(whole)) * (1 - mask))
+    unknown = torch.cat([images * 2 - 1, 0 * mask], 1)
+    torch.testing.assert_close(perturb(ours, images, None, 0.1), 0.1 * torch.tanh(ours(unknown)))
+
+
+@pytest.mark.parametrize("kind", ["folder", "file", "pth"])
+def test_weights_round_trip(tmp_path: Path, kind: str) -> None:
+    network = small()
+    network.trained_eps = 8 / 255
+    save_immunizer(network, tmp_path, steps=3)
+    torch.save(network.state_dict(), tmp_path / "authors.pth")
+    path = {"folder": tmp_path, "file": tmp_path / "model.safetensors", "pth": tmp_path / "authors.pth"}[kind]
+    loaded = load_immunizer(path)
+    assert not loaded.training and loaded.depths == SMALL and loaded.in_channels == 4
+    expected = ("photo", None) if kind == "pth" else ("stored", 8 / 255)
+    assert (loaded.batch_norm, loaded.trained_eps) == expected
+    assert all(torch.equal(value, loaded.state_dict()[name]) for name, value in network.state_dict().items())
+
+
+def test_half_precision_weights_are_loaded_as_float32(tmp_path: Path) -> None:
+    save_immunizer(small(), tmp_path, half=True)
+    assert load_file(tmp_path / "model.safetensors")["final.weight"].dtype == torch.float16
+    assert load_immunizer(tmp_path).final.weight.dtype == torch.float32
+
+
+@pytest.mark.parametrize("content", [None, b"", b"not weights", "other"])
+@pytest.mark.parametrize("suffix", [".pth", ".safetensors"])
+def test_bad_weights_give_one_line(tmp_path: Path, content: bytes | str | None, suffix: str) -> None:
+    file = tmp_path / f"weights{suffix}"
+    if isinstance(content, bytes):
+        file.write_bytes(content)
+    elif content == "other":
+        torch.save({"a": torch.zeros(1)}, file)
+    with pytest.raises(UserError, match="weights") as error:
+        load_immunizer(file)
+    assert "\n" not in str(error.value) and str(file) in str(error.value)
