@@ -1,0 +1,98 @@
+"""How far a protected photo may be from its original: norm balls over each photo, and the one place that puts results
+on the 8-bit grid. All sizes are in [0,1] pixel units."""
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from editproof.randomness import Generators, rand, randn
+
+LEVELS = 255  # an 8-bit channel has the values 0/255 .. 255/255
+
+
+@dataclass(frozen=True)
+class Linf:
+    """No channel of any pixel moves by more than `eps` (in [0,1], e.g. 8/255)."""
+
+    eps: float
+
+    def project(self, delta: Tensor) -> Tensor:
+        """The nearest perturbation within the budget."""
+        return delta.clamp(-self.eps, self.eps)
+
+    def steepest(self, gradient: Tensor) -> Tensor:
+        """The direction of length 1 that raises the loss fastest: the sign."""
+        return gradient.sign()
+
+    def random(self, like: Tensor, generators: Generators) -> Tensor:
+        """Uniform in the ball, float32, one generator for each image of `like` (B,3,H,W)."""
+        return (2 * rand(like.shape[1:], generators, like.device) - 1) * self.eps
+
+    def snap(self, levels: Tensor, originals: Tensor) -> Tensor:
+        """Whole levels near `levels` (both in 0..255) that are within the budget of `originals`."""
+        reach = self.eps * LEVELS + 1e-3  # a thousandth of a level: float32 knows 8/255 only so well
+        lowest, highest = (originals - reach).ceil(), (originals + reach).floor()
+        nearest = originals.round()  # where no level is within reach of an original between two levels
+        return torch.where(lowest > highest, nearest, levels.round().maximum(lowest).minimum(highest))
+
+
+@dataclass(frozen=True)
+class L2:
+    """The Euclidean norm of a photo's whole perturbation is at most `eps` (8.0 at 512x512 is about 2.3/255 a channel)."""
+
+    eps: float
+
+    def project(self, delta: Tensor) -> Tensor:
+        """The nearest perturbation within the budget."""
+        return delta * (self.eps / norms(delta).clamp_min(1e-12)).clamp(max=1)
+
+    def steepest(self, gradient: Tensor) -> Tensor:
+        """The direction of length 1 that raises the loss fastest: the gradient, normalised per image."""
+        return gradient / norms(gradient).clamp_min(1e-12)
+
+    def random(self, like: Tensor, generators: Generators) -> Tensor:
+        """Uniform in the ball, float32, one generator for each image of `like` (B,3,H,W)."""
+        direction = self.steepest(randn(like.shape[1:], generators, like.device))
+        radius = rand((1, 1, 1), generators, like.device) ** (1 / like[0].numel())
+        return direction * radius * self.eps
+
+    def snap(self, levels: Tensor, originals: Tensor) -> Tensor:
+        """Whole levels near `levels` (both in 0..255) that are within the budget of `originals`.
+
+        Every value goes to the nearest level; if that makes the norm too large, those that would be rounded away from
+        the original are rounded towards it instead, the ones with most to gain from it first.
+        """
+        floor, ceil = levels.floor(), levels.ceil()
+        toward = torch.where((floor - originals).abs() <= (ceil - originals).abs(), floor, ceil)
+        away = toward + (levels - toward).sign()
+        excess = (levels - toward).abs()
+        low, high = torch.full_like(levels[:, :1, :1, :1], 0.5), torch.ones_like(levels[:, :1, :1, :1])
+        threshold = low
+        for _ in range(20):  # bisect the fraction from which a value is rounded away; the first try is plain rounding
+            snapped = torch.where(excess > threshold, away, toward)
+            fits = norms(snapped - originals) <= self.eps * LEVELS * (1 + 1e-6)
+            low, high = torch.where(fits, low, threshold), torch.where(fits, threshold, high)
+            threshold = (low + high) / 2
+        return torch.where(excess > high, away, toward)
+
+
+Budget = Linf | L2
+
+
+def norms(images: Tensor) -> Tensor:
+    """The L2 norm of each image, `(B,1,1,1)`."""
+    return images.flatten(1).norm(dim=1).view(-1, 1, 1, 1)
+
+
+def on_grid(images: Tensor, originals: Tensor, budget: Budget | None = None, support: Tensor | None = None) -> Tensor:
+    """`images` (B,3,H,W) with whole 8-bit levels k/255, still within `budget` of `originals`.
+
+    With `support` (B,1,H,W), pixels where it is 0 come from `originals`; those are bit for bit the same if the originals
+    are 8-bit photos. Originals between two levels are rounded too: what is saved is what was measured.
+    """
+    levels, originals = images.float().clamp(0, 1) * LEVELS, originals.float() * LEVELS
+    if support is not None:
+        levels = torch.where(support > 0, levels, originals)
+    snapped = levels.round() if budget is None else budget.snap(levels, originals)
+    return snapped.clamp(0, LEVELS) / LEVELS

@@ -1,0 +1,188 @@
+"""The editors photos are protected against: what is known by name, and loading one. Imports no torch and no diffusers."""
+
+import json
+from contextlib import contextmanager, nullcontext
+from dataclasses import dataclass
+from importlib import import_module
+from importlib.resources import files
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from editproof.errors import UserError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    import torch
+
+    from editproof.editors.pipeline import Editor
+
+
+@dataclass(frozen=True)
+class EditorInfo:
+    """What is known of an editor before it is loaded; `size` is the side in pixels it was trained for."""
+
+    name: str
+    kind: str  # "inpaint": repaints what a mask allows; "instruct": changes the whole picture as the prompt says
+    source: str  # a folder in editproof/assets (if embedded) or a hub id
+    licence: str
+    size: int
+    masked: bool
+    note: str
+    embedded: bool = False
+
+
+EDITORS: dict[str, EditorInfo] = {
+    info.name: info
+    for info in (
+        EditorInfo("tiny-inpaint", "inpaint", "tiny-inpaint", "MIT", 256, True,
+                   "embedded: a small latent-diffusion inpainter trained for editproof", embedded=True),
+        EditorInfo("sd-inpaint", "inpaint", "stable-diffusion-v1-5/stable-diffusion-inpainting", "CreativeML OpenRAIL-M",
+                   512, True, "Stable Diffusion 1.5 inpainting"),
+        EditorInfo("sd2-inpaint", "inpaint", "sd2-community/stable-diffusion-2-inpainting", "CreativeML OpenRAIL++-M",
+                   512, True, "Stable Diffusion 2 inpainting"),
+        EditorInfo("sdxl-inpaint", "inpaint", "diffusers/stable-diffusion-xl-1.0-inpainting-0.1",
+                   "CreativeML OpenRAIL++-M", 1024, True, "Stable Diffusion XL inpainting"),
+        EditorInfo("instruct-pix2pix", "instruct", "timbrooks/instruct-pix2pix", "MIT", 512, False,
+                   "InstructPix2Pix: edits the whole picture by instruction, takes no mask"),
+    )
+}  # fmt: skip
+
+# The diffusers pipelines that can be differentiated here, and the Editor for each.
+PIPELINES = {
+    "StableDiffusionInpaintPipeline": ("editproof.editors.inpaint", "InpaintEditor"),
+    "StableDiffusionXLInpaintPipeline": ("editproof.editors.inpaint", "InpaintEditor"),
+    "StableDiffusionInstructPix2PixPipeline": ("editproof.editors.instruct", "InstructEditor"),
+}
+
+SCHEDULERS = {
+    "ddim": "DDIMScheduler",
+    "pndm": "PNDMScheduler",
+    "euler": "EulerDiscreteScheduler",
+    "lms": "LMSDiscreteScheduler",
+    "kdpm2": "KDPM2DiscreteScheduler",
+}
+
+
+def load_editor(
+    name: str | Path,
+    device: "str | torch.device | None" = None,
+    dtype: "torch.dtype | None" = None,
+    scheduler: str | None = None,
+) -> "Editor":
+    """The editor of this name (see EDITORS), hub id (`owner/model`) or local folder in diffusers' layout.
+
+    device: cuda, else mps, else cpu. dtype: float32 for embedded editors and off CUDA, else bfloat16 (float16 where the
+    GPU has none). scheduler: a name in SCHEDULERS; None leaves the one the model came with. Only safetensors weights are
+    loaded and no code from the hub is run. Raises UserError, one line that says what to do.
+    """
+    info = EDITORS.get(str(name))
+    embedded = info is not None and info.embedded
+    source = info.source if info else str(name)
+    if embedded:
+        source = str(files("editproof") / "assets" / source)
+    if scheduler is not None and scheduler not in SCHEDULERS:
+        raise UserError(f"unknown scheduler {scheduler!r}: one of {', '.join(SCHEDULERS)}")
+    label = str(name) if embedded or str(name) == source else f"{name} ({source})"
+    folder = embedded or Path(source).is_dir()
+    if not folder and (source.count("/") != 1 or source.startswith((".", "/", "~"))):
+        raise UserError(f"unknown editor {name!r}: one of {', '.join(EDITORS)}, a hub id owner/model, or a folder")
+    chosen_device = pick_device(device)
+    try:
+        import diffusers
+        import huggingface_hub
+        import torch
+    except ImportError as error:
+        raise UserError(f"editor {label} needs {error.name}: pip install diffusers transformers accelerate") from None
+
+    class_name = _model_index(source, label, folder).get("_class_name")
+    if class_name not in PIPELINES:
+        raise UserError(f"editor {label} is a {class_name}: supported are {', '.join(PIPELINES)}")
+    if dtype is None:
+        dtype = _default_dtype(chosen_device, embedded)
+    try:
+        with _quiet():  # this import tells of optional parts that are missing
+            pipeline_class = getattr(diffusers, class_name)
+        with _quiet() if embedded else nullcontext():
+            pipe = pipeline_class.from_pretrained(source, dtype=dtype, use_safetensors=True)
+    except (OSError, ValueError, huggingface_hub.errors.HfHubHTTPError) as error:
+        raise UserError(f"editor {label} cannot be loaded: {_one_line(error)}") from error
+    if scheduler is not None:
+        pipe.scheduler = getattr(diffusers, SCHEDULERS[scheduler]).from_config(pipe.scheduler.config)
+    module, editor_class = PIPELINES[class_name]
+    try:
+        return getattr(import_module(module), editor_class)(str(name), pipe.to(chosen_device), dtype)
+    except torch.OutOfMemoryError as error:
+        raise UserError(f"editor {label} does not fit on {chosen_device}: {_one_line(error)}") from error
+
+
+def pick_device(device: "str | torch.device | None" = None) -> "torch.device":
+    """The device asked for, or the best there is: cuda, else mps, else cpu. UserError if it is not on this machine."""
+    import torch
+
+    there = {"cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available(), "cpu": True}
+    if device is None:
+        return torch.device(next(kind for kind, available in there.items() if available))
+    try:
+        chosen = torch.device(device)
+    except RuntimeError:
+        chosen = None
+    if chosen is None or not there.get(chosen.type) or (chosen.index or 0) >= max(torch.cuda.device_count(), 1):
+        raise UserError(f"no device {str(device)!r} here: {', '.join(kind for kind in there if there[kind])}")
+    return chosen
+
+
+def _default_dtype(device: "torch.device", embedded: bool) -> "torch.dtype":
+    import torch
+
+    if embedded or device.type != "cuda":
+        return torch.float32
+    return torch.bfloat16 if torch.cuda.get_device_capability(device)[0] >= 8 else torch.float16
+
+
+def _model_index(source: str, label: str, folder: bool) -> dict[str, Any]:
+    """model_index.json of a folder or hub model; every way it can be missing gets its own line."""
+    from huggingface_hub import errors, hf_hub_download
+
+    try:
+        path = Path(source, "model_index.json") if folder else Path(hf_hub_download(source, "model_index.json"))
+        return json.loads(path.read_text())
+    except errors.GatedRepoError:
+        raise UserError(
+            f"editor {label} is gated: accept its licence on https://huggingface.co/{source}, then run `hf auth login`"
+        ) from None
+    except (errors.RepositoryNotFoundError, errors.HFValidationError):
+        raise UserError(f"editor {label} is not on the hub (or private: run `hf auth login`)") from None
+    except errors.LocalEntryNotFoundError:
+        raise UserError(
+            f"editor {label} is not on this machine and the hub cannot be reached: "
+            f"run `hf download {source}` where there is network, or name a folder"
+        ) from None
+    except (errors.EntryNotFoundError, FileNotFoundError):
+        raise UserError(f"editor {label} has no model_index.json: it is not in diffusers' layout") from None
+    except (OSError, ValueError) as error:
+        raise UserError(f"editor {label} cannot be read: {_one_line(error)}") from error
+
+
+def _one_line(error: Exception) -> str:
+    return " ".join(str(error).split()) or type(error).__name__
+
+
+@contextmanager
+def _quiet() -> "Iterator[None]":
+    """Without remarks and loading bars, for what takes a second. Download bars are not affected."""
+    import diffusers.utils.logging
+    import transformers.utils.logging
+
+    modules = (diffusers.utils.logging, transformers.utils.logging)
+    before = [(module, module.get_verbosity(), module.is_progress_bar_enabled()) for module in modules]
+    for module in modules:
+        module.set_verbosity_error()
+        module.disable_progress_bar()
+    try:
+        yield
+    finally:
+        for module, verbosity, bar in before:
+            module.set_verbosity(verbosity)
+            if bar:
+                module.enable_progress_bar()

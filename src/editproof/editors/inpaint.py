@@ -1,0 +1,43 @@
+"""Stable Diffusion, Stable Diffusion 2 and Stable Diffusion XL inpainting: the editor sees the photo with a mid-grey hole."""
+
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from editproof.editors.pipeline import Editor
+
+TEXTS = ("prompt_embeds", "negative_prompt_embeds", "pooled_prompt_embeds", "negative_pooled_prompt_embeds")
+
+
+class InpaintEditor(Editor):
+    """Repaints the pixels where the mask is 1. Starts from pure noise (strength 1), whatever the pipeline's default."""
+
+    masked = True
+
+    def __init__(self, name: str, pipe: Any, dtype: torch.dtype) -> None:
+        super().__init__(name, pipe, dtype)
+        if hasattr(pipe, "upcast_vae") and pipe.vae.config.force_upcast:
+            # SDXL's VAE overflows in half precision. The pipeline casts it to and fro, which a backward pass would trip
+            # over, so it stays in float32.
+            pipe.vae.to(torch.float32)
+            pipe._encode_vae_image = self._sample_latents
+
+    def _inputs(self, images: Tensor, mask: Tensor | None) -> dict[str, Any]:
+        height, width = images.shape[-2:]
+        return {"image": images, "mask_image": mask, "height": height, "width": width, "strength": 1.0}
+
+    def _encode_prompt(self, prompt: str) -> dict[str, Tensor]:
+        embeddings = self.pipe.encode_prompt(
+            prompt, device=self.device, num_images_per_prompt=1, do_classifier_free_guidance=True
+        )
+        return dict(zip(TEXTS, embeddings, strict=False))  # two for Stable Diffusion, four for XL
+
+    def _sample_latents(self, image: Tensor, generator: list[torch.Generator]) -> Tensor:
+        posterior = self._posterior(image)
+        noise = torch.cat([_normal(posterior.mean[:1], g) for g in generator])
+        return ((posterior.mean + posterior.std * noise) * self.pipe.vae.config.scaling_factor).to(image.dtype)
+
+
+def _normal(like: Tensor, generator: torch.Generator) -> Tensor:
+    return torch.randn(like.shape, generator=generator, device=generator.device, dtype=like.dtype).to(like.device)

@@ -1,0 +1,205 @@
+"""A diffusers pipeline with gradients: shipped code, run on tensors in [0,1].
+
+Only `__call__` of a pipeline carries `torch.no_grad`, so the function it wraps is the shipped denoising loop with
+gradients. It is asked for latents, which are decoded here without the clamp that would stop gradients at white and black.
+"""
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from editproof.errors import UserError
+from editproof.randomness import Generators, generators
+
+STEPS, GUIDANCE, ETA = 30, 7.5, 1.0  # as the papers edit; eta is used by schedulers that take it (DDIM)
+Prompt = str | Sequence[str]
+
+
+class Editor:
+    """An image editor: images (B,3,H,W) in [0,1] with sides a multiple of `multiple` go in and come out.
+
+    One prompt serves a whole batch, or one each. Every image has a generator of its own, so that a result does not
+    depend on its batch. Gradients go to images only: the weights require none.
+    """
+
+    masked: bool  # True: repaints what a mask allows and needs one; False: edits the whole picture and takes none
+
+    def __init__(self, name: str, pipe: Any, dtype: torch.dtype) -> None:
+        self.name, self.pipe, self.dtype = name, pipe, dtype
+        self.multiple: int = pipe.vae_scale_factor
+        self.size: int = pipe.unet.config.sample_size * pipe.vae_scale_factor  # the side it was trained for
+        self._texts: dict[str, dict[str, Tensor]] = {}
+        for part in pipe.components.values():
+            if isinstance(part, nn.Module):
+                part.requires_grad_(False).eval()
+        pipe.set_progress_bar_config(disable=True)
+
+    @property
+    def device(self) -> torch.device:
+        """Where the pipeline is."""
+        return self.pipe.device
+
+    def encode(self, images: Tensor, mask: Tensor | None = None) -> Tensor:
+        """Latents of images (B,3,H,W), scaled as the denoiser takes them: the mean, no sampling; differentiable.
+
+        With a mask (B,1,H,W), 1 = repaint, an inpainting editor encodes what it is shown: a hole of mid-grey.
+        """
+        shown = images if mask is None else torch.where(mask.to(images.device) >= 0.5, 0.5, images)
+        config = self.pipe.vae.config
+        mean = self._posterior(2 * shown - 1).mode()
+        return (mean.float() - (config.get("shift_factor") or 0)) * config.scaling_factor
+
+    def decode(self, latents: Tensor) -> Tensor:
+        """Images (B,3,H,W) of scaled latents, float32, about [0,1] but not clamped; differentiable."""
+        config = self.pipe.vae.config
+        latents = latents.float() / config.scaling_factor + (config.get("shift_factor") or 0)
+        return self.pipe.vae.decode(latents.to(self.pipe.vae.dtype), return_dict=False)[0].float() / 2 + 0.5
+
+    def first_prediction(
+        self, images: Tensor, prompt: Prompt = "", *, mask: Tensor | None = None, steps: int = 4, generator: Generators
+    ) -> Tensor:
+        """The denoiser's first output for pure noise, at the first of `steps` timesteps, without guidance; float32.
+
+        What an output is depends on the model: the noise, or the velocity (scheduler.config.prediction_type).
+        """
+
+        def stop(module: nn.Module, arguments: Any, output: Any) -> None:
+            raise _FirstPrediction(output[0])
+
+        hook = self.pipe.unet.register_forward_hook(stop)
+        try:
+            self._latents(images, prompt, mask=mask, steps=steps, guidance=1.0, generator=generator)
+        except _FirstPrediction as prediction:
+            return prediction.args[0].float()
+        finally:
+            hook.remove()
+        raise RuntimeError(f"{self.name} never called its denoiser")
+
+    def sample(
+        self,
+        images: Tensor,
+        prompt: Prompt,
+        *,
+        mask: Tensor | None = None,
+        steps: int = STEPS,
+        guidance: float = GUIDANCE,
+        generator: Generators,
+        callback: Callable[[int, int], None] | None = None,
+    ) -> Tensor:
+        """The edited images (B,3,H,W), float32, not clamped; differentiable with respect to `images`.
+
+        mask: `(B,1,H,W)` or `(1,1,H,W)`, 1 = repaint; needed by inpainting editors, refused by the others.
+        generator: one for each image. callback: called after each denoising step with (step from 1, steps).
+        """
+        latents = self._latents(
+            images, prompt, mask=mask, steps=steps, guidance=guidance, generator=generator, callback=callback
+        )
+        return self.decode(latents)
+
+    @torch.no_grad()
+    def edit(
+        self,
+        images: Tensor,
+        prompt: Prompt,
+        *,
+        mask: Tensor | None = None,
+        steps: int | None = None,
+        guidance: float | None = None,
+        seed: int = 0,
+        callback: Callable[[int, int], None] | None = None,
+    ) -> Tensor:
+        """What an attacker does: edited images (B,3,H,W) in [0,1], float32, where `images` are.
+
+        30 steps, guidance 7.5 and eta 1 by default. The kept pixels are the pipeline's own (not pasted back), and a
+        safety checker that ships with the model blackens what it objects to. Same seed, same edit, in any batch.
+        """
+        edited = self.sample(
+            images,
+            prompt,
+            mask=mask,
+            steps=STEPS if steps is None else steps,
+            guidance=GUIDANCE if guidance is None else guidance,
+            generator=generators(seed, len(images)),
+            callback=callback,
+        )
+        if getattr(self.pipe, "safety_checker", None) is not None:
+            _, flagged = self.pipe.run_safety_checker(2 * edited.to(self.dtype) - 1, self.device, self.dtype)
+            edited = torch.where(torch.tensor(flagged, device=edited.device).view(-1, 1, 1, 1), 0.0, edited)
+        return edited.clamp(0, 1).to(images.device)
+
+    # What follows is shared by the three calls above; a subclass says in `_inputs` and `_encode_prompt` what differs.
+
+    def _inputs(self, images: Tensor, mask: Tensor | None) -> dict[str, Any]:
+        """The pipeline's arguments that carry the picture. images in [0,1], on the device."""
+        raise NotImplementedError
+
+    def _encode_prompt(self, prompt: str) -> dict[str, Tensor]:
+        """The pipeline's arguments that carry the text, for one prompt."""
+        raise NotImplementedError
+
+    def _latents(
+        self,
+        images: Tensor,
+        prompt: Prompt,
+        *,
+        mask: Tensor | None,
+        steps: int,
+        guidance: float,
+        generator: Generators,
+        callback: Callable[[int, int], None] | None = None,
+    ) -> Tensor:
+        """The shipped pipeline from images and prompt to latents."""
+        self._check(images, mask)
+        images = images.to(self.device).clamp(0, 1)  # outside, diffusers would take them for [-1,1]
+        mask = None if mask is None else mask.to(self.device).float().expand(len(images), -1, -1, -1)
+
+        def step_end(pipe: Any, step: int, timestep: Any, tensors: dict[str, Tensor]) -> dict[str, Tensor]:
+            if callback is not None:
+                callback(step + 1, pipe.num_timesteps)
+            return tensors
+
+        return type(self.pipe).__call__.__wrapped__(
+            self.pipe,
+            **self._inputs(images, mask),
+            **self._text(prompt, len(images)),
+            num_inference_steps=steps,
+            guidance_scale=guidance,
+            eta=ETA,
+            generator=list(generator),
+            output_type="latent",
+            callback_on_step_end=step_end,
+            return_dict=True,
+        ).images
+
+    def _check(self, images: Tensor, mask: Tensor | None) -> None:
+        height, width = images.shape[-2:]
+        if height % self.multiple or width % self.multiple:
+            raise UserError(f"{self.name} needs sides that are multiples of {self.multiple}, not {width}x{height}")
+        if self.masked and mask is None:
+            raise UserError(f"{self.name} needs a mask: it repaints only what a mask allows")
+        if not self.masked and mask is not None:
+            raise UserError(f"{self.name} takes no mask: it edits the whole picture")
+        if mask is not None and mask.shape[-2:] != images.shape[-2:]:
+            raise UserError(f"the mask is {mask.shape[-1]}x{mask.shape[-2]}, the picture {width}x{height}")
+
+    def _text(self, prompt: Prompt, n: int) -> dict[str, Tensor]:
+        """Text embeddings for n images. Every prompt is encoded once, on its own, and kept."""
+        prompts = [prompt] * n if isinstance(prompt, str) else list(prompt)
+        if len(prompts) != n:
+            raise UserError(f"{len(prompts)} prompts for {n} pictures: give one, or one each")
+        if len(self._texts) > 1000:
+            self._texts.clear()
+        for text in set(prompts) - set(self._texts):
+            with torch.no_grad():
+                self._texts[text] = self._encode_prompt(text)
+        return {key: torch.cat([self._texts[text][key] for text in prompts]) for key in self._texts[prompts[0]]}
+
+    def _posterior(self, images: Tensor) -> Any:
+        """The VAE's distribution over latents for images in [-1,1]."""
+        return self.pipe.vae.encode(images.to(self.device, self.pipe.vae.dtype)).latent_dist
+
+
+class _FirstPrediction(Exception):
+    """Carries the denoiser's first output out of the pipeline."""

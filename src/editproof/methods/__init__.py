@@ -1,0 +1,31 @@
+"""The protections by name: `(editor, images, *, mask, prompt, budget, steps, seed, callback, <own knobs>) -> images`.
+
+A method's keyword defaults are its paper's values; PRESETS holds other values for the same knobs.
+"""
+
+from collections.abc import Callable
+from typing import Any
+
+from torch import Tensor
+
+from editproof.methods.diffusionguard import diffusionguard
+from editproof.methods.noise import noise
+from editproof.methods.photoguard_diffusion import photoguard_diffusion
+from editproof.methods.photoguard_encoder import photoguard_encoder
+
+METHODS: dict[str, Callable[..., Tensor]] = {
+    "noise": noise,
+    "photoguard-encoder": photoguard_encoder,
+    "photoguard-diffusion": photoguard_diffusion,
+    "diffusionguard": diffusionguard,
+}
+
+# "fast" is ours: 20-60 s on a CPU for a 256x256 photo and the embedded editor.
+PRESETS: dict[str, dict[str, dict[str, Any]]] = {
+    "paper": {},
+    "fast": {
+        "photoguard-encoder": {"steps": 60, "momentum": 0.9},
+        "photoguard-diffusion": {"steps": 20, "samples": 1, "momentum": 0.9},
+        "diffusionguard": {"steps": 60, "momentum": 0.9},
+    },
+}

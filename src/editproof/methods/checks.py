@@ -1,0 +1,31 @@
+"""What every method refuses, in one line."""
+
+from typing import TYPE_CHECKING
+
+from torch import Tensor
+
+from editproof.errors import UserError
+
+if TYPE_CHECKING:
+    from editproof.editors.pipeline import Editor
+
+
+def kept_pixels(images: Tensor, mask: Tensor | None) -> Tensor | None:
+    """Where the photo may change: 1 where the mask is 0, `(B,1,H,W)` on the images' device; None if there is no mask."""
+    if mask is None:
+        return None
+    if mask.shape[-2:] != images.shape[-2:] or mask.shape[0] not in (1, len(images)):
+        raise UserError(f"the mask is {tuple(mask.shape)}, the pictures {tuple(images.shape)}: same size, one or one each")
+    kept = (mask < 0.5).float().expand(len(images), 1, -1, -1).to(images.device)
+    if (kept.sum((1, 2, 3)) == 0).any():
+        raise UserError("the mask lets the editor repaint the whole picture: nothing is kept that could be protected")
+    return kept
+
+
+def require(editor: "Editor | None", method: str, *, masked: bool = False) -> "Editor":
+    """The editor, if the method can work on it."""
+    if editor is None:
+        raise UserError(f"{method} needs an editor to attack: give one (see `editproof list editors`)")
+    if masked and not editor.masked:
+        raise UserError(f"{method} works on inpainting editors only, and {editor.name} edits the whole picture")
+    return editor

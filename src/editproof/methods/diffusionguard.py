@@ -1,0 +1,68 @@
+"""DiffusionGuard (arXiv 2410.05694): blow up the denoiser's first noise prediction, under masks that keep moving."""
+
+from typing import TYPE_CHECKING
+
+import torch
+from torch import Tensor
+
+from editproof.budgets import Budget, Linf
+from editproof.methods.checks import kept_pixels, require
+from editproof.methods.contours import Contour
+from editproof.pgd import default_step, pgd
+from editproof.randomness import generators, random_masks
+
+if TYPE_CHECKING:
+    from editproof.editors.pipeline import Editor
+    from editproof.pgd import Callback, Step
+
+BUDGET, STEPS = Linf(16 / 255), 800
+
+
+def diffusionguard(
+    editor: "Editor | None",
+    images: Tensor,
+    *,
+    mask: Tensor | None = None,
+    prompt: str = "",
+    budget: Budget | None = None,
+    steps: int = STEPS,
+    step_size: "Step | None" = None,
+    momentum: float = 0.0,
+    seed: int = 0,
+    callback: "Callback | None" = None,
+) -> Tensor:
+    """Images (B,3,H,W) in [0,1] for which the norm of the first noise prediction is as large as can be.
+
+    The editor sees the masked photo, pure-noise latents and the first of 4 timesteps; noise and mask are drawn anew at
+    each step. Inpainting editors only. mask (B,1,H,W): 1 = may be repainted; only the kept pixels (0) change, and the
+    masks drawn keep a part of them. None: all change, and any random mask is drawn. budget: Linf(16/255) if None.
+    step_size: the paper's 1/255 at its budget and steps, otherwise 2.5 eps / steps. The authors' prompt is empty.
+
+    Deviations: a model that predicts velocity has the norm of that raised. Results are rounded to 8 bits within the
+    budget.
+    """
+    editor = require(editor, "diffusionguard", masked=True)
+    budget = budget or BUDGET
+    kept = kept_pixels(images, mask)
+    draws = generators(seed, len(images))
+    contours = None if kept is None else [Contour(region) for region in kept[:, 0]]
+
+    def negative_norm(images: Tensor) -> Tensor:
+        if contours is None:
+            hole = random_masks(images, draws)
+        else:
+            smaller = [contour.shrink(draw) for contour, draw in zip(contours, draws, strict=True)]
+            hole = 1 - torch.stack(smaller)[:, None].to(images)
+        prediction = editor.first_prediction(images, prompt, mask=hole, steps=4, generator=draws)
+        return -prediction.flatten(1).norm(dim=1)
+
+    return pgd(
+        negative_norm,
+        images,
+        budget,
+        steps=steps,
+        step_size=default_step(step_size, budget, steps, (BUDGET, STEPS, 1 / 255)),
+        support=kept,
+        momentum=momentum,
+        callback=callback,
+    )

@@ -1,0 +1,86 @@
+"""Projected gradient descent on pixels: the only optimisation loop of the attacks.
+
+The papers as arguments (in [0,1] pixel units; `masked` is what an inpainting editor sees of the photo):
+
+| paper                 | objective, minimised             | budget      | steps, step_size            | further            |
+| --------------------- | -------------------------------- | ----------- | --------------------------- | ------------------ |
+| PhotoGuard, encoder   | latent distance of masked to grey | Linf(.03)  | 1000, .005 falling to .00005 | random_start      |
+| PhotoGuard, diffusion | distance of the edit to grey     | L2(8.0)     | 200, .5                     | samples=10         |
+| DiffusionGuard        | -norm of the first prediction    | Linf(16/255) | 800, 1/255                 | new mask each step |
+| DeContext             | attention mass on the photo      | Linf(.05)   | 800, .0025                  |                    |
+| VETO                  | -entropy of attention slices     | Linf(4/255) | 100, 2/255                  | momentum=.9        |
+"""
+
+from collections.abc import Callable
+
+import torch
+from torch import Tensor
+
+from editproof.budgets import Budget, on_grid
+from editproof.errors import UserError
+from editproof.randomness import Generators
+
+Objective = Callable[[Tensor], Tensor]
+Step = float | Callable[[int], float]
+Callback = Callable[[int, int, float], None]
+
+
+def pgd(
+    objective: Objective,
+    images: Tensor,
+    budget: Budget,
+    *,
+    steps: int,
+    step_size: Step,
+    support: Tensor | None = None,
+    random_start: bool = False,
+    samples: int = 1,
+    momentum: float = 0.0,
+    transform: Callable[[Tensor], Tensor] | None = None,
+    generator: Generators | None = None,
+    callback: Callback | None = None,
+) -> Tensor:
+    """Minimise `objective` within `budget` of `images` (B,3,H,W) in [0,1]; returns images on the 8-bit grid.
+
+    objective: images -> one loss per image `(B,)`; it may draw anew at each call.
+    step_size: a number, or a function of the step 0..steps-1, along `budget.steepest`.
+    support: `(B,1,H,W)`, 1 where pixels may change; everywhere if None.
+    random_start: start at a random point of the budget (needs `generator`, one per image) instead of at the images.
+    samples: the gradient is the mean over this many calls of the objective.
+    momentum: share of the old direction that is kept; gradients are first scaled to a mean magnitude of 1 per image.
+    transform: what happens to the photo before an editor sees it (JPEG, resizing ...), differentiable.
+    callback: called after each step with (step from 1, steps, mean loss).
+    """
+    images = images.detach().float()
+    allowed = torch.ones_like(images[:, :1]) if support is None else (support > 0).float()
+    delta = torch.zeros_like(images)
+    if random_start:
+        if generator is None:
+            raise ValueError("random_start needs a generator for each image")
+        delta = ((images + budget.random(images, generator) * allowed).clamp(0, 1) - images).detach()
+    direction = torch.zeros_like(images)
+    for step in range(steps):
+        gradient, loss = torch.zeros_like(images), torch.zeros(len(images), device=images.device)
+        for _ in range(samples):
+            with torch.enable_grad():
+                moved = (images + delta).clamp(0, 1).requires_grad_()
+                losses = objective(moved if transform is None else transform(moved))
+                gradient += torch.autograd.grad(losses.sum(), moved)[0] / samples
+            loss += losses.detach() / samples
+        if not torch.isfinite(gradient).all():
+            raise UserError(f"the gradient of step {step + 1} is not finite: load the editor in float32 instead")
+        gradient *= allowed
+        direction = momentum * direction + gradient / gradient.abs().mean((1, 2, 3), keepdim=True).clamp_min(1e-20)
+        size = step_size(step) if callable(step_size) else step_size
+        delta = budget.project(delta - size * budget.steepest(direction))
+        delta = (images + delta).clamp(0, 1) - images
+        if callback is not None:
+            callback(step + 1, steps, loss.mean().item())
+    return on_grid(images + delta, images, budget, support)
+
+
+def default_step(step_size: Step | None, budget: Budget, steps: int, paper: tuple[Budget, int, Step]) -> Step:
+    """`step_size` if given, the paper's step at the paper's budget and steps, otherwise 2.5 x eps / steps."""
+    if step_size is not None:
+        return step_size
+    return paper[2] if (budget, steps) == paper[:2] else 2.5 * budget.eps / max(steps, 1)

@@ -1,0 +1,51 @@
+"""Random numbers as arguments: every photo owns a seeded CPU generator, so a result depends neither on its batch nor on
+the device it was computed on."""
+
+import math
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+Generators = Sequence[torch.Generator]
+
+
+def generators(seed: int, n: int, device: torch.device | str = "cpu") -> list[torch.Generator]:
+    """`n` generators, all seeded with `seed`: the n photos of a batch draw what each would draw alone."""
+    return [torch.Generator(device).manual_seed(seed) for _ in range(n)]
+
+
+def randn(shape: Sequence[int], generators: Generators, device: torch.device | str = "cpu") -> Tensor:
+    """Normal noise of `shape` (one image's shape) for each generator: float32 `(len(generators), *shape)`."""
+    return torch.stack([torch.randn(*shape, generator=g, device=g.device) for g in generators]).to(device)
+
+
+def rand(shape: Sequence[int], generators: Generators, device: torch.device | str = "cpu") -> Tensor:
+    """Uniform numbers in [0,1) of `shape` (one image's shape) for each generator: `(len(generators), *shape)`."""
+    return torch.stack([torch.rand(*shape, generator=g, device=g.device) for g in generators]).to(device)
+
+
+def random_masks(images: Tensor, generators: Generators) -> Tensor:
+    """A random mask per image `(B,1,H,W)`, 1 = repaint, for attacks on a mask that nobody knows yet.
+
+    A third each: everything but an ellipse around the centre (a face that is kept), one half of the picture, a box of
+    a quarter to nine tenths of each side.
+    """
+    height, width = images.shape[-2:]
+    rows = torch.linspace(0, 1, height).view(-1, 1)
+    columns = torch.linspace(0, 1, width).view(1, -1)
+    masks = []
+    for kind, a, b, c, d in rand((5,), generators).tolist():
+        if kind < 1 / 3:
+            radius_y, radius_x = 0.2 + 0.2 * a, 0.15 + 0.2 * b
+            centre_y, centre_x = 0.4 + 0.2 * c, 0.4 + 0.2 * d
+            mask = ((rows - centre_y) / radius_y) ** 2 + ((columns - centre_x) / radius_x) ** 2 > 1
+        elif kind < 2 / 3:
+            angle = 2 * math.pi * a
+            mask = (rows - 0.5) * math.sin(angle) + (columns - 0.5) * math.cos(angle) > 0
+        else:
+            box_height, box_width = 0.25 + 0.65 * a, 0.25 + 0.65 * b
+            top, left = (1 - box_height) * c, (1 - box_width) * d
+            mask = (rows >= top) & (rows < top + box_height) & (columns >= left) & (columns < left + box_width)
+        masks.append(mask.expand(height, width)[None].float())
+    return torch.stack(masks).to(images.device)

@@ -1,0 +1,39 @@
+"""Fixtures shared by all tests; nothing may reach for the network."""
+
+import os
+
+os.environ["HF_HUB_OFFLINE"] = "1"
+
+from collections.abc import Callable
+
+import pytest
+
+
+@pytest.fixture(scope="session")
+def tiny_folder(tmp_path_factory: pytest.TempPathFactory) -> Callable:
+    """name -> folder of a tiny random pipeline of that kind, made once."""
+    import tiny
+
+    root, made = tmp_path_factory.mktemp("tiny"), {}
+
+    def folder(name: str):  # noqa: ANN202
+        if name not in made:
+            made[name] = tiny.save(name, root)
+        return made[name]
+
+    return folder
+
+
+@pytest.fixture(scope="session")
+def tiny_editor(tiny_folder: Callable) -> Callable:
+    """name -> that pipeline loaded as a user loads it, on the CPU in float32."""
+    from editproof.editors import load_editor
+
+    made: dict = {}
+
+    def editor(name: str):  # noqa: ANN202
+        if name not in made:
+            made[name] = load_editor(tiny_folder(name), device="cpu")
+        return made[name]
+
+    return editor

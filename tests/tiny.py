@@ -1,0 +1,110 @@
+"""Tiny random pipelines of the real classes, saved as a hub model is laid out; and pictures and masks to try them on."""
+
+from pathlib import Path
+
+import torch
+from diffusers import (
+    AutoencoderKL,
+    DDIMScheduler,
+    DiffusionPipeline,
+    StableDiffusionInpaintPipeline,
+    StableDiffusionInstructPix2PixPipeline,
+    StableDiffusionXLInpaintPipeline,
+    UNet2DConditionModel,
+)
+from tokenizers.pre_tokenizers import ByteLevel
+from torch import Tensor
+from transformers import CLIPTextConfig, CLIPTextModel, CLIPTextModelWithProjection, CLIPTokenizer
+
+WIDTH, SIZE = 16, 32  # of text embeddings, and of pictures the editors are made for
+
+
+def tokenizer() -> CLIPTokenizer:
+    """Spells every word in letters: both forms of every byte and the two marks."""
+    letters = sorted(ByteLevel.alphabet())
+    symbols = [*letters, *(f"{letter}</w>" for letter in letters), "<|startoftext|>", "<|endoftext|>"]
+    return CLIPTokenizer(vocab={s: i for i, s in enumerate(symbols)}, merges=[], model_max_length=77)
+
+
+def text_config(projection: int = WIDTH) -> CLIPTextConfig:
+    words = tokenizer()
+    return CLIPTextConfig(
+        vocab_size=len(words), hidden_size=WIDTH, intermediate_size=32, num_hidden_layers=2, num_attention_heads=2,
+        projection_dim=projection, bos_token_id=words.bos_token_id, eos_token_id=words.eos_token_id,
+        pad_token_id=words.pad_token_id,
+    )  # fmt: skip
+
+
+def vae() -> AutoencoderKL:
+    """Four resolutions: a factor of 8, as in Stable Diffusion; a scaling factor of its own."""
+    return AutoencoderKL(
+        block_out_channels=(8, 8, 8, 8), down_block_types=("DownEncoderBlock2D",) * 4,
+        up_block_types=("UpDecoderBlock2D",) * 4, latent_channels=4, norm_num_groups=4, sample_size=SIZE,
+        scaling_factor=0.7,
+    )  # fmt: skip
+
+
+def unet(in_channels: int, width: int = WIDTH, **more: object) -> UNet2DConditionModel:
+    return UNet2DConditionModel(
+        sample_size=SIZE // 8, in_channels=in_channels, out_channels=4, block_out_channels=(8, 16), layers_per_block=1,
+        down_block_types=("CrossAttnDownBlock2D", "DownBlock2D"), up_block_types=("UpBlock2D", "CrossAttnUpBlock2D"),
+        cross_attention_dim=width, attention_head_dim=2, norm_num_groups=4, **more,
+    )  # fmt: skip
+
+
+def scheduler() -> DDIMScheduler:
+    return DDIMScheduler(
+        beta_start=0.00085, beta_end=0.012, beta_schedule="scaled_linear", clip_sample=False, set_alpha_to_one=False,
+        steps_offset=1,
+    )  # fmt: skip
+
+
+def sd_inpaint() -> DiffusionPipeline:
+    return StableDiffusionInpaintPipeline(
+        vae=vae(), text_encoder=CLIPTextModel(text_config()), tokenizer=tokenizer(), unet=unet(9),
+        scheduler=scheduler(), safety_checker=None, feature_extractor=None, requires_safety_checker=False,
+    )  # fmt: skip
+
+
+def instruct_pix2pix() -> DiffusionPipeline:
+    return StableDiffusionInstructPix2PixPipeline(
+        vae=vae(), text_encoder=CLIPTextModel(text_config()), tokenizer=tokenizer(), unet=unet(8),
+        scheduler=scheduler(), safety_checker=None, feature_extractor=None, requires_safety_checker=False,
+    )  # fmt: skip
+
+
+def sdxl_inpaint() -> DiffusionPipeline:
+    denoiser = unet(
+        9, 2 * WIDTH, addition_embed_type="text_time", addition_time_embed_dim=8,
+        projection_class_embeddings_input_dim=6 * 8 + WIDTH,
+    )  # fmt: skip
+    return StableDiffusionXLInpaintPipeline(
+        vae=vae(), text_encoder=CLIPTextModel(text_config()), text_encoder_2=CLIPTextModelWithProjection(text_config()),
+        tokenizer=tokenizer(), tokenizer_2=tokenizer(), unet=denoiser, scheduler=scheduler(), add_watermarker=False,
+    )  # fmt: skip
+
+
+MAKERS = {"sd-inpaint": sd_inpaint, "sdxl-inpaint": sdxl_inpaint, "instruct-pix2pix": instruct_pix2pix}
+
+
+def save(name: str, folder: Path) -> Path:
+    """A random pipeline of this kind, always the same, in diffusers' layout."""
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        MAKERS[name]().save_pretrained(folder / name, safe_serialization=True)
+    return folder / name
+
+
+def pictures(n: int = 2, height: int = SIZE, width: int = SIZE) -> Tensor:
+    """Smooth random 8-bit pictures (n,3,height,width) in [0,1]; white and black occur."""
+    noise = torch.rand(n, 3, 5, 5, generator=torch.Generator().manual_seed(7)) * 1.4 - 0.2
+    smooth = torch.nn.functional.interpolate(noise, (height, width), mode="bicubic", antialias=True)
+    return (smooth.clamp(0, 1) * 255).round() / 255
+
+
+def hole(n: int = 2, height: int = SIZE, width: int = SIZE) -> Tensor:
+    """A mask (n,1,height,width), 1 = repaint: everything but a box in the middle, at another place in every picture."""
+    mask = torch.ones(n, 1, height, width)
+    for i in range(n):
+        mask[i, :, height // 8 + i : height * 3 // 4, width // 4 : width * 3 // 4 + i] = 0
+    return mask
