@@ -58,7 +58,7 @@ class L2:
         return direction * radius * self.eps
 
     def snap(self, levels: Tensor, originals: Tensor) -> Tensor:
-        """Whole levels near `levels` (both in 0..255) that are within the budget of `originals`.
+        """Whole levels near `levels`, which are within the budget of `originals` (both in 0..255), and still within it.
 
         Every value goes to the nearest level; if that makes the norm too large, those that would be rounded away from
         the original are rounded towards it instead, the ones with most to gain from it first.
@@ -91,8 +91,11 @@ def on_grid(images: Tensor, originals: Tensor, budget: Budget | None = None, sup
     With `support` (B,1,H,W), pixels where it is 0 come from `originals`; those are bit for bit the same if the originals
     are 8-bit photos. Originals between two levels are rounded too: what is saved is what was measured.
     """
-    levels, originals = images.float().clamp(0, 1) * LEVELS, originals.float() * LEVELS
+    images, originals = images.float(), originals.float()
+    if budget is not None:
+        images = originals + budget.project(images - originals)
     if support is not None:
-        levels = torch.where(support > 0, levels, originals)
+        images = torch.where(support > 0, images, originals)
+    levels, originals = images.clamp(0, 1) * LEVELS, originals * LEVELS
     snapped = levels.round() if budget is None else budget.snap(levels, originals)
     return snapped.clamp(0, LEVELS) / LEVELS

@@ -104,7 +104,8 @@ def load_editor(
         with _quiet():  # this import tells of optional parts that are missing
             pipeline_class = getattr(diffusers, class_name)
         with _quiet() if embedded else nullcontext():
-            pipe = pipeline_class.from_pretrained(source, dtype=dtype, use_safetensors=True)
+            dtypes = {"vae": torch.float32, "default": dtype} if "XL" in class_name else dtype
+            pipe = pipeline_class.from_pretrained(source, dtype=dtypes, use_safetensors=True)
     except (OSError, ValueError, huggingface_hub.errors.HfHubHTTPError) as error:
         raise UserError(f"editor {label} cannot be loaded: {_one_line(error)}") from error
     if scheduler is not None:

@@ -17,10 +17,9 @@ class InpaintEditor(Editor):
 
     def __init__(self, name: str, pipe: Any, dtype: torch.dtype) -> None:
         super().__init__(name, pipe, dtype)
-        if hasattr(pipe, "upcast_vae") and pipe.vae.config.force_upcast:
-            # SDXL's VAE overflows in half precision. The pipeline casts it to and fro, which a backward pass would trip
-            # over, so it stays in float32.
-            pipe.vae.to(torch.float32)
+        if hasattr(pipe, "upcast_vae"):
+            # XL's VAE overflows in half precision. The pipeline casts it to and fro, over which a backward pass would
+            # trip, so it is loaded in float32 and stays in it.
             pipe._encode_vae_image = self._sample_latents
 
     def _inputs(self, images: Tensor, mask: Tensor | None) -> dict[str, Any]:
