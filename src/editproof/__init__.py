@@ -1,3 +1,64 @@
-"""editproof: make photos resist AI editing, and measure honestly how well."""
+"""editproof: make photos resist AI editing, and measure honestly how well.
+
+The names below are loaded when they are first used, so that importing the package costs nothing.
+"""
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
 
 __version__ = "0.1.0"
+
+if TYPE_CHECKING:
+    from editproof.budgets import L2, Linf
+    from editproof.editors import EDITORS, load_editor
+    from editproof.errors import UserError
+    from editproof.immunizer import NestedUNet, load_immunizer
+    from editproof.masks import open_mask
+    from editproof.methods import METHODS
+    from editproof.photo import Photo, open_photo, save_png
+    from editproof.photos import protect_photos
+    from editproof.protection import protect
+
+_HOME = {
+    "EDITORS": "editors",
+    "L2": "budgets",
+    "Linf": "budgets",
+    "METHODS": "methods",
+    "NestedUNet": "immunizer",
+    "Photo": "photo",
+    "UserError": "errors",
+    "load_editor": "editors",
+    "load_immunizer": "immunizer",
+    "open_mask": "masks",
+    "open_photo": "photo",
+    "protect": "protection",
+    "protect_photos": "photos",
+    "save_png": "photo",
+}
+__all__ = [
+    "EDITORS",
+    "L2",
+    "METHODS",
+    "Linf",
+    "NestedUNet",
+    "Photo",
+    "UserError",
+    "__version__",
+    "load_editor",
+    "load_immunizer",
+    "open_mask",
+    "open_photo",
+    "protect",
+    "protect_photos",
+    "save_png",
+]
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOME:
+        raise AttributeError(f"module 'editproof' has no attribute {name!r}")
+    return getattr(import_module(f"editproof.{_HOME[name]}"), name)
+
+
+def __dir__() -> list[str]:
+    return __all__

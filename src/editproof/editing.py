@@ -1,0 +1,65 @@
+"""Edit a photo file as an attacker would, at the photo's own size."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from editproof.editors import load_editor
+from editproof.errors import UserError
+from editproof.masks import check_something_to_edit, open_mask
+from editproof.photo import check_folder, open_photo, save_png
+from editproof.resolution import resize, working_copy, working_mask, working_size
+
+
+def edit_photo(
+    photo: str | Path,
+    prompt: str,
+    out: str | Path,
+    *,
+    mask: str | Path | None = None,
+    invert_mask: bool = False,
+    editor: str = "tiny-inpaint",
+    scheduler: str | None = None,
+    steps: int | None = None,
+    guidance: float | None = None,
+    overwrite: bool = False,
+    seed: int = 0,
+    device: str | None = None,
+    progress: Callable[[str, float], None] = lambda what, share: None,
+) -> None:
+    """Edit one photo and write the result as a PNG of the photo's own size.
+
+    The editor works on a copy of its own size; kept pixels are the photo's. Everything is checked before the editor is
+    loaded. Raises UserError.
+    """
+    out = Path(out)
+    if out.suffix.lower() != ".png":
+        raise UserError(f"output '{out}' is not a PNG file; allowed: a name that ends in .png")
+    check_folder(out.parent)
+    if out.exists() and not overwrite:
+        raise UserError(f"output '{out}' exists; allowed: another --out, or --overwrite")
+    opened = open_photo(photo)
+    region = None if mask is None else open_mask(mask, opened.size, invert_mask)
+    if region is not None:
+        check_something_to_edit(region, str(mask))
+    progress(f"load {editor}", 0)
+    loaded = load_editor(editor, device=device, scheduler=scheduler)
+    original = opened.pixels[None]
+    size = working_size(*opened.size, loaded.size)
+    edited = loaded.edit(
+        working_copy(original, size),
+        prompt,
+        mask=None if region is None else working_mask(region, size),
+        steps=steps,
+        guidance=guidance,
+        seed=seed,
+        callback=lambda step, steps: progress("edit", step / steps),
+    )
+    save_png(out, paste_back(resize(edited, opened.size).clamp(0, 1), original, region)[0], icc=opened.icc)
+
+
+def paste_back(edited: Tensor, images: Tensor, mask: Tensor | None) -> Tensor:
+    """What an inpainting application shows: the edit where the mask is 1, the picture that was edited elsewhere."""
+    return edited if mask is None else torch.where(mask > 0.5, edited, images)

@@ -1,0 +1,51 @@
+"""Masks from files: white = the editor may repaint, black = keep."""
+
+from pathlib import Path
+
+import numpy as np
+import torch
+from PIL import Image
+from torch import Tensor
+
+from editproof.errors import UserError
+from editproof.photo import read_image
+
+ASPECT_TOLERANCE = 0.02
+
+
+def open_mask(path: str | Path, size: tuple[int, int], invert: bool = False) -> Tensor:
+    """Read a mask of any format and size and bring it to `size` (height, width).
+
+    Returns (1, 1, H, W) float32 with 1 = the editor may repaint (white in the file), 0 = keep; `invert` swaps them.
+    Raises UserError if the file cannot be read or has another aspect ratio than the photo.
+    """
+    height, width = size
+    image, _ = read_image(Path(path), "mask")
+    if image.mode == "RGBA":  # transparent counts as black
+        image = Image.alpha_composite(Image.new("RGBA", image.size, "black"), image)
+    grey = image.convert("L")
+    if abs(grey.width * height / (grey.height * width) - 1) > ASPECT_TOLERANCE:
+        raise UserError(
+            f"mask '{path}' has {grey.width} x {grey.height} pixels, another aspect ratio than the photo's "
+            f"{width} x {height}; allowed: the photo's aspect ratio"
+        )
+    if grey.size != (width, height):
+        grey = grey.resize((width, height), Image.Resampling.BILINEAR)
+    repaint = (np.asarray(grey) >= 128) != invert
+    return torch.from_numpy(repaint.astype(np.float32))[None, None]
+
+
+def check_something_to_protect(mask: Tensor, name: str) -> None:
+    """Raise UserError if the mask lets the editor repaint everything, so that nothing is left to protect."""
+    if bool((mask == 1).all()):
+        raise UserError(
+            f"mask '{name}' is white everywhere (nothing to protect); allowed: black where the picture is to be kept"
+        )
+
+
+def check_something_to_edit(mask: Tensor, name: str) -> None:
+    """Raise UserError if the mask keeps everything, so that nothing is left to edit."""
+    if bool((mask == 0).all()):
+        raise UserError(
+            f"mask '{name}' is black everywhere (nothing to edit); allowed: white where the editor may repaint"
+        )

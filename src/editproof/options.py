@@ -1,0 +1,94 @@
+"""The options that commands share, and what their text means."""
+
+import ast
+import math
+import re
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from editproof.errors import UserError
+
+if TYPE_CHECKING:
+    from editproof.budgets import Budget
+
+PhotosArgument = Annotated[
+    list[Path], typer.Argument(help="Photos: PNG, JPEG, WebP, TIFF, BMP, AVIF ...", show_default=False)
+]
+MaskOption = Annotated[
+    str, typer.Option("--mask", metavar="FILE|none", help="White = the editor may repaint, black = keep.")
+]
+InvertOption = Annotated[bool, typer.Option("--invert-mask", help="Black = the editor may repaint.")]
+SeedOption = Annotated[int, typer.Option(min=0, help="Same seed, same machine: same result.")]
+DeviceOption = Annotated[
+    str | None, typer.Option(help="cuda, mps or cpu; the best there is if not given.", show_default=False)
+]
+EditorOption = Annotated[
+    str | None,
+    typer.Option(
+        help="A name (see `editproof list editors`), hub id or folder; tiny-inpaint if one is needed.",
+        show_default=False,
+    ),
+]
+SchedulerOption = Annotated[
+    str | None, typer.Option(help="ddim, pndm, euler, lms or kdpm2; the model's own if not given.", show_default=False)
+]
+OverwriteOption = Annotated[bool, typer.Option("--overwrite", help="Replace existing output.")]
+EpsOption = Annotated[
+    str | None,
+    typer.Option(
+        metavar="NUMBER", help="Largest change of a channel: 8/255 or 0.03. Default 8/255.", show_default=False
+    ),
+]
+PresetOption = Annotated[
+    str | None,
+    typer.Option(
+        metavar="fast|paper", help="fast: fits a CPU. paper: the paper's steps and budget.", show_default=False
+    ),
+]
+
+
+def none_or(value: str) -> str | None:
+    """The word none means that there is none."""
+    return None if value == "none" else value
+
+
+def parse_number(text: str, option: str, largest: float) -> float:
+    """'8/255' or '0.03' -> a number above 0 and at most `largest`, or a UserError."""
+    matched = re.fullmatch(r"\s*(\d+\.?\d*|\.\d+)\s*(?:/\s*(\d+\.?\d*|\.\d+)\s*)?", text)
+    number = math.nan
+    if matched and float(matched[2] or 1) > 0:
+        number = float(matched[1]) / float(matched[2] or 1)
+    if not 0 < number <= largest:
+        limit = f" and at most {largest:g}" if largest < math.inf else ""
+        raise UserError(f"{option} '{text}': allowed is a fraction (8/255) or a decimal (0.03), above 0{limit}")
+    return number
+
+
+def parse_budget(eps: str | None, l2: str | None) -> "Budget | None":
+    """The budget of --eps or --l2, None if neither is given."""
+    if eps is not None and l2 is not None:
+        raise UserError(f"--eps '{eps}' and --l2 '{l2}' exclude each other; allowed: one of them")
+    number = parse_number(eps, "--eps", 1.0) if eps is not None else None
+    length = parse_number(l2, "--l2", math.inf) if l2 is not None else None
+    if number is None and length is None:
+        return None
+    from editproof.budgets import L2, Linf
+
+    return Linf(number) if number is not None else L2(length or 0.0)
+
+
+def parse_settings(pairs: Sequence[str]) -> dict[str, Any]:
+    """['samples=4', 'momentum=.9'] -> {'samples': 4, 'momentum': .9}; what is not a Python literal stays text."""
+    settings = {}
+    for pair in pairs:
+        name, separator, value = pair.partition("=")
+        if not separator or not name.isidentifier():
+            raise UserError(f"--set '{pair}' is not usable; allowed: NAME=VALUE, such as samples=4")
+        try:
+            settings[name] = ast.literal_eval(value)
+        except (ValueError, SyntaxError):
+            settings[name] = value
+    return settings

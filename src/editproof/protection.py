@@ -1,0 +1,84 @@
+"""Protect photos at their own size: work at the editor's size, lift the perturbation, bound it again."""
+
+import inspect
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from editproof.budgets import L2, Budget, Linf, on_grid
+from editproof.editors import pick_device
+from editproof.editors.pipeline import Editor
+from editproof.errors import UserError
+from editproof.methods import METHODS, PRESETS
+from editproof.resolution import resize, working_copy, working_mask, working_size
+
+DEFAULT_METHOD = "diffvax"
+DEFAULT_EDITOR = "tiny-inpaint"
+DEFAULT_BUDGET = Linf(8 / 255)
+WITHOUT_EDITOR = ("noise", "diffvax")
+EMBEDDED_SIDE = 256  # pixels: what the embedded immunizer was trained at
+SHARED = ("editor", "images", "mask", "prompt", "budget", "steps", "seed", "callback")
+
+
+def protect(
+    images: Tensor,
+    *,
+    method: str = DEFAULT_METHOD,
+    editor: Editor | None = None,
+    mask: Tensor | None = None,
+    budget: Budget | None = DEFAULT_BUDGET,
+    device: str | torch.device | None = None,
+    **settings: Any,
+) -> Tensor:
+    """Protected versions of photos of any one size: (B, 3, H, W) in [0, 1] -> the same, on the 8-bit grid.
+
+    The method works on an anti-aliased copy at the editor's size; its perturbation is scaled up to the photos' own
+    size, bounded again and added there, only where `mask` (1 or B, 1, H, W) is 0. An L2 budget holds at the photos' own
+    size; None is what the method's paper has. Without an editor, the methods that need none work at the embedded
+    immunizer's size. `settings` go to the method: prompt, steps, seed, callback, its own knobs. Raises UserError for an
+    unknown method or a missing editor.
+    """
+    function = get_method(method)
+    if editor is None and method not in WITHOUT_EDITOR:
+        raise UserError(f"method '{method}' needs an editor; allowed without one: {', '.join(WITHOUT_EDITOR)}")
+    device = editor.device if editor is not None else pick_device(device)
+    height, width = images.shape[-2:]
+    size = working_size(height, width, editor.size if editor is not None else EMBEDDED_SIDE)
+    small = working_copy(images, size).to(device)
+    small_mask = None if mask is None else working_mask(mask, size).expand(len(images), -1, -1, -1).to(device)
+    small_budget = budget
+    if isinstance(budget, L2):
+        small_budget = L2(budget.eps * (size[0] * size[1] / (height * width)) ** 0.5)
+    protected = function(editor, small, mask=small_mask, budget=small_budget, **settings)
+    small_delta = (protected - small).float().cpu()
+    reach = small_delta.abs().amax((1, 2, 3), keepdim=True)
+    delta = resize(small_delta, (height, width)).clamp(-reach, reach)  # bicubic scaling overshoots
+    delta = delta if budget is None else budget.project(delta)
+    return on_grid(images + delta, images, budget, None if mask is None else (1 - mask).expand(len(images), -1, -1, -1))
+
+
+def get_method(name: str) -> Callable[..., Tensor]:
+    """The function of METHODS with this name, or a UserError."""
+    if name not in METHODS:
+        raise UserError(f"method '{name}' is unknown; allowed: {', '.join(METHODS)}")
+    return METHODS[name]
+
+
+def own_knobs(method: str) -> dict[str, Any]:
+    """What a method can be told beyond the shared settings: name -> default."""
+    parameters = inspect.signature(get_method(method)).parameters
+    return {name: parameter.default for name, parameter in parameters.items() if name not in SHARED}
+
+
+def method_settings(method: str, preset: str | None, steps: int | None, knobs: Mapping[str, Any]) -> dict[str, Any]:
+    """The keyword arguments for a method: the preset's, then what was asked for. Raises UserError for unknown names."""
+    if preset is not None and preset not in PRESETS:
+        raise UserError(f"preset '{preset}' is unknown; allowed: {', '.join(PRESETS)}")
+    allowed = own_knobs(method)
+    for name in knobs:
+        if name not in allowed:
+            raise UserError(f"method '{method}' has no setting '{name}'; allowed: {', '.join(allowed) or 'none'}")
+    preset_settings = PRESETS[preset].get(method, {}) if preset is not None else {}
+    return {**preset_settings, **({} if steps is None else {"steps": steps}), **knobs}
