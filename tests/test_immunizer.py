@@ -78,7 +78,8 @@ def test_traces_without_graph_breaks_and_keeps_channels_last() -> None:
     torch.testing.assert_close(compiled(images), network(images))
     with torch.autocast("cpu", dtype=torch.bfloat16):
         output = network(images)
-    assert output.dtype == torch.bfloat16 and output.is_contiguous(memory_format=torch.channels_last)
+    assert output.dtype == torch.bfloat16
+    assert output.is_contiguous(memory_format=torch.channels_last)
 
 
 @pytest.mark.parametrize("size", [(32, 32), (17, 30), (3, 5)])
@@ -90,10 +91,12 @@ def test_perturb_keeps_size_bound_and_mask(size: tuple[int, int], in_channels: i
     mask = torch.zeros(2, 1, *size)
     mask[..., size[1] // 2 :] = 1
     delta = perturb(network, images, mask if masked else None, eps=8 / 255)
-    assert delta.shape == images.shape and 0 < delta.abs().max() <= 8 / 255
+    assert delta.shape == images.shape
+    assert 0 < delta.abs().max() <= 8 / 255
     assert not masked or not (delta * mask).any()
     delta.sum().backward()
-    assert images.grad is not None and images.grad.abs().sum() > 0
+    assert images.grad is not None
+    assert images.grad.abs().sum() > 0
 
 
 def test_perturb_shows_the_network_what_its_kind_sees() -> None:
@@ -116,7 +119,9 @@ def test_weights_round_trip(tmp_path: Path, kind: str) -> None:
     torch.save(network.state_dict(), tmp_path / "authors.pth")
     path = {"folder": tmp_path, "file": tmp_path / "model.safetensors", "pth": tmp_path / "authors.pth"}[kind]
     loaded = load_immunizer(path)
-    assert not loaded.training and loaded.depths == SMALL and loaded.in_channels == 4
+    assert not loaded.training
+    assert loaded.depths == SMALL
+    assert loaded.in_channels == 4
     expected = ("photo", None) if kind == "pth" else ("stored", 8 / 255)
     assert (loaded.batch_norm, loaded.trained_eps) == expected
     assert all(torch.equal(value, loaded.state_dict()[name]) for name, value in network.state_dict().items())
@@ -138,4 +143,5 @@ def test_bad_weights_give_one_line(tmp_path: Path, content: bytes | str | None, 
         torch.save({"a": torch.zeros(1)}, file)
     with pytest.raises(UserError, match="weights") as error:
         load_immunizer(file)
-    assert "\n" not in str(error.value) and str(file) in str(error.value)
+    assert "\n" not in str(error.value)
+    assert str(file) in str(error.value)

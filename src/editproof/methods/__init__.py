@@ -9,6 +9,7 @@ from typing import Any
 from torch import Tensor
 
 from editproof.methods.diffusionguard import diffusionguard
+from editproof.methods.diffvax import diffvax
 from editproof.methods.noise import noise
 from editproof.methods.photoguard_diffusion import photoguard_diffusion
 from editproof.methods.photoguard_encoder import photoguard_encoder
@@ -18,6 +19,7 @@ METHODS: dict[str, Callable[..., Tensor]] = {
     "photoguard-encoder": photoguard_encoder,
     "photoguard-diffusion": photoguard_diffusion,
     "diffusionguard": diffusionguard,
+    "diffvax": diffvax,
 }
 
 # "fast" is ours: 20-60 s on a CPU for a 256x256 photo and the embedded editor.

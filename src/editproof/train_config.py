@@ -1,0 +1,139 @@
+"""The settings of `editproof train`: DiffVax's names (arXiv 2411.17957), checked before anything is loaded."""
+
+import types
+from collections.abc import Mapping
+from dataclasses import dataclass, field, fields, is_dataclass
+from fractions import Fraction
+from pathlib import Path
+from typing import Any, get_args, get_origin, get_type_hints
+
+import yaml
+
+from editproof.errors import UserError
+
+
+@dataclass(frozen=True)
+class NetworkConfig:
+    """The immunizer's shape; the defaults are DiffVax's network (9,163,395 parameters)."""
+
+    depths: tuple[int, ...] = (32, 64, 128, 256, 512)
+    in_channels: int = 3  # 3: sees the masked photo, as DiffVax's; 4: the whole photo and, if it is told, the mask
+    batch_norm: str = "photo"  # "photo": each photo's own statistics; "stored": PyTorch's BatchNorm
+
+
+@dataclass(frozen=True)
+class TrainConfig:
+    """All settings of a training; the defaults are DiffVax's, but for the editor."""
+
+    iter_num: int = 1_000_000  # epochs
+    learning_rate: float = 1e-5  # of Adam
+    batch_size: int = 5
+    alpha: float = 4.0  # weight of the perturbation's size against the edit's distance to grey
+    attack_model_link: str = "tiny-inpaint"  # an inpainting editor: name, hub id or folder
+    train_all: bool = True  # false: only the photos in image_index_list
+    image_index_list: tuple[int, ...] = ()  # lines of train/metadata.jsonl, the first is 0
+    steps: int = 4  # denoising steps that the loss is taken back through
+    guidance: float = 7.5
+    eps: float | None = None  # Linf bound in [0,1], such as 8/255; null or 0: none, as DiffVax
+    resolution: int | None = None  # side in pixels; null: the editor's
+    network: NetworkConfig = field(default_factory=NetworkConfig)
+    mask_known: float = 0.5  # share of batches in which a 4-channel network is told the mask
+    seed: int = 5
+    checkpoint_every: int = 100  # batches
+    validate_every: int = 1  # epochs
+    resume: bool = True  # go on from the checkpoint in the output folder
+    workers: int = 2  # processes that read photos
+
+
+# name: (smallest, largest), both allowed
+LIMITS: dict[str, tuple[float, float]] = {
+    "iter_num": (1, float("inf")),
+    "learning_rate": (1e-30, float("inf")),
+    "batch_size": (1, 100_000),
+    "alpha": (0, float("inf")),
+    "image_index_list": (0, float("inf")),
+    "steps": (1, 1000),
+    "guidance": (0, 1000),
+    "eps": (0, 1),
+    "resolution": (16, 8192),
+    "network.depths": (1, 8192),
+    "network.in_channels": (3, 4),
+    "mask_known": (0, 1),
+    "seed": (0, 2**62),
+    "checkpoint_every": (1, float("inf")),
+    "validate_every": (1, float("inf")),
+    "workers": (0, 256),
+}
+CHOICES = {"network.batch_norm": ("photo", "stored")}
+
+
+def read_config(path: str | Path, changes: Mapping[str, Any] | None = None) -> TrainConfig:
+    """The settings in a YAML file, with `changes` laid over it. Raises UserError for what is not allowed."""
+    try:
+        values = yaml.safe_load(Path(path).read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError) as error:
+        raise UserError(f"config '{path}' cannot be read: {getattr(error, 'strerror', None) or error}") from error
+    except yaml.YAMLError as error:
+        raise UserError(f"config '{path}' is not YAML: {' '.join(str(error).split())}") from error
+    if values is not None and not isinstance(values, dict):
+        raise UserError(f"config '{path}' holds a {type(values).__name__}; allowed: one 'name: value' a line")
+    return make_config({**(values or {}), **(changes or {})})
+
+
+def make_config(values: Mapping[str, Any]) -> TrainConfig:
+    """The settings with the given values, the others by default. Raises UserError for what is not allowed."""
+    config: TrainConfig = _build(TrainConfig, values, "")
+    if not config.train_all and not config.image_index_list:
+        raise UserError("image_index_list is empty; with train_all: false it must name at least one photo")
+    if len(config.network.depths) < 2:
+        raise UserError(f"network.depths {list(config.network.depths)}: allowed are two levels or more")
+    return config
+
+
+def _build(kind: Any, values: Any, prefix: str) -> Any:
+    names = [item.name for item in fields(kind)]
+    if not isinstance(values, Mapping):
+        raise UserError(f"{prefix.rstrip('.')}: {values!r}; allowed: settings named {', '.join(names)}")
+    for name in values:
+        if name not in names:
+            raise UserError(f"unknown setting '{prefix}{name}'; allowed: {', '.join(names)}")
+    hints = get_type_hints(kind)
+    return kind(**{name: _convert(prefix + name, value, hints[name]) for name, value in values.items()})
+
+
+def _convert(name: str, value: Any, kind: Any) -> Any:
+    """`value` as the setting's type, checked against LIMITS and CHOICES."""
+    if is_dataclass(kind):
+        return _build(kind, value, f"{name}.")
+    if get_origin(kind) is types.UnionType:  # X | None
+        return None if value is None else _convert(name, value, get_args(kind)[0])
+    if get_origin(kind) is tuple:
+        if not isinstance(value, list | tuple):
+            raise UserError(f"{name}: {value!r}; allowed: a list of whole numbers")
+        return tuple(_convert(name, item, get_args(kind)[0]) for item in value)
+    if kind is str:
+        allowed = CHOICES.get(name)
+        if not isinstance(value, str) or not value or (allowed and value not in allowed):
+            raise UserError(f"{name}: {value!r}; allowed: {' or '.join(allowed) if allowed else 'a text'}")
+        return value
+    if kind is bool:
+        if not isinstance(value, bool):
+            raise UserError(f"{name}: {value!r}; allowed: true or false")
+        return value
+    number = _number(value)
+    low, high = LIMITS[name]
+    if number is None or not low <= number <= high or (kind is int and number.denominator != 1):
+        what = "a whole number" if kind is int else "a number, also written 8/255,"
+        span = f"of at least {low:g}" if high == float("inf") else f"from {low:g} to {high:g}"
+        raise UserError(f"{name}: {value!r}; allowed: {what} {span}")
+    return kind(number)
+
+
+def _number(value: Any) -> Fraction | None:
+    """A finite number, also written as a text (YAML reads 1e-5 as one) or a fraction; None for anything else."""
+    if isinstance(value, bool) or not isinstance(value, int | float | str):
+        return None
+    try:
+        return Fraction(value)
+    except (ValueError, ZeroDivisionError, OverflowError):
+        return None

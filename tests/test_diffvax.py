@@ -1,0 +1,124 @@
+"""The method diffvax over its kinds of weights, budgets, masks, sizes and batch statistics."""
+
+from pathlib import Path
+
+import pytest
+import torch
+from torch import Tensor
+
+from editproof.budgets import L2, Budget, Linf, norms
+from editproof.errors import UserError
+from editproof.immunizer import EMBEDDED, NestedUNet, save_immunizer
+from editproof.methods import METHODS
+
+diffvax = METHODS["diffvax"]
+KINDS = {  # name: (in_channels, trained_eps, batch_norm); None: a bare state dict, as the authors publish theirs
+    "authors": (3, None, None),
+    "ours, bounded": (4, 8 / 255, "photo"),
+    "ours, no bound": (3, None, "stored"),
+}
+BUDGETS: dict[str, Budget | None] = {"linf": Linf(8 / 255), "odd linf": Linf(3.7 / 255), "l2": L2(0.5), "none": None}
+
+
+@pytest.fixture(scope="module", params=KINDS)
+def weights(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> tuple[str, Path]:
+    """A small network with live weights, saved as each kind is."""
+    in_channels, trained_eps, batch_norm = KINDS[request.param]
+    folder = tmp_path_factory.mktemp("weights")
+    with torch.random.fork_rng():
+        torch.manual_seed(1)
+        network = NestedUNet(in_channels=in_channels, depths=(4, 8, 16), batch_norm=batch_norm or "photo")
+        network.final.weight.data *= 0.3
+    network.trained_eps = trained_eps
+    if batch_norm is None:
+        torch.save(network.state_dict(), folder / "diffvax_trained.pth")
+        return request.param, folder / "diffvax_trained.pth"
+    save_immunizer(network, folder)
+    return request.param, folder
+
+
+def photos(n: int = 3, height: int = 32, width: int = 24) -> Tensor:
+    images = torch.rand(n, 3, height, width, generator=torch.Generator().manual_seed(2))
+    return (images * 255).round() / 255
+
+
+def half(images: Tensor) -> Tensor:
+    mask = torch.zeros_like(images[:, :1])
+    mask[..., images.shape[-1] // 2 :] = 1
+    return mask
+
+
+@pytest.mark.parametrize("budget", BUDGETS)
+@pytest.mark.parametrize("masked", [False, True])
+@pytest.mark.parametrize("size", [(32, 24), (19, 33)])
+def test_shape_grid_budget_and_mask(
+    weights: tuple[str, Path], budget: str, masked: bool, size: tuple[int, int]
+) -> None:
+    kind, path = weights
+    bound = BUDGETS[budget]
+    if kind == "ours, bounded" and bound is None:
+        with pytest.raises(UserError, match="trained with a bound"):
+            diffvax(None, photos(), budget=None, weights=str(path))
+        return
+    images = photos(3, *size)
+    mask = half(images) if masked else None
+    protected = diffvax(None, images, mask=mask, budget=bound, weights=str(path))
+    assert protected.shape == images.shape
+    assert protected.dtype == torch.float32
+    assert 0 <= protected.min() <= protected.max() <= 1
+    torch.testing.assert_close(protected * 255, (protected * 255).round(), rtol=0, atol=1e-4)
+    delta = protected - images
+    assert delta.abs().max() >= 1 / 255 - 1e-6
+    if isinstance(bound, Linf):
+        assert delta.abs().max() <= bound.eps + 1e-6
+    if isinstance(bound, L2):
+        assert norms(delta).max() <= bound.eps + 1e-5
+    if mask is not None:
+        assert torch.equal(protected[mask.expand_as(images) == 1], images[mask.expand_as(images) == 1])
+
+
+def test_a_photo_does_not_depend_on_its_batch(weights: tuple[str, Path]) -> None:
+    images = photos()
+    together = diffvax(None, images, mask=half(images), weights=str(weights[1]))
+    alone = torch.cat([diffvax(None, x[None], mask=half(x[None]), weights=str(weights[1])) for x in images])
+    # A convolution of another batch size may round differently, which moves a value across a rounding border.
+    assert (together - alone).abs().max() <= 1.001 / 255
+    assert (together != alone).float().mean() < 0.01
+
+
+def test_authors_weights_run_as_the_authors_run_them(tmp_path: Path) -> None:
+    """Masked photo in [-1,1] with a mid-grey hole in, BatchNorm in training mode on one photo, output added outside."""
+    with torch.random.fork_rng():
+        torch.manual_seed(3)
+        network = NestedUNet(depths=(4, 8, 16))
+    torch.save(network.state_dict(), tmp_path / "diffvax_trained.pth")
+    images = photos(2)
+    mask = half(images)
+    masked = (2 * images - 1) * (mask < 0.5)
+    output = torch.cat([network.train()(photo[None]) for photo in masked]).detach()
+    expected = ((masked + output * (1 - mask)).clamp(-1, 1) / 2 + 0.5) * (1 - mask) + images * mask
+    protected = diffvax(None, images, mask=mask, budget=None, weights=str(tmp_path / "diffvax_trained.pth"))
+    assert (protected - expected).abs().max() <= 0.5 / 255 + 1e-5
+
+
+def test_batch_norm_knob_changes_the_statistics(weights: tuple[str, Path]) -> None:
+    results = [diffvax(None, photos(), weights=str(weights[1]), batch_norm=choice) for choice in ("photo", "stored")]
+    assert not torch.equal(*results)
+    with pytest.raises(UserError, match="'photo' and 'stored'"):
+        diffvax(None, photos(), weights=str(weights[1]), batch_norm="instance")
+
+
+def test_missing_weights_give_one_line() -> None:
+    with pytest.raises(UserError, match="nowhere"):
+        diffvax(None, photos(), weights="nowhere")
+
+
+@pytest.mark.skipif(not EMBEDDED.exists(), reason="the embedded weights are not here yet")
+@pytest.mark.parametrize("masked", [False, True])
+def test_embedded_weights(masked: bool) -> None:
+    images = photos(2, 64, 50)
+    mask = half(images) if masked else None
+    protected = diffvax(None, images, mask=mask)
+    delta = (protected - images).abs()
+    assert 1 / 255 - 1e-6 <= delta.max() <= 8 / 255 + 1e-6
+    assert mask is None or not (delta * mask).any()
