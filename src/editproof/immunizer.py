@@ -6,11 +6,12 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file, save
 from torch import Tensor, nn
 from torch.nn import functional
 
 from editproof.errors import UserError
+from editproof.photo import atomic
 
 DEPTHS = (32, 64, 128, 256, 512)
 EMBEDDED = Path(__file__).parent / "assets" / "immunizer"
@@ -115,7 +116,6 @@ def perturb(network: NestedUNet, images: Tensor, mask: Tensor | None = None, eps
 def save_immunizer(network: NestedUNet, folder: str | Path, half: bool = False, **notes: Any) -> None:
     """Writes `folder/model.safetensors` (float16 with `half`) and `folder/config.json` (the settings and `notes`)."""
     folder = Path(folder)
-    folder.mkdir(parents=True, exist_ok=True)
     tensors = {
         name: (value.half() if half and value.is_floating_point() else value).detach().cpu().contiguous()
         for name, value in network.state_dict().items()
@@ -127,9 +127,10 @@ def save_immunizer(network: NestedUNet, folder: str | Path, half: bool = False, 
         "eps": network.trained_eps,
         **notes,
     }
-    save_file(tensors, folder / "model.safetensors.tmp")
-    (folder / "config.json").write_text(json.dumps(config, indent=2) + "\n")
-    (folder / "model.safetensors.tmp").replace(folder / "model.safetensors")
+    with atomic(folder / "config.json") as file:
+        file.write((json.dumps(config, indent=2) + "\n").encode())
+    with atomic(folder / "model.safetensors") as file:
+        file.write(save(tensors))
 
 
 def load_immunizer(path: str | Path | None = None) -> NestedUNet:

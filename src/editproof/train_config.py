@@ -86,7 +86,7 @@ def make_config(values: Mapping[str, Any]) -> TrainConfig:
     if not config.train_all and not config.image_index_list:
         raise UserError("image_index_list is empty; with train_all: false it must name at least one photo")
     if len(config.network.depths) < 2:
-        raise UserError(f"network.depths {list(config.network.depths)}: allowed are two levels or more")
+        raise UserError(f"network.depths {list(config.network.depths)}; allowed: two levels or more")
     return config
 
 
