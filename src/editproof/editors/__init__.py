@@ -55,12 +55,13 @@ PIPELINES = {
     "StableDiffusionInstructPix2PixPipeline": ("editproof.editors.instruct", "InstructEditor"),
 }
 
-SCHEDULERS = {
-    "ddim": "DDIMScheduler",
-    "pndm": "PNDMScheduler",
-    "euler": "EulerDiscreteScheduler",
-    "lms": "LMSDiscreteScheduler",
-    "kdpm2": "KDPM2DiscreteScheduler",
+# The samplers that can be chosen: diffusers' class, and what Stable Diffusion sets where the class has another default.
+SCHEDULERS: dict[str, tuple[str, dict[str, Any]]] = {
+    "ddim": ("DDIMScheduler", {}),
+    "pndm": ("PNDMScheduler", {"skip_prk_steps": True}),
+    "euler": ("EulerDiscreteScheduler", {}),
+    "lms": ("LMSDiscreteScheduler", {}),
+    "kdpm2": ("KDPM2DiscreteScheduler", {}),
 }
 
 
@@ -109,7 +110,8 @@ def load_editor(
     except (OSError, ValueError, huggingface_hub.errors.HfHubHTTPError) as error:
         raise UserError(f"editor {label} cannot be loaded: {_one_line(error)}") from error
     if scheduler is not None:
-        pipe.scheduler = getattr(diffusers, SCHEDULERS[scheduler]).from_config(pipe.scheduler.config)
+        scheduler_class, settings = SCHEDULERS[scheduler]
+        pipe.scheduler = getattr(diffusers, scheduler_class).from_config(pipe.scheduler.config, **settings)
     module, editor_class = PIPELINES[class_name]
     try:
         return getattr(import_module(module), editor_class)(str(name), pipe.to(chosen_device), dtype)

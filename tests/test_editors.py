@@ -1,0 +1,312 @@
+"""Real loading code on tiny random pipelines; gradients through shipped pipelines."""
+
+import json
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from types import SimpleNamespace
+
+import diffusers
+import huggingface_hub
+import pytest
+import tiny
+import torch
+from huggingface_hub import errors
+from torch import Tensor
+
+from editproof.editors import EDITORS, PIPELINES, SCHEDULERS, load_editor
+from editproof.editors.pipeline import Editor
+from editproof.errors import UserError
+from editproof.randomness import generators
+
+Load = Callable[[str], Editor]
+Folder = Callable[[str], Path]
+NAMES = list(tiny.MAKERS)
+IMAGES, MASK = tiny.pictures(), tiny.hole()
+
+
+def hole_for(editor: Editor, mask: Tensor = MASK) -> Tensor | None:
+    return mask if editor.masked else None
+
+
+def shipped_edit(folder: Path, scheduler: str | None = None, steps: int = 5) -> Tensor:
+    """The same edit by diffusers alone, on a pipeline of its own."""
+    name = json.loads((folder / "model_index.json").read_text())["_class_name"]
+    pipe = getattr(diffusers, name).from_pretrained(folder)
+    pipe.set_progress_bar_config(disable=True)
+    if scheduler:
+        scheduler_class, settings = SCHEDULERS[scheduler]
+        pipe.scheduler = getattr(diffusers, scheduler_class).from_config(pipe.scheduler.config, **settings)
+    arguments = {} if "Pix2Pix" in name else {"mask_image": MASK, "height": 32, "width": 32, "strength": 1.0}
+    return pipe(
+        prompt=["a red hat", "snow"], image=IMAGES, num_inference_steps=steps, guidance_scale=7.5, eta=1.0,
+        generator=[torch.Generator().manual_seed(3) for _ in range(2)], output_type="pt", **arguments,
+    ).images  # fmt: skip
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_an_edit_equals_the_shipped_pipelines(tiny_editor: Load, tiny_folder: Folder, name: str) -> None:
+    editor = tiny_editor(name)
+    edited = editor.edit(IMAGES, ["a red hat", "snow"], mask=hole_for(editor), steps=5, seed=3)
+    assert torch.allclose(edited, shipped_edit(tiny_folder(name)), atol=1e-5)
+    assert edited.shape == IMAGES.shape and edited.dtype == torch.float32 and edited.min() >= 0 and edited.max() <= 1
+
+
+@pytest.mark.parametrize("scheduler", SCHEDULERS)
+def test_every_scheduler_edits_as_shipped_and_passes_gradients(tiny_folder: Folder, scheduler: str) -> None:
+    editor = load_editor(tiny_folder("sd-inpaint"), device="cpu", scheduler=scheduler)
+    assert type(editor.pipe.scheduler).__name__ == SCHEDULERS[scheduler][0]
+    edited = editor.edit(IMAGES, ["a red hat", "snow"], mask=MASK, steps=5, seed=3)
+    assert torch.allclose(edited, shipped_edit(tiny_folder("sd-inpaint"), scheduler), atol=1e-5)
+    images = IMAGES.clone().requires_grad_()
+    editor.sample(images, "snow", mask=MASK, steps=3, generator=generators(0, 2)).sum().backward()
+    assert images.grad is not None and images.grad.isfinite().all() and images.grad.abs().max() > 0
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_gradients_agree_with_finite_differences(tiny_editor: Load, name: str) -> None:
+    editor = tiny_editor(name)
+    images = 0.2 + 0.6 * IMAGES
+    direction = torch.randn(images.shape, generator=torch.Generator().manual_seed(0)).sign()
+
+    def edit(images: Tensor) -> Tensor:
+        out = editor.sample(
+            images, "snow", mask=hole_for(editor), steps=2, guidance=2.0, generator=generators(0, 2)
+        )
+        return ((out - 0.5) ** 2).sum()
+
+    def encode(images: Tensor) -> Tensor:
+        return (editor.encode(images, MASK) ** 2).sum()
+
+    def predict(images: Tensor) -> Tensor:
+        return (editor.first_prediction(images, mask=hole_for(editor), generator=generators(0, 2)) ** 2).sum()
+
+    for objective in (edit, encode, predict):
+        leaf = images.clone().requires_grad_()
+        slope = (torch.autograd.grad(objective(leaf), leaf)[0] * direction).sum().item()
+        with torch.no_grad():
+            rise = objective(images + 1e-3 * direction) - objective(images - 1e-3 * direction)
+        assert rise.item() / 2e-3 == pytest.approx(slope, rel=0.05, abs=0.02), objective.__name__
+    assert not any(p.requires_grad for p in editor.pipe.unet.parameters())
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_an_edit_depends_on_the_seed_and_not_on_the_batch(tiny_editor: Load, name: str) -> None:
+    editor = tiny_editor(name)
+
+    def edit(rows: slice, seed: int) -> Tensor:
+        return editor.edit(IMAGES[rows], "snow", mask=hole_for(editor, MASK[rows]), steps=3, seed=seed)
+
+    both = edit(slice(0, 2), 1)
+    assert torch.equal(both, edit(slice(0, 2), 1))
+    assert torch.allclose(both[1:], edit(slice(1, 2), 1), atol=1e-5)
+    assert not torch.allclose(both, edit(slice(0, 2), 2), atol=1e-2)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_the_first_prediction_is_what_the_scheduler_gets_first(
+    tiny_editor: Load, name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    editor = tiny_editor(name)
+    seen = []
+    step = editor.pipe.scheduler.step
+
+    def record(output: Tensor, timestep: Tensor, *rest: object, **more: object) -> object:
+        seen.append((output, int(timestep)))
+        return step(output, timestep, *rest, **more)
+
+    monkeypatch.setattr(editor.pipe.scheduler, "step", record)
+    editor.sample(IMAGES, "", mask=hole_for(editor), steps=4, guidance=1.0, generator=generators(2, 2))
+    monkeypatch.undo()
+    first = editor.first_prediction(IMAGES, mask=hole_for(editor), generator=generators(2, 2))
+    assert torch.allclose(first, seen[0][0], atol=1e-6)
+    assert [timestep for _, timestep in seen] == [751, 501, 251, 1]
+    assert not editor.pipe.unet._forward_hooks
+
+
+def test_inpainting_hides_the_hole(tiny_editor: Load) -> None:
+    editor = tiny_editor("sd-inpaint")
+    repainted = torch.where(MASK > 0, 1 - IMAGES, IMAGES)
+    for see in (
+        lambda images: editor.encode(images, MASK),
+        lambda images: editor.first_prediction(images, mask=MASK, generator=generators(0, 2)),
+        lambda images: editor.edit(images, "snow", mask=MASK, steps=2),
+    ):
+        assert torch.equal(see(IMAGES), see(repainted))
+    assert not torch.equal(editor.encode(IMAGES), editor.encode(repainted))
+
+
+def test_latents_are_scaled_as_the_model_says_and_images_are_not_clamped(tiny_editor: Load) -> None:
+    editor = tiny_editor("sd-inpaint")
+    latents = editor.encode(IMAGES)
+    by_hand = editor.pipe.vae.encode(2 * IMAGES - 1).latent_dist.mean * 0.7
+    assert latents.shape == (2, 4, 4, 4) and torch.allclose(latents, by_hand, atol=1e-6)
+    decoded = editor.decode(20 * latents)
+    assert decoded.min() < 0 or decoded.max() > 1
+    assert torch.allclose(decoded, editor.pipe.vae.decode(20 * latents / 0.7).sample / 2 + 0.5, atol=1e-5)
+
+
+def test_each_prompt_is_encoded_once(tiny_folder: Folder, monkeypatch: pytest.MonkeyPatch) -> None:
+    editor = load_editor(tiny_folder("sd-inpaint"), device="cpu")
+    encoded = []
+    encode = editor.pipe.encode_prompt
+    monkeypatch.setattr(
+        editor.pipe, "encode_prompt", lambda prompt, *a, **k: (encoded.append(prompt), encode(prompt, *a, **k))[1]
+    )
+    for _ in range(3):
+        editor.sample(IMAGES, ["snow", "fire"], mask=MASK, steps=1, generator=generators(0, 2))
+    assert sorted(text for text in encoded if text is not None) == ["fire", "snow"]
+
+
+def test_progress_of_an_edit(tiny_editor: Load) -> None:
+    told: list[tuple[int, int]] = []
+    editor = tiny_editor("instruct-pix2pix")
+    editor.edit(IMAGES, "snow", steps=3, callback=lambda *news: told.append(news))
+    assert told == [(1, 3), (2, 3), (3, 3)]
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_any_sides_of_the_vaes_factor(tiny_editor: Load, name: str) -> None:
+    editor = tiny_editor(name)
+    wide, mask = tiny.pictures(1, 24, 56), tiny.hole(1, 24, 56)
+    assert editor.edit(wide, "snow", mask=hole_for(editor, mask), steps=2).shape == wide.shape
+    assert editor.size == tiny.SIZE
+    with pytest.raises(UserError, match=r"multiples of 8, not 33x32"):
+        editor.edit(tiny.pictures(1, 32, 33), "snow", mask=hole_for(editor, tiny.hole(1, 32, 33)))
+
+
+def test_what_an_edit_refuses(tiny_editor: Load) -> None:
+    inpaint, instruct = tiny_editor("sd-inpaint"), tiny_editor("instruct-pix2pix")
+    with pytest.raises(UserError, match="needs a mask"):
+        inpaint.edit(IMAGES, "snow")
+    with pytest.raises(UserError, match="takes no mask"):
+        instruct.edit(IMAGES, "snow", mask=MASK)
+    with pytest.raises(UserError, match="the mask is 16x16, the picture 32x32"):
+        inpaint.edit(IMAGES, "snow", mask=MASK[..., :16, :16])
+    with pytest.raises(UserError, match="3 prompts for 2 pictures"):
+        inpaint.edit(IMAGES, ["a", "b", "c"], mask=MASK)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_half_precision(tiny_folder: Folder, name: str) -> None:
+    editor = load_editor(tiny_folder(name), device="cpu", dtype=torch.bfloat16)
+    assert editor.pipe.unet.dtype == torch.bfloat16
+    assert editor.pipe.vae.dtype == (torch.float32 if "xl" in name else torch.bfloat16)
+    images = IMAGES.clone().requires_grad_()
+    edited = editor.sample(images, "snow", mask=hole_for(editor), steps=2, generator=generators(0, 2))
+    edited.sum().backward()
+    assert edited.dtype == torch.float32
+    assert images.grad is not None and images.grad.dtype == torch.float32 and images.grad.isfinite().all()
+    assert images.grad.abs().max() > 0
+
+
+def test_a_compiled_denoiser_keeps_working(tiny_folder: Folder, tiny_editor: Load) -> None:
+    editor = load_editor(tiny_folder("sd-inpaint"), device="cpu")
+    editor.pipe.unet = torch.compile(editor.pipe.unet, backend="eager")
+    plain = tiny_editor("sd-inpaint")
+    for see in (
+        lambda editor: editor.edit(IMAGES, "snow", mask=MASK, steps=2),
+        lambda editor: editor.first_prediction(IMAGES, mask=MASK, generator=generators(0, 2)),
+    ):
+        assert torch.allclose(see(editor), see(plain), atol=1e-5)
+
+
+def test_a_shipped_safety_checker_stays_on(tmp_path: Path) -> None:
+    """One that objects to everything: its concepts' thresholds are below any cosine."""
+    from diffusers.pipelines.stable_diffusion import StableDiffusionSafetyChecker
+    from transformers import CLIPConfig, CLIPImageProcessorPil
+
+    vision = {"hidden_size": 8, "intermediate_size": 8, "num_hidden_layers": 1, "num_attention_heads": 2,
+              "image_size": 16, "patch_size": 8}  # fmt: skip
+    checker = StableDiffusionSafetyChecker(CLIPConfig(vision_config=vision, projection_dim=8))
+    checker.concept_embeds_weights.data.fill_(-2)
+    pipe = tiny.sd_inpaint()
+    pipe.register_modules(
+        safety_checker=checker,
+        feature_extractor=CLIPImageProcessorPil(size={"shortest_edge": 16}, crop_size={"height": 16, "width": 16}),
+    )
+    pipe.save_pretrained(tmp_path / "model")
+    editor = load_editor(tmp_path / "model", device="cpu")
+    assert editor.edit(IMAGES, "snow", mask=MASK, steps=1).abs().max() == 0
+    assert editor.sample(IMAGES, "snow", mask=MASK, steps=1, generator=generators(0, 2)).abs().max() > 0
+    editor.pipe.safety_checker.concept_embeds_weights.data.fill_(2)
+    assert editor.edit(IMAGES, "snow", mask=MASK, steps=1).abs().max() > 0
+
+
+# Loading
+
+
+def test_known_editors_are_described() -> None:
+    for name, info in EDITORS.items():
+        assert info.name == name and info.licence and info.note and info.size % 8 == 0
+        assert info.masked == (info.kind == "inpaint")
+
+
+def test_the_registry_imports_no_torch() -> None:
+    code = "import sys, editproof.editors; sys.exit(bool({'torch', 'diffusers', 'transformers'} & set(sys.modules)))"
+    subprocess.run([sys.executable, "-c", code], check=True)
+
+
+@pytest.mark.parametrize("name", ["sd-inpain", "no such editor", "a/b/c", "/nowhere/model"])
+def test_an_unknown_editor(name: str) -> None:
+    with pytest.raises(UserError, match=r"unknown editor .*: one of tiny-inpaint, sd-inpaint, .*hub id"):
+        load_editor(name)
+
+
+def test_unknown_scheduler_and_device() -> None:
+    with pytest.raises(UserError, match="unknown scheduler 'heun': one of ddim, pndm, euler, lms, kdpm2"):
+        load_editor("tiny-inpaint", scheduler="heun")
+    for device in ("quantum", "cuda:77", "meta"):
+        with pytest.raises(UserError, match=f"no device '{device}' here: .*cpu"):
+            load_editor("tiny-inpaint", device=device)
+
+
+RESPONSE = SimpleNamespace(headers={}, request=None)
+
+
+@pytest.mark.parametrize(
+    ("error", "line"),
+    [
+        (lambda: errors.GatedRepoError("gated", response=RESPONSE), "is gated: accept its licence on https://hugg.*hf auth login"),
+        (lambda: errors.RepositoryNotFoundError("no", response=RESPONSE), "is not on the hub"),
+        (lambda: errors.LocalEntryNotFoundError("offline"), "hub cannot be reached: run `hf download"),
+        (lambda: errors.RemoteEntryNotFoundError("no", response=RESPONSE), "no model_index.json"),
+        (lambda: errors.HfHubHTTPError("server is down", response=RESPONSE), "cannot be read: server is down"),
+    ],
+)  # fmt: skip
+def test_a_missing_model_gives_one_line(error: Callable, line: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(*arguments: object, **more: object) -> None:
+        raise error()
+
+    monkeypatch.setattr(huggingface_hub, "hf_hub_download", fail)
+    with pytest.raises(UserError, match=line) as caught:
+        load_editor("sd-inpaint", device="cpu")
+    assert "\n" not in str(caught.value)
+    assert "sd-inpaint (stable-diffusion-v1-5/stable-diffusion-inpainting)" in str(caught.value)
+
+
+def test_a_model_that_is_not_here_offline() -> None:
+    with pytest.raises(UserError, match="owner/model is not on this machine and the hub cannot be reached"):
+        load_editor("owner/model", device="cpu")
+
+
+def test_folders_that_are_no_editors(tmp_path: Path, tiny_folder: Folder) -> None:
+    with pytest.raises(UserError, match=r"no model_index\.json"):
+        load_editor(tmp_path, device="cpu")
+    (tmp_path / "model_index.json").write_text('{"_class_name": "StableDiffusionPipeline"}')
+    with pytest.raises(UserError, match=f"is a StableDiffusionPipeline: supported are {next(iter(PIPELINES))}"):
+        load_editor(tmp_path, device="cpu")
+    (tmp_path / "model_index.json").write_text("not json")
+    with pytest.raises(UserError, match="cannot be read"):
+        load_editor(tmp_path, device="cpu")
+
+
+def test_weights_that_are_not_safetensors_are_refused(tmp_path: Path, tiny_folder: Folder) -> None:
+    folder = shutil.copytree(tiny_folder("sd-inpaint"), tmp_path / "pickled")
+    (folder / "unet" / "diffusion_pytorch_model.safetensors").unlink()
+    torch.save(tiny.unet(9).state_dict(), folder / "unet" / "diffusion_pytorch_model.bin")
+    with pytest.raises(UserError, match="cannot be loaded") as caught:
+        load_editor(folder, device="cpu")
+    assert "\n" not in str(caught.value)

@@ -1,0 +1,168 @@
+"""Every method on every editor it supports, on tiny random pipelines."""
+
+import inspect
+from collections.abc import Callable
+
+import pytest
+import tiny
+import torch
+from torch import Tensor
+
+from editproof.budgets import L2, Budget, Linf, norms
+from editproof.editors.pipeline import Editor
+from editproof.errors import UserError
+from editproof.methods import METHODS, PRESETS
+from editproof.methods.contours import Contour
+from editproof.randomness import generators
+
+Load = Callable[[str], Editor]
+IMAGES, MASK = tiny.pictures(), tiny.hole()
+ATTACKS = {"photoguard-encoder": {}, "photoguard-diffusion": {"samples": 1, "denoising_steps": 2}, "diffusionguard": {}}
+SUPPORTED = [
+    (method, editor)
+    for method in ("noise", *ATTACKS)
+    for editor in tiny.MAKERS
+    if (method, editor) != ("diffusionguard", "instruct-pix2pix")
+]
+
+
+def protect(
+    method: str, editor: Editor | None, images: Tensor = IMAGES, mask: Tensor | None = MASK, **more: object
+) -> Tensor:
+    return METHODS[method](editor, images, **{"mask": mask, "steps": 3, **ATTACKS.get(method, {}), **more})
+
+
+def test_names_and_signatures() -> None:
+    assert list(METHODS) == ["noise", "photoguard-encoder", "photoguard-diffusion", "diffusionguard", "diffvax"]
+    for method in METHODS.values():
+        parameters = inspect.signature(method).parameters
+        assert list(parameters)[:2] == ["editor", "images"]
+        assert {"mask", "prompt", "budget", "steps", "seed", "callback"} <= set(parameters)
+        assert (method.__doc__ or "").strip()
+    for preset in PRESETS.values():
+        for name, knobs in preset.items():
+            assert set(knobs) <= set(inspect.signature(METHODS[name]).parameters)
+
+
+@pytest.mark.parametrize(("method", "name"), SUPPORTED)
+@pytest.mark.parametrize("budget", [None, Linf(8 / 255), L2(0.6)], ids=str)
+def test_shape_range_grid_budget_and_support(
+    tiny_editor: Load, method: str, name: str, budget: Budget | None
+) -> None:
+    protected = protect(method, tiny_editor(name), budget=budget)
+    assert protected.shape == IMAGES.shape and protected.dtype == torch.float32
+    assert not protected.requires_grad
+    assert ((protected * 255).round() / 255 == protected).all() and protected.min() >= 0 and protected.max() <= 1
+    paper = {"noise": Linf(8 / 255), "photoguard-encoder": Linf(0.03), "diffusionguard": Linf(16 / 255)}
+    used = budget or paper.get(method, L2(8.0 * 32 / 512))
+    delta = protected - IMAGES
+    size = norms(delta).flatten() if isinstance(used, L2) else delta.abs().amax((1, 2, 3))
+    assert (size <= used.eps + 1e-6).all() and (size > 0.5 * used.eps).all()
+    assert torch.equal(protected[MASK.expand(-1, 3, -1, -1) > 0], IMAGES[MASK.expand(-1, 3, -1, -1) > 0])
+
+
+@pytest.mark.parametrize(("method", "name"), SUPPORTED)
+@pytest.mark.parametrize("mask", [MASK, None], ids=["mask", "no mask"])
+def test_the_seed_decides_and_the_batch_does_not(
+    tiny_editor: Load, method: str, name: str, mask: Tensor | None
+) -> None:
+    editor = tiny_editor(name)
+
+    def run(rows: slice, seed: int) -> Tensor:
+        return protect(method, editor, IMAGES[rows], None if mask is None else mask[rows], seed=seed, steps=2)
+
+    both = run(slice(0, 2), 1)
+    assert torch.equal(both, run(slice(0, 2), 1))
+    assert (both[1:] != run(slice(1, 2), 1)).float().mean() < 0.01  # float32 sums differ in their last bits
+    # an instructed edit of the photo is drawn, so every method but the encoder attack's end point moves with the seed
+    assert not torch.equal(both, run(slice(0, 2), 2))
+
+
+def own_objective(method: str, editor: Editor) -> Callable[[Tensor], Tensor]:
+    """What the paper wants small, as a mean over draws that the method has not seen."""
+    hole = MASK if editor.masked else None
+
+    def measure(images: Tensor) -> Tensor:
+        if method == "photoguard-encoder":
+            return norms(editor.encode(images, hole) - editor.encode(torch.full_like(images, 0.5)))
+        draws = [generators(seed, 2) for seed in range(100, 106)]
+        if method == "diffusionguard":
+            return -sum(norms(editor.first_prediction(images, mask=hole, generator=draw)) for draw in draws) / 6
+        edits = [editor.sample(images, "", mask=hole, steps=2, generator=draw) for draw in draws]
+        return sum(norms(edit - 0.5) for edit in edits) / 6
+
+    return torch.no_grad()(measure)
+
+
+@pytest.mark.parametrize(("method", "name"), [pair for pair in SUPPORTED if pair[0] in ATTACKS])
+def test_an_attack_beats_noise_in_its_own_objective(tiny_editor: Load, method: str, name: str) -> None:
+    editor, budget = tiny_editor(name), Linf(16 / 255)
+    measure = own_objective(method, editor)
+    untouched = measure(IMAGES)
+    gain = untouched - measure(protect(method, editor, budget=budget, steps=12))
+    by_chance = untouched - measure(protect("noise", editor, budget=budget))
+    assert (gain > 0).all() and gain.mean() > 3 * by_chance.abs().mean()
+
+
+@pytest.mark.parametrize("knobs", [PRESETS["fast"][method] for method in ATTACKS], ids=list(ATTACKS))
+def test_the_fast_preset_is_momentum_and_fewer_steps(knobs: dict) -> None:
+    assert knobs["steps"] <= 100 and 0 < knobs["momentum"] < 1
+
+
+def test_what_methods_refuse(tiny_editor: Load) -> None:
+    editor = tiny_editor("sd-inpaint")
+    for method in ATTACKS:
+        with pytest.raises(UserError, match=f"{method} needs an editor"):
+            protect(method, None)
+    with pytest.raises(UserError, match="diffusionguard works on inpainting editors only"):
+        protect("diffusionguard", tiny_editor("instruct-pix2pix"), mask=None)
+    for method in METHODS:
+        with pytest.raises(UserError, match="repaint the whole picture"):
+            protect(method, editor, mask=torch.ones_like(MASK))
+        with pytest.raises(UserError, match=r"the mask is \(2, 1, 16, 16\)"):
+            protect(method, editor, mask=MASK[..., :16, :16])
+    with pytest.raises(UserError, match="multiples of 8"):
+        protect("photoguard-diffusion", editor, tiny.pictures(2, 32, 33), tiny.hole(2, 32, 33))
+
+
+def test_one_mask_serves_a_batch(tiny_editor: Load) -> None:
+    one = MASK[:1]
+    for method in ("noise", *ATTACKS):
+        editor = tiny_editor("sd-inpaint")
+        both = protect(method, editor, mask=one, steps=1)
+        assert torch.equal(both, protect(method, editor, mask=one.expand(2, -1, -1, -1), steps=1))
+
+
+def test_noise_is_random_signs_at_full_strength() -> None:
+    grey = torch.full((1, 3, 64, 64), 128 / 255)
+    delta = ((protect("noise", None, grey, None) - grey) * 255).round()
+    assert set(delta.unique().tolist()) == {-8.0, 8.0} and delta.mean().abs() < 0.5
+
+
+def test_progress(tiny_editor: Load) -> None:
+    for method in ATTACKS:
+        told: list[tuple[int, int]] = []
+        protect(method, tiny_editor("sd-inpaint"), callback=lambda *news, told=told: told.append(news[:2]))
+        assert told == [(1, 3), (2, 3), (3, 3)]
+
+
+def test_the_moving_masks_of_diffusionguard_keep_a_part_of_what_is_kept() -> None:
+    kept = torch.zeros(64, 96)
+    kept[20:60, 30:70] = 1
+    kept[:4, :4] = 1  # a smaller part: the outline is that of the largest
+    contour = Contour(kept)
+    assert contour.radius == pytest.approx((torch.pi * kept.sum().item() * (512 / 96) ** 2 / 2) ** 0.5, rel=0.01)
+    draws = [contour.shrink(generator) for seed in range(40) for generator in generators(seed, 1)]
+    assert all((smaller.bool() <= kept.bool()).all() and smaller.any() for smaller in draws)
+    shares = torch.tensor([smaller.sum() / kept.sum() for smaller in draws])
+    assert 0.2 < shares.mean() < 0.95 and shares.std() > 0.02
+    assert torch.equal(contour.shrink(generators(3, 1)[0]), draws[3])
+    dot = torch.zeros(64, 64)
+    dot[5, 5] = 1
+    assert Contour(dot).shrink(generators(0, 1)[0]).sum() == 1
+
+
+def test_a_kept_region_that_fills_the_border_has_an_outline() -> None:
+    kept = torch.ones(32, 32)
+    kept[:, :8] = 0
+    assert 0 < Contour(kept).shrink(generators(0, 1)[0]).sum() <= kept.sum()
