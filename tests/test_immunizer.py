@@ -1,11 +1,13 @@
 """NestedUNet agrees with the authors' network on weights that are filled from each tensor's own name (tests/golden)."""
 
+import functools
 import json
 import zlib
 from pathlib import Path
 
 import pytest
 import torch
+import torch.nn.functional as F
 from safetensors.torch import load_file
 
 from editproof.errors import UserError
@@ -55,6 +57,30 @@ def test_golden_output() -> None:
     with torch.inference_mode():
         output = network(golden["input"])
     assert (output - golden["output"]).abs().max() <= 1e-4 * golden["output"].abs().max()
+
+
+def test_blocks_are_connected_as_the_paper_defines() -> None:
+    """x(i,j) = H([x(i,0) .. x(i,j-1), up(x(i+1,j-1))]), x(i,0) = H(pool(x(i-1,0))); the golden numbers do not show it:
+    with a stored mean of about 1 nearly no ReLU passes anything, and their output is a constant."""
+    network, images = small(), photos(2, 4, 16, 24)
+
+    @functools.cache
+    def x(i: int, j: int) -> torch.Tensor:
+        if j == 0:
+            inputs = images if i == 0 else F.max_pool2d(x(i - 1, 0), 2)
+        else:
+            up = F.interpolate(x(i + 1, j - 1), scale_factor=2, mode="bilinear", align_corners=True)
+            inputs = torch.cat([*(x(i, k) for k in range(j)), up], 1)
+        return network.get_submodule(f"conv{i}_{j}")(inputs)
+
+    output = network(images)
+    torch.testing.assert_close(output, network.final(x(0, len(SMALL) - 1)))
+    assert output.std() > 1e-3
+    block = network.get_submodule("conv1_0")
+    inputs = photos(1, 4, 8, 8)
+    for conv, norm in ((block.conv1, block.bn1), (block.conv2, block.bn2)):
+        inputs = torch.relu(F.batch_norm(conv(inputs), norm.running_mean, norm.running_var, norm.weight, norm.bias))
+    torch.testing.assert_close(block(photos(1, 4, 8, 8)), inputs)
 
 
 @pytest.mark.parametrize("training", [True, False])

@@ -150,15 +150,17 @@ def load_immunizer(path: str | Path | None = None) -> NestedUNet:
     config_file = file.with_name("config.json")
     try:
         tensors = load_file(file) if safe else torch.load(file, map_location="cpu", weights_only=True)
-        config = json.loads(config_file.read_text()) if safe and config_file.is_file() else {"batch_norm": "photo"}
+        config: dict[str, Any] = {"batch_norm": "photo", "eps": None}
+        if safe and config_file.is_file():
+            config = json.loads(config_file.read_text())
         levels = sum(f"conv{level}_0.conv1.weight" in tensors for level in range(len(tensors)))
         network = NestedUNet(
             in_channels=tensors["conv0_0.conv1.weight"].shape[1],
             depths=[len(tensors[f"conv{level}_0.conv1.weight"]) for level in range(levels)],
-            batch_norm=str(config.get("batch_norm", "stored")),
+            batch_norm=config["batch_norm"],
         )
         network.load_state_dict(tensors)
-        network.trained_eps = None if config.get("eps") is None else float(config["eps"])
+        network.trained_eps = config["eps"]
     except Exception as error:  # torch.load and safetensors raise many kinds for a damaged file
         reason = f"{type(error).__name__}: {str(error).strip().splitlines()[0]}" if str(error) else type(error).__name__
         raise UserError(f"weights {str(file)!r}: not a NestedUNet state dict ({reason})") from error
