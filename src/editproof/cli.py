@@ -24,6 +24,7 @@ from editproof.options import (
     PresetOption,
     SchedulerOption,
     SeedOption,
+    at_least,
     none_or,
     parse_budget,
     parse_settings,
@@ -35,6 +36,7 @@ if TYPE_CHECKING:
 OUT, ERR = Console(highlight=False), Console(stderr=True, highlight=False)
 GIB = 2**30
 DEMO_EPS = "16/255"
+STOPPED = "stopped; what was finished is complete, nothing is half-written"
 
 app = typer.Typer(
     add_completion=False,
@@ -69,7 +71,9 @@ def protect(
     l2: Annotated[
         str | None, typer.Option(metavar="NUMBER", help="An L2 budget instead, as at 512x512: 8.0.", show_default=False)
     ] = None,
-    steps: Annotated[int | None, typer.Option(min=1, help="Optimisation steps.", show_default=False)] = None,
+    steps: Annotated[
+        int | None, typer.Option(parser=at_least(1), metavar="N", help="Optimisation steps.", show_default=False)
+    ] = None,
     preset: PresetOption = None,
     scheduler: SchedulerOption = None,
     prompt: Annotated[str, typer.Option(help="What the editor is expected to be told.")] = "",
@@ -115,9 +119,15 @@ def edit(
     invert_mask: InvertOption = False,
     editor: EditorOption = None,
     scheduler: SchedulerOption = None,
-    steps: Annotated[int | None, typer.Option(min=1, help="Denoising steps. Default 30.", show_default=False)] = None,
+    steps: Annotated[
+        int | None,
+        typer.Option(parser=at_least(1), metavar="N", help="Denoising steps. Default 30.", show_default=False),
+    ] = None,
     guidance: Annotated[
-        float | None, typer.Option(min=0, help="Prompt guidance. Default 7.5.", show_default=False)
+        float | None,
+        typer.Option(
+            parser=at_least(0, float), metavar="NUMBER", help="Prompt guidance. Default 7.5.", show_default=False
+        ),
     ] = None,
     overwrite: OverwriteOption = False,
     seed: SeedOption = 0,
@@ -154,8 +164,6 @@ def demo(
 ) -> None:
     """Edit one picture with and without protection, and show both."""
     budget = parse_budget(eps or DEMO_EPS, None)
-    from rich.table import Table
-
     from editproof.demo import PROMPT, run_demo
     from editproof.methods import METHODS
     from editproof.protection import DEFAULT_METHOD
@@ -174,23 +182,23 @@ def demo(
             methods=tuple(METHODS) if all_methods else (DEFAULT_METHOD,), editor=editor or "tiny-inpaint",
             budget=budget, preset=preset, seed=seed, device=device, progress=progress,
         )  # fmt: skip
-    table = Table("method", title=f"Prompt: {escape(prompt or PROMPT)}", title_justify="left")
-    for column in ("PSNR (dB)", "largest change", "change of the edit", "disruption D", "seconds"):
-        table.add_column(column, justify="right")
-    for row in rows:
-        table.add_row(
-            row.method,
-            f"{row.psnr:.1f}",
-            f"{row.linf}/255",
-            f"{row.change:.3f}",
-            f"{row.disruption:.2f}",
-            f"{row.seconds:.1f}",
-        )
-    OUT.print(table)
+    table = [
+        {
+            "method": row.method,
+            "PSNR (dB)": f"{row.psnr:.1f}",
+            "largest change": f"{row.linf}/255",
+            "edit change": f"{row.change:.3f}",
+            "D": f"{row.disruption:.2f}",
+            "seconds": f"{row.seconds:.1f}",
+        }
+        for row in rows
+    ]
+    OUT.print(make_table(f"prompt: {prompt or PROMPT}", table))
     OUT.print(
-        "change of the edit: 1 - SSIM between the edits of protected and original photo where the editor repaints;"
+        "edit change: 1 - SSIM between the edits of protected and original photo, where the editor repaints.\n"
+        "D: the same, relative to what another seed changes (0: no effect; 1: as much as a new seed).\n"
+        f"{DEFAULT_METHOD} is not told which part will be repainted; the other methods are."
     )
-    OUT.print("D: the same relative to the change that another seed makes (0: no effect, 1: as much as a new seed).")
     OUT.print("Pictures:", *(str(path) for path in paths), sep="\n  ", markup=False, soft_wrap=True)
     OUT.print(claim(editor or "tiny-inpaint")["claim"], style="dim", markup=False)
 
@@ -250,9 +258,12 @@ app.add_typer(train_cli.app)
 
 def make_table(title: str, rows: Sequence[dict[str, Any]]) -> Any:
     """A rich table of rows with the same keys."""
+    from rich.box import SIMPLE_HEAD
     from rich.table import Table
 
-    table = Table(*rows[0], title=title, title_justify="left")
+    table = Table(title=escape(title), title_justify="left", box=SIMPLE_HEAD, pad_edge=False)
+    for i, name in enumerate(rows[0]):
+        table.add_column(name, no_wrap=i == 0, overflow="fold")
     for row in rows:
         table.add_row(*(escape("yes" if v is True else "no" if v is False else str(v)) for v in row.values()))
     return table
@@ -260,22 +271,26 @@ def make_table(title: str, rows: Sequence[dict[str, Any]]) -> Any:
 
 @contextmanager
 def progress_bar() -> "Iterator[Progress]":
-    """A bar with the time left, on stderr; it vanishes when done."""
+    """A bar with the time left that vanishes when done; none where nobody is looking."""
     from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
 
+    console = OUT if OUT.is_terminal else ERR  # lines that are printed meanwhile stay where they belong
     columns = (TextColumn("{task.description}"), BarColumn(), TaskProgressColumn(), TimeRemainingColumn())
-    with Progress(*columns, console=ERR, transient=True) as bar:
+    with Progress(
+        *columns, console=console, transient=True, redirect_stdout=console is OUT, disable=not console.is_terminal
+    ) as bar:
         yield bar
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command line and return its exit code: 0, 2 for what the user can mend (one line), 130 for Ctrl-C."""
     try:
-        return app(list(sys.argv[1:] if arguments is None else arguments), standalone_mode=False) or 0
+        code = app(list(sys.argv[1:] if arguments is None else arguments), standalone_mode=False) or 0
+        message = STOPPED if code == 130 else ""
     except UserError as error:
         message, code = str(error), 2
     except (KeyboardInterrupt, typer.Abort):
-        message, code = "stopped; what was finished is complete, nothing is half-written", 130
+        message, code = STOPPED, 130
     except OSError as error:
         message, code = f"{error.strerror or error}: {error.filename or ''}", 2
     except Exception as error:
@@ -283,6 +298,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         if usage is None:
             raise
         message, code = usage(), 2
-    ERR.print("error:", style="bold red", end=" ")
-    ERR.print(" ".join(message.split()), markup=False, soft_wrap=True)
+    if message:
+        ERR.print("error:", style="bold red", end=" ")
+        ERR.print(" ".join(message.split()), markup=False, soft_wrap=True)
     return code

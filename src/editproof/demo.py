@@ -71,7 +71,8 @@ def run_demo(
 ) -> tuple[list[Row], list[Path]]:
     """Protect one picture with each of `methods`, edit everything with one prompt and one seed, write the pictures.
 
-    Without `image`: scikit-image's astronaut. Works at the editor's size. `shown` is the method of the five pictures;
+    Without `image`: scikit-image's astronaut. Works at the editor's size. The one-pass immunizer is not told the mask
+    that the edits use, the other methods are. `shown` is the method of the five pictures;
     with more than one method a strip of all edits is written too. `progress` is told what goes on and how much of it
     is done. Returns the table's rows and the files. Raises UserError before anything is written.
     """
@@ -108,7 +109,8 @@ def run_demo(
     for method in methods:
         started = time.perf_counter()
         protected[method] = protect(
-            original, method=method, editor=loaded, mask=hole, budget=budget, prompt=prompt, seed=seed,
+            original, method=method, editor=loaded, mask=None if method == DEFAULT_METHOD else hole, budget=budget,
+            prompt=prompt, seed=seed,
             callback=lambda step, steps, loss, method=method: progress(f"protect with {method}", step / steps),
             **settings[method],
         )  # fmt: skip

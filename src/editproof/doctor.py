@@ -82,31 +82,31 @@ def needed(name: str, device: Device) -> int:
 
 
 def methods_table() -> list[dict[str, Any]]:
-    """The methods: name, what each does and its paper, and whether it needs an editor."""
+    """The methods: name, whether it needs an editor, its own settings, and what it does with its paper."""
     from editproof.methods import METHODS
     from editproof.protection import WITHOUT_EDITOR, own_knobs
 
     return [
         {
             "method": name,
-            "what": (inspect.getdoc(inspect.getmodule(function)) or "").splitlines()[0],
             "needs an editor": name not in WITHOUT_EDITOR,
-            "own settings (--set)": ", ".join(own_knobs(name)),
+            "settings (--set)": ", ".join(own_knobs(name)),
+            "what it is": (inspect.getdoc(inspect.getmodule(function)) or "").splitlines()[0],
         }
         for name, function in METHODS.items()
     ]
 
 
 def editors_table() -> list[dict[str, Any]]:
-    """The editors: name, source, licence, side in pixels, whether it takes a mask, whether it can be loaded offline."""
+    """The editors: name, side in pixels, whether it takes a mask and can be loaded offline, licence, source."""
     return [
         {
             "editor": name,
-            "source": "embedded" if info.embedded else info.source,
-            "licence": info.licence,
             "side": info.size,
-            "takes a mask": info.masked,
+            "mask": info.masked,
             "on disk": on_disk(info),
+            "licence": info.licence,
+            "source": "embedded" if info.embedded else info.source,
         }
         for name, info in EDITORS.items()
     ]

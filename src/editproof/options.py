@@ -3,7 +3,7 @@
 import ast
 import math
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -14,6 +14,23 @@ from editproof.errors import UserError
 if TYPE_CHECKING:
     from editproof.budgets import Budget
 
+
+def at_least(lowest: int, number: type = int) -> Callable[[str], Any]:
+    """A parser of option values: numbers of at least `lowest`."""
+
+    def parse(text: str) -> Any:
+        try:
+            value = number(text)
+        except ValueError:
+            value = math.nan
+        if not lowest <= value < math.inf:
+            kind = "whole number" if number is int else "number"
+            raise typer.BadParameter(f"'{text}'; allowed: a {kind} of at least {lowest}")
+        return value
+
+    return parse
+
+
 PhotosArgument = Annotated[
     list[Path], typer.Argument(help="Photos: PNG, JPEG, WebP, TIFF, BMP, AVIF ...", show_default=False)
 ]
@@ -21,7 +38,7 @@ MaskOption = Annotated[
     str, typer.Option("--mask", metavar="FILE|none", help="White = the editor may repaint, black = keep.")
 ]
 InvertOption = Annotated[bool, typer.Option("--invert-mask", help="Black = the editor may repaint.")]
-SeedOption = Annotated[int, typer.Option(min=0, help="Same seed, same machine: same result.")]
+SeedOption = Annotated[int, typer.Option(parser=at_least(0), metavar="N", help="Same seed, same machine: same result.")]
 DeviceOption = Annotated[
     str | None, typer.Option(help="cuda, mps or cpu; the best there is if not given.", show_default=False)
 ]

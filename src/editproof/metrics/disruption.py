@@ -23,11 +23,13 @@ def ssim_map(a: Tensor, b: Tensor) -> Tensor:
     As scikit-image's structural_similarity(win_size=7, data_range=1, full=True): uniform 7x7 window, sample covariance.
     (B, C, H, W) twice, in [0, 1] -> (B, 1, H, W); sides of at least 7 pixels.
     """
+    a, b = a - 0.5, b - 0.5  # variances of what lies around 0 round off less
     mean_a, mean_b = _window_mean(a), _window_mean(b)
     sample = WINDOW**2 / (WINDOW**2 - 1)
     var_a = sample * (_window_mean(a * a) - mean_a**2)
     var_b = sample * (_window_mean(b * b) - mean_b**2)
     cov = sample * (_window_mean(a * b) - mean_a * mean_b)
+    mean_a, mean_b = mean_a + 0.5, mean_b + 0.5
     ssim = (2 * mean_a * mean_b + C1) * (2 * cov + C2) / ((mean_a**2 + mean_b**2 + C1) * (var_a + var_b + C2))
     return ssim.mean(1, keepdim=True)
 

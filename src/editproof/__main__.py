@@ -1,0 +1,8 @@
+"""`python -m editproof`: the command line."""
+
+import sys
+
+from editproof.cli import main
+
+if __name__ == "__main__":
+    sys.exit(main())

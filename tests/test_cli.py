@@ -1,0 +1,303 @@
+"""The command line as a user meets it: results, refusals in one line, nothing half-written."""
+
+import json
+import os
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+import test_photo
+import torch
+from PIL import Image
+
+import editproof
+from editproof import photos
+from editproof.cli import main
+from editproof.methods import METHODS
+from editproof.options import parse_number, parse_settings
+from editproof.photo import open_photo
+
+
+@pytest.fixture
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The current folder, with photos, masks, and files that are neither."""
+    monkeypatch.chdir(tmp_path)
+    for name, (content, _) in test_photo.BAD_FILES.items():
+        Path(name).write_bytes(content)
+    picture = Image.fromarray(np.tile(test_photo.gradient(), (3, 2, 1)))  # 80 x 72
+    for name in ("photo.png", "second.jpg", "photo.bmp", "new-protected.png", "new.png"):
+        picture.save(name)
+    Path("other").mkdir()
+    picture.save("other/PHOTO.png")
+    Path("file").write_text("a file")
+    Image.new("L", picture.size, 255).save("white.png")
+    Image.new("L", picture.size, 0).save("black.png")
+    Image.new("L", (50, 50), 0).save("square.png")
+    left = Image.new("L", picture.size, 255)
+    left.paste(0, (0, 0, 20, 72))
+    left.save("quarter.png")  # keeps the left quarter
+    return tmp_path
+
+
+def files(folder: Path) -> set[Path]:
+    return set(folder.rglob("*"))
+
+
+PROTECT, EDIT = "protect photo.png --out out", "edit photo.png --prompt hat --out out.png"
+REFUSED = {  # arguments -> what the one line must say
+    **{f"protect {name} --out out": name for name in test_photo.BAD_FILES},
+    "protect missing.png --out out": "missing.png",
+    "protect other --out out": "'other' is a folder",
+    "protect photo.png cut.jpg --out out": "cut.jpg",
+    "protect photo.png": "out",
+    "protect --out out": "photos",
+    "protect photo.png --out file": "'file'",
+    "protect photo.png --out file/below": "'file",
+    "protect photo.png photo.bmp --out out": "photo.bmp",
+    "protect photo.png other/PHOTO.png --out out": "PHOTO.png",
+    "protect photo.png photo.png --out out": "photo.png",
+    "protect new.png new-protected.png --out . --overwrite": "new-protected.png",
+    "protect new.png --out .": "--overwrite",
+    f"{PROTECT} --mask white.png": "nothing to protect",
+    f"{PROTECT} --mask black.png --invert-mask": "nothing to protect",
+    f"{PROTECT} --mask square.png": "50 x 50",
+    f"{PROTECT} --mask missing.png": "missing.png",
+    f"{PROTECT} --mask text.jpg": "text.jpg",
+    f"{PROTECT} --eps 8/0": "'8/0'",
+    f"{PROTECT} --eps 8": "'8'",
+    f"{PROTECT} --eps 0": "'0'",
+    f"{PROTECT} --eps nan": "'nan'",
+    f"{PROTECT} --eps 1e-2": "'1e-2'",
+    f"{PROTECT} --eps=-0.1": "'-0.1'",
+    f"{PROTECT} --l2 x": "'x'",
+    f"{PROTECT} --l2 8 --eps 8/255": "exclude each other",
+    f"{PROTECT} --method magic": "noise, photoguard-encoder",
+    f"{PROTECT} --preset slow": "paper, fast",
+    f"{PROTECT} --steps 0": "'0'; allowed: a whole number of at least 1",
+    f"{PROTECT} --seed -1": "'-1'",
+    f"{PROTECT} --seed x": "'x'",
+    f"{EDIT} --guidance -1": "'-1'; allowed: a number",
+    f"{PROTECT} --device warp": "'warp'",
+    f"{PROTECT} --method noise --set samples=4": "no setting 'samples'",
+    f"{PROTECT} --set weights": "NAME=VALUE",
+    f"{PROTECT} --set weights=missing.pth": "missing.pth",
+    f"{PROTECT} --editor sd-inpaint": "'sd-inpaint' would change nothing",
+    f"{PROTECT} --method diffusionguard --editor nothing": "'nothing'",
+    f"{PROTECT} --method diffusionguard --editor sd-inpaint": "stable-diffusion-v1-5/stable-diffusion-inpainting",
+    f"{PROTECT} --method diffusionguard --scheduler best": "ddim",
+    f"{EDIT} --mask black.png": "nothing to edit",
+    f"{EDIT} --mask white.png --invert-mask": "nothing to edit",
+    f"{EDIT} --mask square.png": "50 x 50",
+    f"{EDIT} --editor nothing": "'nothing'",
+    "edit photo.png --prompt hat --out out.jpg": ".png",
+    "edit photo.png --prompt hat --out photo.png": "--overwrite",
+    "edit photo.png --prompt hat --out file/a.png": "'file'",
+    "edit bomb.png --prompt hat --out out.png": "bomb.png",
+    "demo --image missing.png --out out": "missing.png",
+    "demo --image photo.png --mask white.png --out out": "nothing to protect",
+    "demo --image photo.png --mask black.png --out out": "nothing to edit",
+    "demo --eps 8/0 --out out": "'8/0'",
+    "demo --preset slow --out out": "paper, fast",
+    "demo --out file": "'file'",
+    "list everything": "methods, editors",
+    "unknown": "unknown",
+    "protect photo.png --out out --unknown": "--unknown",
+}
+
+
+@pytest.mark.parametrize("arguments", REFUSED)
+def test_refusals(arguments: str, folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    before = files(folder)
+    assert main(arguments.split()) == 2
+    said = capsys.readouterr()
+    assert said.out == ""
+    assert said.err.startswith("error: ")
+    assert len(said.err.strip().splitlines()) == 1
+    assert REFUSED[arguments] in said.err
+    assert files(folder) == before
+
+
+def test_protect_writes_photo_and_report(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main([*PROTECT.split(), "--mask", "quarter.png", "--seed", "3"]) == 0
+    said = capsys.readouterr().out
+    report = json.loads((folder / "out/photo-protected.json").read_text())
+    original, protected = open_photo("photo.png").pixels, open_photo("out/photo-protected.png").pixels
+    change = (protected - original).abs()
+    assert protected.shape == original.shape
+    assert {path.name for path in (folder / "out").iterdir()} == {"photo-protected.png", "photo-protected.json"}
+    assert change[..., 20:].max() == 0
+    assert 0 < report["linf_levels"] == round(change.max().item() * 255) <= 8
+    assert report["linf"] == pytest.approx(change.max().item(), abs=1e-6)
+    assert report["psnr_db"] == pytest.approx(-10 * np.log10(change.square().mean().item()), abs=0.01)
+    assert report["protected_share"] == 0.25
+    assert "25% of the picture" in said
+    assert (report["method"], report["seed"], report["size"]) == ("diffvax", 3, [80, 72])
+    assert report["budget"] == {"norm": "Linf", "eps": 8 / 255}
+    assert report["mask"] == {"file": "quarter.png", "inverted": False}
+    assert report["measured_against"] == ["tiny-inpaint"]
+    assert report["versions"]["torch"] == torch.__version__
+    for words in ("embedded editor tiny-inpaint only", "unknown until measured", "never makes it impossible"):
+        assert words in " ".join(said.split())
+        assert words in report["claim"]
+
+
+def test_existing_output_is_replaced_only_on_request(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    arguments = [*PROTECT.split(), "--method", "noise"]
+    assert main(arguments) == 0
+    first = (folder / "out/photo-protected.png").read_bytes()
+    assert main([*arguments, "--seed", "1"]) == 2
+    assert (folder / "out/photo-protected.png").read_bytes() == first
+    assert main([*arguments, "--seed", "1", "--overwrite"]) == 0
+    assert (folder / "out/photo-protected.png").read_bytes() != first
+    assert main([*arguments, "--overwrite"]) == 0
+    assert (folder / "out/photo-protected.png").read_bytes() == first
+    capsys.readouterr()
+    (folder / "out/photo-protected.png").unlink()
+    assert main(arguments) == 2  # the report alone is there
+    assert "photo-protected.json" in capsys.readouterr().err
+
+
+def test_photos_of_one_size_go_through_the_method_together(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    sizes = []
+    diffvax = METHODS["diffvax"]
+
+    def counted(editor: object, images: torch.Tensor, **settings: object) -> torch.Tensor:
+        sizes.append(len(images))
+        return diffvax(editor, images, **settings)
+
+    monkeypatch.setitem(METHODS, "diffvax", counted)
+    for i in range(10):
+        Image.open("photo.png").save(f"copy{i}.png")
+    Image.open("photo.png").resize((100, 50)).save("wide.png")
+    names = [f"copy{i}.png" for i in range(10)]
+    assert main(["protect", *names[:5], "wide.png", *names[5:], "--out", "out"]) == 0
+    assert sorted(sizes) == [1, 2, 8]
+    alone = folder / "alone"
+    assert main(["protect", "copy9.png", "--out", str(alone)]) == 0
+    pairs = [open_photo(f / "copy9-protected.png").pixels for f in (alone, folder / "out")]
+    assert (pairs[0] - pairs[1]).abs().max() <= 1.01 / 255
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_every_method_by_its_name(method: str, folder: Path, tiny_folder: object) -> None:
+    editor = [] if method in ("noise", "diffvax") else ["--editor", str(tiny_folder("sd-inpaint"))]  # type: ignore[operator]
+    arguments = [*PROTECT.split(), "--method", method, "--steps", "1", "--eps", "0.02", "--mask", "quarter.png"]
+    own = ["--set", "samples=2"] if method == "photoguard-diffusion" else []
+    assert main([*arguments, *editor, *own]) == 0
+    report = json.loads((folder / "out/photo-protected.json").read_text())
+    assert (report["method"], report["steps"]) == (method, 1)
+    assert report["budget"]["eps"] == 0.02
+    assert report["measured_against"] == ([] if editor else ["tiny-inpaint"])
+    assert report["settings"].get("samples") == (2 if own else None)
+    change = (open_photo("out/photo-protected.png").pixels - open_photo("photo.png").pixels).abs()
+    assert 0 < change.max() <= 0.02
+    assert change[..., 20:].max() == 0
+
+
+def test_l2_budget_and_paper_preset(folder: Path) -> None:
+    assert main([*PROTECT.split(), "--method", "noise", "--l2", "8"]) == 0
+    report = json.loads((folder / "out/photo-protected.json").read_text())
+    eps = 8 * (80 * 72) ** 0.5 / 512
+    assert report["budget"]["norm"] == "L2"
+    assert report["budget"]["eps"] == pytest.approx(eps)
+    delta = open_photo("out/photo-protected.png").pixels - open_photo("photo.png").pixels
+    assert delta.norm() <= eps * (1 + 1e-5)
+    assert main([*PROTECT.split(), "--method", "noise", "--preset", "paper", "--overwrite"]) == 0
+    assert json.loads((folder / "out/photo-protected.json").read_text())["budget"] is None
+
+
+def test_edit_keeps_size_and_kept_pixels(folder: Path, tiny_folder: object) -> None:
+    editor = ["--editor", str(tiny_folder("sd-inpaint")), "--mask", "quarter.png", "--steps", "2"]  # type: ignore[operator]
+    assert main([*EDIT.split(), *editor]) == 0
+    original, edited = open_photo("photo.png").pixels, open_photo("out.png").pixels
+    assert edited.shape == original.shape
+    assert torch.equal(edited[..., :20], original[..., :20])
+    assert (edited[..., 24:] - original[..., 24:]).abs().mean() > 0.05
+    assert main([*EDIT.split(), *editor]) == 2
+    assert main([*EDIT.split(), *editor, "--overwrite", "--scheduler", "euler"]) == 0
+    assert not torch.equal(open_photo("out.png").pixels, edited)
+
+
+def test_edit_without_mask_by_an_editor_that_takes_none(folder: Path, tiny_folder: object) -> None:
+    editor = ["--editor", str(tiny_folder("instruct-pix2pix")), "--steps", "2"]  # type: ignore[operator]
+    assert main([*EDIT.split(), *editor]) == 0
+    assert open_photo("out.png").size == (72, 80)
+
+
+def test_ctrl_c_leaves_whole_files_only(
+    folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def stop(file: object, *arguments: object, **settings: object) -> None:
+        file.write(b"half")  # type: ignore[attr-defined]
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(photos, "write_png", stop)
+    assert main(PROTECT.split()) == 130
+    assert "half-written" in capsys.readouterr().err
+    assert list((folder / "out").iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("text", "number"), [("8/255", 8 / 255), ("0.03", 0.03), (".5", 0.5), ("1", 1), (" 4 / 255 ", 4 / 255)]
+)
+def test_numbers(text: str, number: float) -> None:
+    assert parse_number(text, "--eps", 1) == number
+
+
+def test_settings_are_literals_or_text() -> None:
+    parsed = parse_settings(["samples=4", "momentum=.9", "weights=a/b.pth", "x=None"])
+    assert parsed == {"samples": 4, "momentum": 0.9, "weights": "a/b.pth", "x": None}
+
+
+def test_list_says_what_the_registries_hold(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["list", "--json"]) == 0
+    found = json.loads(capsys.readouterr().out)
+    assert [row["method"] for row in found["methods"]] == list(METHODS)
+    assert {row["editor"]: row["on disk"] for row in found["editors"]}["tiny-inpaint"] is True
+    assert all(row["licence"] for row in found["editors"])
+    for what in (["list"], ["list", "methods"], ["list", "editors"], ["doctor"]):
+        assert main(what) == 0
+        said = capsys.readouterr().out
+        assert ("photoguard-diffusion" in said) == (what in (["list"], ["list", "methods"]))
+        assert ("tiny-inpaint" in said) == (what != ["list", "methods"])
+
+
+def test_bare_command_shows_help(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main([]) == 0
+    said = capsys.readouterr().out
+    for command in ("protect", "edit", "demo", "list", "doctor", "train", "data"):
+        assert f" {command} " in said
+    assert main(["--version"]) == 0
+    assert capsys.readouterr().out.startswith("editproof ")
+
+
+def run_and_list(modules: str, arguments: str) -> subprocess.CompletedProcess[str]:
+    """Run the command line in a Python of its own; its last line lists which of `modules` were imported."""
+    code = f"""
+import sys
+from editproof.cli import main
+code = main({arguments.split()})
+print([name for name in {modules.split()} if name in sys.modules])
+sys.exit(code)"""
+    environment = {**os.environ, "PYTHONPATH": str(Path(editproof.__file__).parents[1])}
+    return subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False, env=environment)
+
+
+def test_help_is_quick_and_imports_no_torch() -> None:
+    seconds = []
+    for _ in range(3):
+        started = time.perf_counter()
+        done = run_and_list("torch numpy diffusers", "--help")
+        seconds.append(time.perf_counter() - started)
+        assert done.stdout.splitlines()[-1] == "[]", done.stderr
+    assert min(seconds) < 1
+
+
+def test_default_protection_imports_no_diffusers(folder: Path) -> None:
+    done = run_and_list("torch diffusers transformers scipy skimage", PROTECT)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.splitlines()[-1] == "['torch']"
+    assert done.stderr == ""
