@@ -34,6 +34,7 @@ def train(
     read = read_config(config, _parse(settings or []))
     os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # needed for the same bits at every run on CUDA
 
+    import torch
     from rich.console import Console
 
     from editproof.training import train as run
@@ -44,6 +45,11 @@ def train(
     except FloatingPointError as error:
         console.print(str(error), style="red", soft_wrap=True, markup=False, highlight=False)
         raise typer.Exit(1) from error
+    except torch.OutOfMemoryError as error:
+        raise UserError(
+            f"batch_size: {read.batch_size} does not fit into the device's memory; allowed: a smaller batch_size, "
+            "resolution or network, or fewer steps"
+        ) from error
     typer.echo(f"weights: {weights}")
     typer.echo(f"use them: editproof protect PHOTO --method diffvax --set weights={weights} --out DIR")
 

@@ -142,7 +142,7 @@ def train(
                 edit, perturbation = (part.mean() for part in parts)
                 loss = edit + perturbation
                 loss.backward()
-                norm = torch.nn.utils.clip_grad_norm_(network.parameters(), float("inf"))
+                norm = torch.nn.utils.get_total_norm([p.grad for p in network.parameters() if p.grad is not None])
                 _check_finite(loss, norm, step, saved, output)
                 optimizer.step()
                 position, step = position + 1, step + 1
