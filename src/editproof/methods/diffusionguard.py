@@ -7,7 +7,6 @@ from torch import Tensor
 
 from editproof.budgets import Budget, Linf
 from editproof.methods.checks import kept_pixels, require
-from editproof.methods.contours import Contour
 from editproof.pgd import default_step, pgd
 from editproof.randomness import generators, random_masks
 
@@ -41,6 +40,8 @@ def diffusionguard(
     Deviations: a model that predicts velocity has the norm of that raised. Results are rounded to 8 bits within the
     budget.
     """
+    from editproof.methods.contours import Contour  # here, as scipy takes longer to import than one-pass protection
+
     editor = require(editor, "diffusionguard", masked=True)
     budget = budget or BUDGET
     kept = kept_pixels(images, mask)
