@@ -6,7 +6,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
@@ -30,6 +30,15 @@ from editproof.training import losses, train, validate
 ROOT = Path(__file__).parents[1]
 EMBEDDED_EDITOR = ROOT / "src" / "editproof" / "assets" / "tiny-inpaint" / "model_index.json"
 SMALL = {"depths": [4, 8, 16]}
+
+
+@pytest.fixture(scope="module", autouse=True)
+def one_thread() -> Iterator[None]:
+    """The networks here are too small for more, and the same bits need the same number."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
 
 
 @pytest.fixture(scope="module")
@@ -175,9 +184,9 @@ def test_kill_and_resume_gives_the_same_bits(data: Path, settings: dict[str, Any
         str(folders["killed"]),
     ]
     path = os.pathsep.join([str(ROOT / "src"), os.environ.get("PYTHONPATH", "")])
-    environment = {**os.environ, "PYTHONPATH": path, "OMP_NUM_THREADS": str(torch.get_num_threads())}
+    environment = {**os.environ, "PYTHONPATH": path, "OMP_NUM_THREADS": "1"}
     process = subprocess.Popen(command, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-    lines, deadline = folders["killed"] / "log.jsonl", time.monotonic() + 120
+    lines, deadline = folders["killed"] / "log.jsonl", time.monotonic() + 300
     while not lines.exists() or lines.read_bytes().count(b"\n") < 5:
         assert process.poll() is None
         assert time.monotonic() < deadline
