@@ -97,6 +97,7 @@ REFUSED = {  # arguments -> what the one line must say
     "edit photo.png --prompt hat --out file/a.png": "'file'",
     "edit bomb.png --prompt hat --out out.png": "bomb.png",
     "demo --image missing.png --out out": "missing.png",
+    "demo --image photo.png --out out": "--mask",
     "demo --image photo.png --mask white.png --out out": "nothing to protect",
     "demo --image photo.png --mask black.png --out out": "nothing to edit",
     "demo --eps 8/0 --out out": "'8/0'",
@@ -238,6 +239,21 @@ def test_ctrl_c_leaves_whole_files_only(
     assert main(PROTECT.split()) == 130
     assert "half-written" in capsys.readouterr().err
     assert list((folder / "out").iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    "error", [torch.OutOfMemoryError("CUDA out of memory"), RuntimeError("DefaultCPUAllocator: can't allocate memory")]
+)
+def test_too_little_memory_is_one_line(
+    error: Exception, folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def fail(*arguments: object, **settings: object) -> torch.Tensor:
+        raise error
+
+    monkeypatch.setitem(METHODS, "diffvax", fail)
+    assert main(PROTECT.split()) == 2
+    assert "not enough memory" in capsys.readouterr().err
+    assert not (folder / "out").exists()
 
 
 @pytest.mark.parametrize(

@@ -294,10 +294,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except OSError as error:
         message, code = f"{error.strerror or error}: {error.filename or ''}", 2
     except Exception as error:
-        usage = getattr(error, "format_message", None)  # an exception of the option parser
-        if usage is None:
+        if type(error).__name__ == "OutOfMemoryError" or "can't allocate memory" in str(error):  # torch's
+            message, code = "not enough memory; allowed: fewer or smaller photos, a smaller editor, --device cpu", 2
+        elif hasattr(error, "format_message"):  # the option parser's
+            message, code = error.format_message(), 2
+        else:
             raise
-        message, code = usage(), 2
     if message:
         ERR.print("error:", style="bold red", end=" ")
         ERR.print(" ".join(message.split()), markup=False, soft_wrap=True)

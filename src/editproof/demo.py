@@ -15,6 +15,7 @@ from torch import Tensor
 from editproof.budgets import Budget
 from editproof.editing import paste_back
 from editproof.editors import load_editor
+from editproof.errors import UserError
 from editproof.masks import check_something_to_edit, check_something_to_protect, open_mask
 from editproof.metrics import edit_change, psnr
 from editproof.photo import atomic, check_folder, open_photo, save_png
@@ -90,6 +91,8 @@ def run_demo(
         size = working_size(*photo.size, loaded.size)
         original = working_copy(photo.pixels[None], size)
         region = torch.ones_like(original[:, :1])
+        if mask is None and loaded.masked:
+            raise UserError(f"editor '{editor}' needs a --mask with the --image: white = may be repainted")
         if mask is not None:
             native = open_mask(mask, photo.size, invert_mask)
             check_something_to_protect(native, str(mask))

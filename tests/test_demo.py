@@ -1,0 +1,95 @@
+"""The demonstration: its pictures, its table, and the photograph it takes when none is given."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import tiny
+import torch
+from PIL import Image
+
+from editproof.budgets import Linf
+from editproof.cli import main
+from editproof.demo import astronaut, panels, run_demo
+from editproof.metrics import edit_change, psnr
+from editproof.photo import open_photo
+
+FIVE = ("original", "immunized", "edited_original", "edited_immunized", "comparison")
+
+
+def test_the_photograph_and_its_mask() -> None:
+    picture, mask = astronaut(256)
+    assert picture.shape == (1, 3, 256, 256)
+    assert mask.shape == (1, 1, 256, 256)
+    rows = torch.nonzero((mask[0, 0] == 0).any(1)).flatten()
+    assert 0.55 < len(rows) / 256 < 0.68  # the face fills about 60 % of the height
+    red, green, blue = (picture[0, :, mask[0, 0] == 0]).mean(1)
+    assert red > green > blue  # skin is kept
+    assert red - blue > 0.15
+    around = picture[0, :, :, :20]
+    assert (around.mean((1, 2)).amax() - around.mean((1, 2)).amin()) < 0.1  # the grey backdrop is not
+
+
+def test_pictures_and_rows_agree(tmp_path: Path, tiny_folder: object) -> None:
+    editor = str(tiny_folder("sd-inpaint"))  # type: ignore[operator]
+    rows, paths = run_demo(
+        tmp_path, methods=("noise", "diffusionguard", "diffvax"), editor=editor, budget=Linf(16 / 255), preset="fast"
+    )
+    assert [path.name for path in paths] == [f"astronaut_{kind}.png" for kind in (*FIVE, "methods")]
+    assert {path.name for path in tmp_path.iterdir()} == {path.name for path in paths}
+    assert [row.method for row in rows] == ["noise", "diffusionguard", "diffvax"]
+    saved = {path.stem.split("_", 1)[1]: open_photo(path).pixels[None] for path in paths}
+    _, mask = astronaut(tiny.SIZE)
+    shown = rows[2]
+    assert psnr(saved["immunized"], saved["original"]).item() == pytest.approx(shown.psnr, abs=0.1)
+    assert ((saved["immunized"] - saved["original"]).abs().max() * 255).round() == shown.linf <= 16
+    change = edit_change(saved["edited_immunized"], saved["edited_original"], mask).item()
+    assert change == pytest.approx(shown.change, abs=2e-3)  # the edits were rounded when saved
+    kept = (saved["edited_original"] - saved["original"]) * (1 - mask)
+    assert kept.abs().max() <= 0.51 / 255  # pasted back
+    assert all(row.seconds > 0 and row.disruption >= 0 for row in rows)
+
+
+def test_own_picture_by_the_command_line(
+    tmp_path: Path, tiny_folder: object, capsys: pytest.CaptureFixture[str]
+) -> None:
+    Image.fromarray(np.full((60, 90, 3), 128, np.uint8)).save(tmp_path / "wall.png")
+    mask = Image.new("L", (90, 60), 255)
+    mask.paste(0, (0, 0, 45, 60))
+    mask.save(tmp_path / "mask.png")
+    editor = str(tiny_folder("sd-inpaint"))  # type: ignore[operator]
+    arguments = [
+        "demo",
+        "--image",
+        str(tmp_path / "wall.png"),
+        "--mask",
+        str(tmp_path / "mask.png"),
+        "--editor",
+        editor,
+    ]
+    for _ in range(2):  # a second run replaces the first one's pictures
+        assert main([*arguments, "--prompt", "a [red] wall", "--out", str(tmp_path / "out")]) == 0
+    assert {path.name for path in (tmp_path / "out").iterdir()} == {f"wall_{kind}.png" for kind in FIVE}
+    said = " ".join(capsys.readouterr().out.split())
+    for words in ("a [red] wall", "diffvax", "PSNR", "seconds", "unknown until measured"):
+        assert words in said
+    assert open_photo(tmp_path / "out" / "wall_original.png").size == (32, 32 + 16)
+
+
+def test_panels_are_labelled_and_hold_the_pictures() -> None:
+    red, blue = torch.zeros(1, 3, 32, 64), torch.zeros(1, 3, 32, 64)
+    red[:, 0], blue[:, 2] = 1, 1
+    sheet = np.asarray(panels({"Red": red, "Blue": blue, "Red again": red}, columns=2))
+    assert (sheet == (255, 0, 0)).all(-1).sum() == 2 * 320 * 160
+    assert (sheet == (0, 0, 255)).all(-1).sum() == 320 * 160
+    assert (sheet == (0, 0, 0)).all(-1).sum() > 100  # the labels
+
+
+@pytest.mark.slow
+def test_the_embedded_demo_shows_what_it_promises(tmp_path: Path) -> None:
+    """The one-pass immunizer, which is not told the mask, changes the edit far more than noise that is."""
+    rows, paths = run_demo(tmp_path, methods=("noise", "diffvax"), budget=Linf(16 / 255))
+    noise, diffvax = rows
+    assert diffvax.linf <= 16
+    assert diffvax.disruption > 2 * noise.disruption
+    assert len(paths) == 6

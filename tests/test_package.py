@@ -1,0 +1,82 @@
+"""The package: its public names, its version, and a wheel that works outside the tree."""
+
+import importlib.metadata
+import json
+import os
+import shutil
+import subprocess
+import sys
+import tomllib
+from pathlib import Path
+
+import pytest
+import tiny
+
+import editproof
+from editproof.photo import open_photo, save_png
+
+ROOT = Path(__file__).parents[1]
+PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+
+
+def test_public_names_exist_and_are_all_there_is() -> None:
+    for name in editproof.__all__:
+        assert getattr(editproof, name) is not None
+    assert dir(editproof) == sorted(editproof.__all__)
+    with pytest.raises(AttributeError, match="no attribute 'nothing'"):
+        editproof.nothing  # noqa: B018
+
+
+def test_public_protect_is_the_function_whatever_was_imported_before() -> None:
+    import editproof.photos
+    import editproof.protection
+
+    assert editproof.protect is editproof.protection.protect
+    assert editproof.protect_photos is editproof.photos.protect_photos
+
+
+def test_versions_and_requirements() -> None:
+    assert editproof.__version__ == PROJECT["version"]
+    assert PROJECT["requires-python"] == ">=3.11"
+    assert "torch>=2.11" in PROJECT["dependencies"]
+    assert "torch==2.13.0" in (ROOT / "constraints.txt").read_text().splitlines()
+
+
+def test_embedded_models_are_small_safetensors() -> None:
+    assets = ROOT / "src" / "editproof" / "assets"
+    weights = [path for path in assets.rglob("*") if path.stat().st_size > 1_000_000]
+    assert weights
+    assert {path.suffix for path in weights} == {".safetensors"}
+    assert sum(path.stat().st_size for path in assets.rglob("*")) < 42 * 2**20
+
+
+@pytest.mark.slow
+def test_a_wheel_protects_a_photo_outside_the_tree(tmp_path: Path) -> None:
+    pip = [sys.executable, "-m", "pip", "--disable-pip-version-check", "--quiet"]
+    tree = tmp_path / "tree"  # a copy: setuptools leaves its work in the tree it builds
+    shutil.copytree(ROOT / "src", tree / "src", ignore=shutil.ignore_patterns("*.egg-info", "__pycache__"))
+    for name in ("pyproject.toml", "README.md", "LICENSE"):
+        shutil.copy(ROOT / name, tree / name)
+    subprocess.run([*pip, "wheel", "--no-deps", "--wheel-dir", tmp_path, tree], check=True)
+    (wheel,) = tmp_path.glob("editproof-*.whl")
+    subprocess.run([*pip, "install", "--no-deps", "--target", tmp_path / "site", wheel], check=True)
+    save_png(tmp_path / "photo.png", tiny.pictures(1, 300, 200)[0])
+    code = f"""
+import sys, editproof
+assert editproof.__file__.startswith({str(tmp_path)!r}), editproof.__file__
+from editproof.cli import main
+sys.exit(main(["protect", "photo.png", "--out", "out"]))"""
+    environment = {**os.environ, "PYTHONPATH": str(tmp_path / "site")}
+    subprocess.run([sys.executable, "-c", code], check=True, cwd=tmp_path, env=environment)
+    assert open_photo(tmp_path / "out" / "photo-protected.png").size == (300, 200)
+    assert json.loads((tmp_path / "out" / "photo-protected.json").read_text())["linf_levels"] > 0
+
+
+def test_installed_metadata_when_installed() -> None:
+    """`make` installs the tree in place; then what pip knows of it is what pyproject.toml says."""
+    try:
+        metadata = importlib.metadata.metadata("editproof")
+    except importlib.metadata.PackageNotFoundError:
+        return  # running from the tree
+    assert metadata["License-Expression"] == "MIT"
+    assert metadata["Requires-Python"] == ">=3.11"
