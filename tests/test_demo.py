@@ -73,7 +73,7 @@ def test_own_picture_by_the_command_line(
     said = " ".join(capsys.readouterr().out.split())
     for words in ("a [red] wall", "diffvax", "PSNR", "seconds", "unknown until measured"):
         assert words in said
-    assert open_photo(tmp_path / "out" / "wall_original.png").size == (32, 32 + 16)
+    assert open_photo(tmp_path / "out" / "wall_original.png").size == (32, 32)
 
 
 def test_panels_are_labelled_and_hold_the_pictures() -> None:
