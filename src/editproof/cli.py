@@ -301,6 +301,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         else:
             raise
     if message:
-        ERR.print("error:", style="bold red", end=" ")
+        if code != 130:
+            ERR.print("error:", style="bold red", end=" ")
         ERR.print(" ".join(message.split()), markup=False, soft_wrap=True)
     return code

@@ -83,6 +83,7 @@ def run_demo(
     photo = None if image is None else open_photo(image)
     progress(f"load {editor}", 0)
     loaded = load_editor(editor, device=device)
+    progress(f"load {editor}", 1)
     if photo is None:
         name = "astronaut"
         original, region = astronaut(loaded.size)

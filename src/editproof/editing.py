@@ -46,6 +46,7 @@ def edit_photo(
         check_something_to_edit(region, str(mask))
     progress(f"load {editor}", 0)
     loaded = load_editor(editor, device=device, scheduler=scheduler)
+    progress(f"load {editor}", 1)
     original = opened.pixels[None]
     size = working_size(*opened.size, loaded.size)
     edited = loaded.edit(
