@@ -1,0 +1,261 @@
+"""What reaches an edit through attention, in transformers that denoise [target | context] tokens (FLUX and its kin).
+
+The shipped blocks are called one by one with what the shipped model gives them, and queries and keys are computed
+beside them. So nothing is hooked, replaced or left behind, compiled blocks stay compiled, the forward ends with the last
+block that is asked for, and gradient checkpointing covers each block together with what is measured there.
+"""
+
+import re
+from collections.abc import Callable, Iterator, Sequence
+from typing import TYPE_CHECKING, Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+from torch.utils.checkpoint import checkpoint
+
+from editproof.errors import UserError
+from editproof.randomness import Generators
+
+if TYPE_CHECKING:
+    from editproof.editors.kontext import KontextEditor
+    from editproof.editors.pipeline import Prompt
+
+Blocks = str | Sequence[str]
+Measure = Callable[[Tensor, Tensor, dict[str, slice]], Tensor]  # queries, keys (B,heads,N,d), token ranges -> (B,)
+SLICES = (("target", "context"), ("context", "target"))
+CHUNK = 128  # queries whose attention rows are held at once where rows are needed
+
+
+def context_mass(
+    editor: "KontextEditor",
+    images: Tensor,
+    prompt: "Prompt" = "",
+    *,
+    blocks: Blocks,
+    timestep: float | Tensor,
+    generator: Generators,
+) -> Tensor:
+    """The share of attention `(B,)` in [0,1] that the edit pays to each of images (B,3,H,W) in [0,1]; differentiable.
+
+    The edit is pure noise, drawn from `generator` (one per image), as DeContext has it (arXiv 2512.16625). See
+    `token_context_mass` for the rest; the guidance is the editor's own.
+    """
+    tokens = editor.tokens(images, prompt, generator)
+    return token_context_mass(
+        editor.transformer, tokens.target, tokens.context, tokens.text, tokens.pooled, target_ids=tokens.target_ids,
+        context_ids=tokens.context_ids, timestep=timestep, guidance=editor.guidance, blocks=blocks,
+    )  # fmt: skip
+
+
+def slice_entropy(
+    editor: "KontextEditor",
+    images: Tensor,
+    prompt: "Prompt" = "",
+    *,
+    blocks: Blocks,
+    timestep: float | Tensor,
+    generator: Generators,
+    guidance: float | None = None,
+) -> Tensor:
+    """The entropy `(B,)` of attention between the edit and each of images (B,3,H,W) in [0,1]; differentiable.
+
+    The edit is the photo itself, noised: (1 - timestep) x its latents + timestep x noise, as VETO has it
+    (arXiv 2607.27292); gradients go through both its places. See `token_slice_entropy`.
+    """
+    tokens = editor.tokens(images, prompt, generator)
+    return token_slice_entropy(
+        editor.transformer, torch.lerp(tokens.context, tokens.target, _column(timestep, tokens.target)), tokens.context,
+        tokens.text, tokens.pooled, target_ids=tokens.target_ids, context_ids=tokens.context_ids, timestep=timestep,
+        guidance=editor.guidance if guidance is None else guidance, blocks=blocks,
+    )  # fmt: skip
+
+
+def token_context_mass(
+    transformer: nn.Module,
+    target: Tensor,
+    context: Tensor,
+    text: Tensor,
+    pooled: Tensor,
+    *,
+    target_ids: Tensor,
+    context_ids: Tensor,
+    timestep: float | Tensor,
+    guidance: float | None,
+    blocks: Blocks,
+) -> Tensor:
+    """The softmax mass `(B,)` in [0,1] that target queries put on context keys: mean over heads, queries and blocks.
+
+    transformer: a FluxTransformer2DModel. target (B,N,C), context (B,M,C): packed latents; text (B,T,D), pooled (B,P):
+    embeddings of the prompt. target_ids (N,3), context_ids (M,3): positions. timestep: noise level in [0,1], one or
+    `(B,)`. guidance: for models that embed it. blocks: names such as `single.0` and `double.3`, ranges such as
+    `single.0-25`, `all single`, `all double`, as a list or with commas. float32, differentiable with respect to
+    `context`. Raises UserError for blocks that the transformer does not have.
+    """
+    return _mean_over_blocks(
+        transformer, target, context, text, pooled, target_ids, context_ids, timestep, guidance, blocks, _mass
+    )
+
+
+def token_slice_entropy(
+    transformer: nn.Module,
+    target: Tensor,
+    context: Tensor,
+    text: Tensor,
+    pooled: Tensor,
+    *,
+    target_ids: Tensor,
+    context_ids: Tensor,
+    timestep: float | Tensor,
+    guidance: float | None,
+    blocks: Blocks,
+    slices: Sequence[tuple[str, str]] = SLICES,
+) -> Tensor:
+    """The entropy `(B,)` of slices of the attention matrix in nats per query: -sum(a log a) over the slice's keys,
+
+    mean over heads, queries and blocks, summed over `slices`: pairs (whose queries, whose keys) of `text`, `target` and
+    `context`. a is the softmax over all keys, not renormalised within the slice. The other arguments are those of
+    `token_context_mass`. No fused kernel gives this with a gradient, so CHUNK rows of the matrix exist at a time.
+    """
+
+    def measure(queries: Tensor, keys: Tensor, ranges: dict[str, slice]) -> Tensor:
+        return sum((_entropy(queries[:, :, ranges[a]], keys, ranges[b]) for a, b in slices), torch.zeros(()))
+
+    return _mean_over_blocks(
+        transformer, target, context, text, pooled, target_ids, context_ids, timestep, guidance, blocks, measure
+    )
+
+
+def block_names(transformer: nn.Module, blocks: Blocks) -> list[str]:
+    """The blocks asked for, by name, in the model's order; UserError if one does not exist or none is named."""
+    there = [name for name, _ in _named_blocks(transformer)]
+    wanted: set[str] = set()
+    for text in blocks.split(",") if isinstance(blocks, str) else blocks:
+        kind, _, numbers = text.strip().partition(".")
+        if text.strip() in ("all single", "all double"):
+            found = {name for name in there if name.startswith(text.split()[-1])}
+        elif re.fullmatch(r"\d+-\d+", numbers):
+            first, last = map(int, numbers.split("-"))
+            found = {f"{kind}.{number}" for number in range(first, last + 1)}
+        else:
+            found = {text.strip()}
+        if not found or not found <= set(there):
+            missing = ", ".join(sorted(found - set(there))) or repr(text)
+            counts = [sum(name.startswith(kind) for name in there) for kind in ("double", "single")]
+            raise UserError(
+                f"no block {missing} in this editor: it has double.0 to double.{counts[0] - 1} and single.0 to "
+                f"single.{counts[1] - 1}, and 'all double', 'all single'"
+            )
+        wanted |= found
+    return [name for name in there if name in wanted]
+
+
+def _named_blocks(transformer: Any) -> Iterator[tuple[str, nn.Module]]:
+    for kind, group in (("double", transformer.transformer_blocks), ("single", transformer.single_transformer_blocks)):
+        yield from ((f"{kind}.{number}", block) for number, block in enumerate(group))
+
+
+def _mean_over_blocks(
+    transformer: nn.Module,
+    target: Tensor,
+    context: Tensor,
+    text: Tensor,
+    pooled: Tensor,
+    target_ids: Tensor,
+    context_ids: Tensor,
+    timestep: float | Tensor,
+    guidance: float | None,
+    blocks: Blocks,
+    measure: Measure,
+) -> Tensor:
+    """The model's forward up to the last of `blocks`, and the mean over `blocks` of what is measured in each."""
+    names = block_names(transformer, blocks)
+    model: Any = transformer
+    dtype, batch = model.dtype, len(target)
+    ends = [0, text.shape[1], text.shape[1] + target.shape[1], text.shape[1] + target.shape[1] + context.shape[1]]
+    ranges = {name: slice(*ends[i : i + 2]) for i, name in enumerate(("text", "target", "context"))}
+
+    times = [_per_image(timestep, batch, target, dtype) * 1000]
+    if model.config.guidance_embeds:
+        if guidance is None:
+            raise UserError("this transformer embeds the guidance: give one")
+        times.append(_per_image(guidance, batch, target, dtype) * 1000)
+    state = model.time_text_embed(*times, pooled.to(dtype))
+    image = model.x_embedder(torch.cat([target, context], dim=1).to(dtype))
+    words = model.context_embedder(text.to(dtype))
+    positions = [target_ids.reshape(-1, target_ids.shape[-1])[: target.shape[1]],
+                 context_ids.reshape(-1, context_ids.shape[-1])[: context.shape[1]]]  # fmt: skip
+    rope = model.pos_embed(torch.cat([torch.zeros_like(positions[0][:1]).expand(text.shape[1], -1), *positions]))
+
+    def step(block: nn.Module, words: Tensor, image: Tensor, name: str) -> tuple[Tensor, Tensor, Tensor | None]:
+        measured = None
+        if name in names:
+            measured = measure(*_queries_and_keys(block, words, image, state, rope), ranges)
+        if name != names[-1]:
+            words, image = block(hidden_states=image, encoder_hidden_states=words, temb=state, image_rotary_emb=rope)
+        return words, image, measured
+
+    values = []
+    for name, block in _named_blocks(transformer):
+        if model.gradient_checkpointing and torch.is_grad_enabled():
+            words, image, value = checkpoint(step, block, words, image, name, use_reentrant=False)
+        else:
+            words, image, value = step(block, words, image, name)
+        if value is not None:
+            values.append(value)
+        if name == names[-1]:
+            break
+    return torch.stack(values).mean(0)
+
+
+def _queries_and_keys(
+    block: Any, words: Tensor, image: Tensor, state: Tensor, rope: tuple[Tensor, Tensor]
+) -> tuple[Tensor, Tensor]:
+    """What a block's softmax sees, (B,heads,N,d) each: all tokens in the order text, target, context, after RoPE."""
+    from diffusers.models.embeddings import apply_rotary_emb
+
+    attention = block.attn
+
+    def heads(projected: Tensor) -> Tensor:
+        return projected.unflatten(-1, (-1, attention.head_dim))
+
+    if attention.added_kv_proj_dim is None:  # a single-stream block
+        normed = block.norm(torch.cat([words, image], dim=1), emb=state)[0]
+        queries = attention.norm_q(heads(attention.to_q(normed)))
+        keys = attention.norm_k(heads(attention.to_k(normed)))
+    else:
+        normed, normed_words = block.norm1(image, emb=state)[0], block.norm1_context(words, emb=state)[0]
+        queries = torch.cat([attention.norm_added_q(heads(attention.add_q_proj(normed_words))),
+                             attention.norm_q(heads(attention.to_q(normed)))], dim=1)  # fmt: skip
+        keys = torch.cat([attention.norm_added_k(heads(attention.add_k_proj(normed_words))),
+                          attention.norm_k(heads(attention.to_k(normed)))], dim=1)  # fmt: skip
+    return tuple(apply_rotary_emb(tokens, rope, sequence_dim=1).transpose(1, 2) for tokens in (queries, keys))
+
+
+def _mass(queries: Tensor, keys: Tensor, ranges: dict[str, slice]) -> Tensor:
+    """One fused attention call that collects 1 from context keys and 0 from the others."""
+    collected = torch.zeros_like(keys)
+    collected[:, :, ranges["context"]] = 1
+    mass = F.scaled_dot_product_attention(queries[:, :, ranges["target"]], keys, collected)
+    return mass[..., 0].float().mean((1, 2))
+
+
+def _entropy(queries: Tensor, keys: Tensor, columns: slice) -> Tensor:
+    """-sum(a log a) over the keys in `columns`, mean over heads and queries: (B,)."""
+
+    def total(rows: Tensor, keys: Tensor) -> Tensor:
+        logits = rows.float() @ keys.float().mT / rows.shape[-1] ** 0.5
+        logs = logits.log_softmax(-1)[..., columns]
+        return -(logs.exp() * logs).sum((1, 2, 3))
+
+    chunks = queries.split(CHUNK, dim=2)
+    sums = [checkpoint(total, rows, keys, use_reentrant=False, preserve_rng_state=False) for rows in chunks]
+    return torch.stack(sums).sum(0) / (queries.shape[1] * queries.shape[2])
+
+
+def _per_image(value: float | Tensor, batch: int, like: Tensor, dtype: torch.dtype) -> Tensor:
+    return torch.as_tensor(value, device=like.device, dtype=dtype).expand(batch)
+
+
+def _column(value: float | Tensor, like: Tensor) -> Tensor:
+    return torch.as_tensor(value, device=like.device, dtype=like.dtype).reshape(-1, 1, 1)

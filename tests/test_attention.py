@@ -1,0 +1,180 @@
+"""Attention measures against the published code's numbers, and against the attention matrix written out."""
+
+import json
+import zlib
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import torch
+from diffusers import FluxTransformer2DModel
+from safetensors.torch import load_file
+from torch import Tensor, nn
+
+from editproof.editors.attention import block_names, token_context_mass, token_slice_entropy
+from editproof.errors import UserError
+
+GOLDEN = Path(__file__).parent / "golden"
+
+
+def fill(state: dict[str, Tensor], scale: float) -> dict[str, Tensor]:
+    """Every tensor from its own name: the golden files' rule."""
+    filled = {}
+    for name, tensor in state.items():
+        generator = torch.Generator().manual_seed(zlib.crc32(name.encode()))
+        value = torch.randn(tensor.shape, generator=generator) * scale
+        filled[name] = 1 + value if tensor.ndim == 1 and not name.endswith("bias") else value
+    return filled
+
+
+def grid(first: int, height: int, width: int) -> Tensor:
+    rows, columns = torch.meshgrid(torch.arange(height), torch.arange(width), indexing="ij")
+    return torch.stack([torch.full_like(rows, first), rows, columns], -1).reshape(-1, 3).float()
+
+
+@pytest.fixture(scope="module")
+def golden_model() -> FluxTransformer2DModel:
+    model = FluxTransformer2DModel(**json.loads((GOLDEN / "decontext_config.json").read_text()))
+    model.load_state_dict(fill(model.state_dict(), 0.15))
+    return model.eval().requires_grad_(False)
+
+
+def small(seed: int = 0, **more: object) -> tuple[FluxTransformer2DModel, dict]:
+    """A model of 2 + 3 blocks, and tokens of two pictures of 5 x 3 with contexts of another size."""
+    config = {
+        "in_channels": 8,
+        "num_layers": 2,
+        "num_single_layers": 3,
+        "attention_head_dim": 8,
+        "joint_attention_dim": 6,
+        "num_attention_heads": 2,
+        "pooled_projection_dim": 4,
+        "guidance_embeds": True,
+        "axes_dims_rope": (2, 2, 4),
+    }
+    with torch.random.fork_rng():
+        torch.manual_seed(seed)
+        model = FluxTransformer2DModel(**{**config, **more}).eval().requires_grad_(False)
+        for parameter in model.parameters():
+            parameter.data += 0.3 * torch.randn_like(parameter)
+        tokens = {"target": torch.randn(2, 15, 8), "context": torch.randn(2, 8, 8), "text": torch.randn(2, 7, 6),
+                  "pooled": torch.randn(2, 4), "target_ids": grid(0, 5, 3), "context_ids": grid(1, 2, 4),
+                  "timestep": torch.tensor([0.98, 0.5]), "guidance": 3.5}  # fmt: skip
+    return model, tokens
+
+
+def by_hand(model: FluxTransformer2DModel, tokens: dict) -> tuple[list[Tensor], Tensor]:
+    """The attention matrices (B,heads,N,N) of every block of the shipped forward, in float64, and its output."""
+    matrices = []
+    softmax = torch.nn.functional.scaled_dot_product_attention
+
+    def record(query: Tensor, key: Tensor, value: Tensor, **options: object) -> Tensor:
+        matrices.append((query.double() @ key.double().mT / query.shape[-1] ** 0.5).softmax(-1))
+        return softmax(query, key, value, **options)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(torch.nn.functional, "scaled_dot_product_attention", record)
+        output = model(
+            torch.cat([tokens["target"], tokens["context"]], 1), tokens["text"], tokens["pooled"], tokens["timestep"],
+            torch.cat([tokens["target_ids"], tokens["context_ids"]]), torch.zeros(tokens["text"].shape[1], 3),
+            None if tokens["guidance"] is None else torch.full((2,), tokens["guidance"]),
+        ).sample  # fmt: skip
+    return matrices, output
+
+
+def test_the_mass_and_its_gradient_are_those_of_the_published_code(golden_model: FluxTransformer2DModel) -> None:
+    golden = load_file(GOLDEN / "decontext.safetensors")
+    context = golden["context"].requires_grad_()
+    mass = token_context_mass(
+        golden_model, golden["noise"], context, golden["text"], golden["pooled"], target_ids=grid(0, 32, 32),
+        context_ids=grid(1, 32, 32), timestep=0.99, guidance=3.5, blocks="all single",
+    )  # fmt: skip
+    assert mass.shape == (1,)
+    assert torch.allclose(mass, golden["proportion"], rtol=1e-4)
+    gradient = torch.autograd.grad(mass.sum(), context)[0]
+    assert (gradient - golden["grad_context"]).norm() < 1e-4 * golden["grad_context"].norm()
+
+
+@pytest.mark.parametrize(
+    "blocks", ["all single", "all double", "double.1", "single.0-1", ["double.0", "single.2"]], ids=str
+)
+@pytest.mark.parametrize("guided", [True, False])
+def test_mass_and_entropy_agree_with_the_attention_matrix(blocks: str | list[str], guided: bool) -> None:
+    model, tokens = small(guidance_embeds=guided)
+    tokens["guidance"] = 3.5 if guided else None
+    matrices, _ = by_hand(model, tokens)
+    numbers = [
+        ("double.0", "double.1", "single.0", "single.1", "single.2").index(n) for n in block_names(model, blocks)
+    ]
+    target, context = slice(7, 22), slice(22, 30)
+    mass = torch.stack([matrices[i][:, :, target, context].sum(-1).mean((1, 2)) for i in numbers]).mean(0)
+    assert torch.allclose(token_context_mass(model, **tokens, blocks=blocks), mass.float(), rtol=1e-4)
+    entropy = torch.zeros(2)
+    for rows, columns in ((target, context), (context, target)):
+        parts = [matrices[i][:, :, rows, columns] for i in numbers]
+        entropy += torch.stack([-(a * a.log()).sum(-1).mean((1, 2)) for a in parts]).mean(0).float()
+    assert torch.allclose(token_slice_entropy(model, **tokens, blocks=blocks), entropy, rtol=1e-4)
+
+
+@pytest.mark.filterwarnings("ignore:The .grad attribute")  # PyTorch's compiler looks at it
+@pytest.mark.parametrize("measure", [token_context_mass, token_slice_entropy])
+def test_checkpointing_and_compiled_blocks_change_nothing(measure: Callable[..., Tensor]) -> None:
+    model, tokens = small()
+
+    def value_and_gradient() -> tuple[Tensor, Tensor]:
+        context = tokens["context"].clone().requires_grad_()
+        value = measure(model, **{**tokens, "context": context}, blocks="double.1,single.0-1")
+        return value, torch.autograd.grad(value.sum(), context)[0]
+
+    plain = value_and_gradient()
+    model.enable_gradient_checkpointing()
+    checkpointed = value_and_gradient()
+    model.disable_gradient_checkpointing()
+    for block in [*model.transformer_blocks, *model.single_transformer_blocks]:
+        block.compile(backend="eager")
+    compiled = value_and_gradient()
+    model.enable_gradient_checkpointing()
+    for other in (checkpointed, compiled, value_and_gradient()):
+        assert all(torch.allclose(a, b, rtol=1e-4, atol=1e-7) for a, b in zip(plain, other, strict=True))
+
+
+def test_an_image_does_not_depend_on_its_batch() -> None:
+    model, tokens = small()
+    alone = {name: value[1:] if name in ("target", "context", "text", "pooled", "timestep") else value
+             for name, value in tokens.items()}  # fmt: skip
+    for measure in (token_context_mass, token_slice_entropy):
+        assert torch.allclose(
+            measure(model, **tokens, blocks="all single")[1:], measure(model, **alone, blocks="all single")
+        )
+
+
+def test_the_forward_ends_with_the_last_block_needed_and_leaves_nothing_behind() -> None:
+    model, tokens = small()
+    ran: list[str] = []
+    before, attributes = by_hand(model, tokens)[1], {n: set(m.__dict__) for n, m in model.named_modules()}
+
+    class BoomError(Exception):
+        pass
+
+    def fails(module: nn.Module, arguments: object) -> None:
+        raise BoomError
+
+    handles = [block.register_forward_pre_hook(lambda m, a, i=i: ran.append(f"single.{i}"))
+               for i, block in enumerate(model.single_transformer_blocks)]  # fmt: skip
+    token_context_mass(model, **tokens, blocks="single.1")
+    assert ran == ["single.0"]  # of the last block only queries and keys are needed
+    handles.append(model.single_transformer_blocks[0].register_forward_pre_hook(fails))
+    with pytest.raises(BoomError):
+        token_context_mass(model, **tokens, blocks="single.1")
+    for handle in handles:
+        handle.remove()
+    assert torch.equal(by_hand(model, tokens)[1], before)
+    assert attributes == {name: set(module.__dict__) for name, module in model.named_modules()}
+
+
+def test_blocks_that_do_not_exist() -> None:
+    model, tokens = small()
+    assert block_names(model, "single.0, double.1,single.0") == ["double.1", "single.0"]
+    for blocks in ("single.3", "triple.0", "single.1-3", "single.2-1", "all", "", ["double.2"]):
+        with pytest.raises(UserError, match=r"double\.0 to double\.1 and single\.0 to single\.2"):
+            token_context_mass(model, **tokens, blocks=blocks)
