@@ -6,13 +6,21 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+import tiny
 import torch
 from diffusers import FluxTransformer2DModel
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
-from editproof.editors.attention import block_names, token_context_mass, token_slice_entropy
+from editproof.editors.attention import (
+    block_names,
+    context_mass,
+    slice_entropy,
+    token_context_mass,
+    token_slice_entropy,
+)
 from editproof.errors import UserError
+from editproof.randomness import generators
 
 GOLDEN = Path(__file__).parent / "golden"
 
@@ -178,3 +186,51 @@ def test_blocks_that_do_not_exist() -> None:
     for blocks in ("single.3", "triple.0", "single.1-3", "single.2-1", "all", "", ["double.2"]):
         with pytest.raises(UserError, match=r"double\.0 to double\.1 and single\.0 to single\.2"):
             token_context_mass(model, **tokens, blocks=blocks)
+
+
+# An editor's photos
+
+
+def test_the_mass_on_a_photo_is_that_of_the_shipped_pipelines_first_step(tiny_editor: Callable) -> None:
+    editor, wide = tiny_editor("flux-kontext"), tiny.pictures(2, 24, 56)
+    images = wide.clone().requires_grad_()
+    seen: dict = {}
+
+    def first_call(module: nn.Module, arguments: tuple, named: dict) -> None:
+        seen.setdefault("inputs", named)
+
+    handle = editor.denoiser.register_forward_pre_hook(first_call, with_kwargs=True)
+    editor.sample(wide, ["a red hat", "snow"], steps=1, generator=generators(3, 2))
+    handle.remove()
+    named, n = seen["inputs"], 3 * 7
+    assert named["hidden_states"].shape[1] == 2 * n
+    by_pipeline = token_context_mass(
+        editor.denoiser, named["hidden_states"][:, :n], named["hidden_states"][:, n:], named["encoder_hidden_states"],
+        named["pooled_projections"], target_ids=named["img_ids"][:n], context_ids=named["img_ids"][n:],
+        timestep=named["timestep"], guidance=named["guidance"], blocks="all single",
+    )  # fmt: skip
+    settings = {"blocks": "all single", "timestep": 1.0}
+    mass = context_mass(editor, images, ["a red hat", "snow"], **settings, generator=generators(3, 2))
+    assert torch.allclose(mass, by_pipeline, rtol=1e-5)
+    assert ((mass > 0) & (mass < 1)).all()
+    assert torch.autograd.grad(mass.sum(), images)[0].abs().amax((1, 2, 3)).min() > 0
+    alone = context_mass(editor, wide[1:], "snow", **settings, generator=generators(3, 1))
+    assert torch.allclose(mass[1:], alone, rtol=1e-5)
+
+
+def test_the_canvas_of_the_entropy_is_the_noised_photo(tiny_editor: Callable) -> None:
+    editor, images = tiny_editor("flux-kontext"), tiny.pictures().requires_grad_()
+    tokens = editor.tokens(images, "", generators(0, 2))
+    value = slice_entropy(editor, images, blocks="double.0", timestep=0.25, generator=generators(0, 2))
+    by_hand = token_slice_entropy(
+        editor.denoiser, 0.75 * tokens.context + 0.25 * tokens.target, *tokens[1:4], target_ids=tokens.target_ids,
+        context_ids=tokens.context_ids, timestep=0.25, guidance=editor.guidance, blocks="double.0",
+    )  # fmt: skip
+    assert torch.allclose(value, by_hand, rtol=1e-5)
+    assert torch.autograd.grad(value.sum(), images)[0].abs().amax((1, 2, 3)).min() > 0
+
+
+def test_an_editor_without_context_tokens(tiny_editor: Callable) -> None:
+    for measure in (context_mass, slice_entropy):
+        with pytest.raises(UserError, match="sd-inpaint does not read the photo as tokens"):
+            measure(tiny_editor("sd-inpaint"), tiny.pictures(), blocks="all single", timestep=1.0, generator=generators(0, 2))

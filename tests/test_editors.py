@@ -39,9 +39,12 @@ def shipped_edit(folder: Path, scheduler: str | None = None, steps: int = 5) -> 
     if scheduler:
         scheduler_class, settings = SCHEDULERS[scheduler]
         pipe.scheduler = getattr(diffusers, scheduler_class).from_config(pipe.scheduler.config, **settings)
-    arguments = {} if "Pix2Pix" in name else {"mask_image": MASK, "height": 32, "width": 32, "strength": 1.0}
+    arguments = {
+        "StableDiffusionInstructPix2PixPipeline": {"guidance_scale": 7.5, "eta": 1.0},
+        "FluxKontextPipeline": {"height": 32, "width": 32, "max_area": 32 * 32, "_auto_resize": False, "guidance_scale": 2.5},
+    }.get(name, {"mask_image": MASK, "height": 32, "width": 32, "strength": 1.0, "guidance_scale": 7.5, "eta": 1.0})
     return pipe(
-        prompt=["a red hat", "snow"], image=IMAGES, num_inference_steps=steps, guidance_scale=7.5, eta=1.0,
+        prompt=["a red hat", "snow"], image=IMAGES, num_inference_steps=steps,
         generator=[torch.Generator().manual_seed(3) for _ in range(2)], output_type="pt", **arguments,
     ).images  # fmt: skip
 
@@ -89,7 +92,7 @@ def test_gradients_agree_with_finite_differences(tiny_editor: Load, name: str) -
         with torch.no_grad():
             rise = objective(images + 1e-3 * direction) - objective(images - 1e-3 * direction)
         assert rise.item() / 2e-3 == pytest.approx(slope, rel=0.05, abs=0.02), objective.__name__
-    assert not any(p.requires_grad for p in editor.pipe.unet.parameters())
+    assert not any(p.requires_grad for p in editor.denoiser.parameters())
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -118,12 +121,18 @@ def test_the_first_prediction_is_what_the_scheduler_gets_first(
         return step(output, timestep, *rest, **more)
 
     monkeypatch.setattr(editor.pipe.scheduler, "step", record)
-    editor.sample(IMAGES, "", mask=hole_for(editor), steps=4, guidance=1.0, generator=generators(2, 2))
+    guidance = editor.single_guidance
+    editor.sample(IMAGES, "", mask=hole_for(editor), steps=4, guidance=guidance, generator=generators(2, 2))
     monkeypatch.undo()
     first = editor.first_prediction(IMAGES, mask=hole_for(editor), generator=generators(2, 2))
-    assert torch.allclose(first, seen[0][0], atol=1e-6)
-    assert [timestep for _, timestep in seen] == [751, 501, 251, 1]
-    assert not editor.pipe.unet._forward_hooks
+    expected = seen[0][0]
+    if editor.in_context:
+        expected = editor.pipe._unpack_latents(expected, 32, 32, editor.pipe.vae_scale_factor)
+        assert [timestep for _, timestep in seen] == pytest.approx([1000, 826, 612, 345], abs=1)  # shifted for 16 tokens
+    else:
+        assert [timestep for _, timestep in seen] == [751, 501, 251, 1]
+    assert torch.allclose(first, expected, atol=1e-6)
+    assert not editor.denoiser._forward_hooks
 
 
 def test_inpainting_hides_the_hole(tiny_editor: Load) -> None:
@@ -192,7 +201,7 @@ def test_what_an_edit_refuses(tiny_editor: Load) -> None:
 @pytest.mark.parametrize("name", NAMES)
 def test_half_precision(tiny_folder: Folder, name: str) -> None:
     editor = load_editor(tiny_folder(name), device="cpu", dtype=torch.bfloat16)
-    assert editor.pipe.unet.dtype == torch.bfloat16
+    assert editor.denoiser.dtype == torch.bfloat16
     assert editor.pipe.vae.dtype == (torch.float32 if "xl" in name else torch.bfloat16)
     images = IMAGES.clone().requires_grad_()
     edited = editor.sample(images, "snow", mask=hole_for(editor), steps=2, generator=generators(0, 2))

@@ -7,6 +7,9 @@ from diffusers import (
     AutoencoderKL,
     DDIMScheduler,
     DiffusionPipeline,
+    FlowMatchEulerDiscreteScheduler,
+    FluxKontextPipeline,
+    FluxTransformer2DModel,
     StableDiffusionInpaintPipeline,
     StableDiffusionInstructPix2PixPipeline,
     StableDiffusionXLInpaintPipeline,
@@ -15,6 +18,7 @@ from diffusers import (
 from tokenizers.pre_tokenizers import ByteLevel
 from torch import Tensor
 from transformers import CLIPTextConfig, CLIPTextModel, CLIPTextModelWithProjection, CLIPTokenizer
+from transformers import T5Config, T5EncoderModel, T5Tokenizer
 
 WIDTH, SIZE = 16, 32  # of text embeddings, and of pictures the editors are made for
 
@@ -84,7 +88,52 @@ def sdxl_inpaint() -> DiffusionPipeline:
     )  # fmt: skip
 
 
-MAKERS = {"sd-inpaint": sd_inpaint, "sdxl-inpaint": sdxl_inpaint, "instruct-pix2pix": instruct_pix2pix}
+def t5_tokenizer() -> T5Tokenizer:
+    """Spells every word in letters."""
+    letters = [*"abcdefghijklmnopqrstuvwxyz0123456789.,'-"]
+    marks = [("<pad>", 0.0), ("</s>", 0.0), ("<unk>", 0.0), ("\u2581", -2.0)]
+    return T5Tokenizer(vocab=[*marks, *((letter, -3.0) for letter in letters)], extra_ids=0, model_max_length=512)
+
+
+def flux_transformer(**more: object) -> FluxTransformer2DModel:
+    """As in a trained editor, what it predicts depends on the photo's tokens about as much as on its own."""
+    model = FluxTransformer2DModel(**{
+        "in_channels": 16, "num_layers": 2, "num_single_layers": 3, "attention_head_dim": 16, "num_attention_heads": 2,
+        "joint_attention_dim": WIDTH, "pooled_projection_dim": WIDTH, "guidance_embeds": True,
+        "axes_dims_rope": (4, 6, 6), **more,
+    })  # fmt: skip
+    with torch.no_grad():
+        for parameter in model.parameters():
+            parameter += 0.1 * torch.randn_like(parameter)
+        for block in model.transformer_blocks:  # the 512 tokens of text would drown the 16 of the photo
+            block.attn.to_v.weight *= 10
+            block.attn.add_v_proj.weight *= 0.1
+    return model
+
+
+def flux_kontext() -> DiffusionPipeline:
+    """With a VAE of factor 4, so that pictures of SIZE have 4 x 4 tokens."""
+    words = t5_tokenizer()
+    text = T5Config(vocab_size=len(words), d_model=WIDTH, d_ff=32, d_kv=8, num_layers=2, num_heads=2,
+                    feed_forward_proj="gated-gelu")  # fmt: skip
+    encoder = AutoencoderKL(
+        block_out_channels=(8, 8, 8), down_block_types=("DownEncoderBlock2D",) * 3,
+        up_block_types=("UpDecoderBlock2D",) * 3, latent_channels=4, norm_num_groups=4, sample_size=SIZE,
+        scaling_factor=4.0, shift_factor=0.1,
+    )  # fmt: skip
+    return FluxKontextPipeline(
+        vae=encoder, text_encoder=CLIPTextModel(text_config()), tokenizer=tokenizer(),
+        text_encoder_2=T5EncoderModel(text), tokenizer_2=words, transformer=flux_transformer(),
+        scheduler=FlowMatchEulerDiscreteScheduler(shift=3.0, use_dynamic_shifting=True),
+    )  # fmt: skip
+
+
+MAKERS = {
+    "sd-inpaint": sd_inpaint,
+    "sdxl-inpaint": sdxl_inpaint,
+    "instruct-pix2pix": instruct_pix2pix,
+    "flux-kontext": flux_kontext,
+}
 
 
 def save(name: str, folder: Path) -> Path:

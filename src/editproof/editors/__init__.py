@@ -23,7 +23,8 @@ class EditorInfo:
     """What is known of an editor before it is loaded; `size` is the side in pixels it was trained for."""
 
     name: str
-    kind: str  # "inpaint": repaints what a mask allows; "instruct": changes the whole picture as the prompt says
+    kind: str  # "inpaint": repaints what a mask allows; "instruct": changes the whole picture as the prompt says;
+    # "kontext": likewise, and the photo is read as tokens, through attention
     source: str  # a folder in editproof/assets (if embedded) or a hub id
     licence: str
     size: int
@@ -45,6 +46,8 @@ EDITORS: dict[str, EditorInfo] = {
                    "CreativeML OpenRAIL++-M", 1024, True, "Stable Diffusion XL inpainting"),
         EditorInfo("instruct-pix2pix", "instruct", "timbrooks/instruct-pix2pix", "MIT", 512, False,
                    "InstructPix2Pix: edits the whole picture by instruction, takes no mask"),
+        EditorInfo("flux-kontext", "kontext", "black-forest-labs/FLUX.1-Kontext-dev", "FLUX.1-dev Non-Commercial", 1024,
+                   False, "FLUX.1 Kontext: edits the whole picture by instruction, takes no mask"),
     )
 }  # fmt: skip
 
@@ -53,6 +56,7 @@ PIPELINES = {
     "StableDiffusionInpaintPipeline": ("editproof.editors.inpaint", "InpaintEditor"),
     "StableDiffusionXLInpaintPipeline": ("editproof.editors.inpaint", "InpaintEditor"),
     "StableDiffusionInstructPix2PixPipeline": ("editproof.editors.instruct", "InstructEditor"),
+    "FluxKontextPipeline": ("editproof.editors.kontext", "KontextEditor"),
 }
 
 # The samplers that can be chosen: diffusers' class, and what Stable Diffusion sets where the class has another default.
@@ -96,9 +100,12 @@ def load_editor(
     except ImportError as error:
         raise UserError(f"editor {label} needs {error.name}: pip install diffusers transformers accelerate") from None
 
-    class_name = _model_index(source, label, folder).get("_class_name")
+    index = _model_index(source, label, folder)
+    class_name = index.get("_class_name")
     if class_name not in PIPELINES:
         raise UserError(f"editor {label} is a {class_name}: supported are {', '.join(PIPELINES)}")
+    if scheduler is not None and "FlowMatch" in str(index.get("scheduler")):
+        raise UserError(f"editor {label} works with its own scheduler only (flow matching), not with {scheduler!r}")
     if dtype is None:
         dtype = _default_dtype(chosen_device, embedded)
     try:

@@ -18,8 +18,7 @@ from editproof.errors import UserError
 from editproof.randomness import Generators
 
 if TYPE_CHECKING:
-    from editproof.editors.kontext import KontextEditor
-    from editproof.editors.pipeline import Prompt
+    from editproof.editors.pipeline import Editor, Prompt
 
 Blocks = str | Sequence[str]
 Measure = Callable[[Tensor, Tensor, dict[str, slice]], Tensor]  # queries, keys (B,heads,N,d), token ranges -> (B,)
@@ -28,7 +27,7 @@ CHUNK = 128  # queries whose attention rows are held at once where rows are need
 
 
 def context_mass(
-    editor: "KontextEditor",
+    editor: "Editor",
     images: Tensor,
     prompt: "Prompt" = "",
     *,
@@ -43,13 +42,13 @@ def context_mass(
     """
     tokens = editor.tokens(images, prompt, generator)
     return token_context_mass(
-        editor.transformer, tokens.target, tokens.context, tokens.text, tokens.pooled, target_ids=tokens.target_ids,
+        editor.denoiser, tokens.target, tokens.context, tokens.text, tokens.pooled, target_ids=tokens.target_ids,
         context_ids=tokens.context_ids, timestep=timestep, guidance=editor.guidance, blocks=blocks,
     )  # fmt: skip
 
 
 def slice_entropy(
-    editor: "KontextEditor",
+    editor: "Editor",
     images: Tensor,
     prompt: "Prompt" = "",
     *,
@@ -65,7 +64,7 @@ def slice_entropy(
     """
     tokens = editor.tokens(images, prompt, generator)
     return token_slice_entropy(
-        editor.transformer, torch.lerp(tokens.context, tokens.target, _column(timestep, tokens.target)), tokens.context,
+        editor.denoiser, torch.lerp(tokens.context, tokens.target, _column(timestep, tokens.target)), tokens.context,
         tokens.text, tokens.pooled, target_ids=tokens.target_ids, context_ids=tokens.context_ids, timestep=timestep,
         guidance=editor.guidance if guidance is None else guidance, blocks=blocks,
     )  # fmt: skip

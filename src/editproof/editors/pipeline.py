@@ -5,7 +5,7 @@ gradients. It is asked for latents, which are decoded here without the clamp tha
 """
 
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor, nn
@@ -13,7 +13,6 @@ from torch import Tensor, nn
 from editproof.errors import UserError
 from editproof.randomness import Generators, generators
 
-STEPS, GUIDANCE, ETA = 30, 7.5, 1.0  # as the papers edit; eta is used by schedulers that take it (DDIM)
 Prompt = str | Sequence[str]
 
 
@@ -25,16 +24,26 @@ class Editor:
     """
 
     masked: bool  # True: repaints what a mask allows and needs one; False: edits the whole picture and takes none
+    in_context: bool = False  # True: reads the photo as tokens beside those it denoises (see editors/attention.py)
+    steps: int = 30  # the defaults of an edit, as the papers edit
+    guidance: float = 7.5
+    single_guidance: float = 1.0  # at which the denoiser is called once a step
+    settings: ClassVar[dict[str, Any]] = {"eta": 1.0}  # used by schedulers that take it (DDIM)
 
     def __init__(self, name: str, pipe: Any, dtype: torch.dtype) -> None:
         self.name, self.pipe, self.dtype = name, pipe, dtype
         self.multiple: int = pipe.vae_scale_factor
-        self.size: int = pipe.unet.config.sample_size * pipe.vae_scale_factor  # the side it was trained for
+        self.size: int = self._trained_side()
         self._texts: dict[str, dict[str, Tensor]] = {}
         for part in pipe.components.values():
             if isinstance(part, nn.Module):
                 part.requires_grad_(False).eval()
         pipe.set_progress_bar_config(disable=True)
+
+    @property
+    def denoiser(self) -> nn.Module:
+        """The network that is called at every step."""
+        return getattr(self.pipe, "unet", None) or self.pipe.transformer
 
     @property
     def device(self) -> torch.device:
@@ -57,6 +66,10 @@ class Editor:
         latents = latents.float() / config.scaling_factor + (config.get("shift_factor") or 0)
         return self.pipe.vae.decode(latents.to(self.pipe.vae.dtype), return_dict=False)[0].float() / 2 + 0.5
 
+    def tokens(self, images: Tensor, prompt: Prompt, generator: Generators) -> Any:
+        """What an in-context editor's transformer is given (see editors/kontext.py); UserError for the others."""
+        raise UserError(f"{self.name} does not read the photo as tokens: only in-context editors do, such as flux-kontext")
+
     def first_prediction(
         self, images: Tensor, prompt: Prompt = "", *, mask: Tensor | None = None, steps: int = 4, generator: Generators
     ) -> Tensor:
@@ -68,9 +81,11 @@ class Editor:
         def stop(module: nn.Module, arguments: Any, output: Any) -> None:
             raise _FirstPrediction(output[0])
 
-        hook = self.pipe.unet.register_forward_hook(stop)
+        hook = self.denoiser.register_forward_hook(stop)
         try:
-            self._latents(images, prompt, mask=mask, steps=steps, guidance=1.0, generator=generator)
+            self._latents(
+                images, prompt, mask=mask, steps=steps, guidance=self.single_guidance, generator=generator
+            )
         except _FirstPrediction as prediction:
             return prediction.args[0].float()
         finally:
@@ -83,18 +98,25 @@ class Editor:
         prompt: Prompt,
         *,
         mask: Tensor | None = None,
-        steps: int = STEPS,
-        guidance: float = GUIDANCE,
+        steps: int | None = None,
+        guidance: float | None = None,
         generator: Generators,
         callback: Callable[[int, int], None] | None = None,
     ) -> Tensor:
         """The edited images (B,3,H,W), float32, not clamped; differentiable with respect to `images`.
 
         mask: `(B,1,H,W)` or `(1,1,H,W)`, 1 = repaint; needed by inpainting editors, refused by the others.
-        generator: one for each image. callback: called after each denoising step with (step from 1, steps).
+        steps, guidance: the editor's own if None. generator: one for each image. callback: called after each denoising
+        step with (step from 1, steps).
         """
         latents = self._latents(
-            images, prompt, mask=mask, steps=steps, guidance=guidance, generator=generator, callback=callback
+            images,
+            prompt,
+            mask=mask,
+            steps=self.steps if steps is None else steps,
+            guidance=self.guidance if guidance is None else guidance,
+            generator=generator,
+            callback=callback,
         )
         return self.decode(latents)
 
@@ -112,15 +134,15 @@ class Editor:
     ) -> Tensor:
         """What an attacker does: edited images (B,3,H,W) in [0,1], float32, where `images` are.
 
-        30 steps, guidance 7.5 and eta 1 by default. The kept pixels are the pipeline's own (not pasted back), and a
+        By default as many steps and as much guidance as the editor's own `steps` and `guidance`. The kept pixels are the pipeline's own (not pasted back), and a
         safety checker that ships with the model blackens what it objects to. Same seed, same edit, in any batch.
         """
         edited = self.sample(
             images,
             prompt,
             mask=mask,
-            steps=STEPS if steps is None else steps,
-            guidance=GUIDANCE if guidance is None else guidance,
+            steps=steps,
+            guidance=guidance,
             generator=generators(seed, len(images)),
             callback=callback,
         )
@@ -130,6 +152,10 @@ class Editor:
         return edited.clamp(0, 1).to(images.device)
 
     # What follows is shared by the three calls above; a subclass says in `_inputs` and `_encode_prompt` what differs.
+
+    def _trained_side(self) -> int:
+        """The side in pixels of the pictures it was trained on."""
+        return self.pipe.unet.config.sample_size * self.pipe.vae_scale_factor
 
     def _inputs(self, images: Tensor, mask: Tensor | None) -> dict[str, Any]:
         """The pipeline's arguments that carry the picture. images in [0,1], on the device."""
@@ -166,7 +192,7 @@ class Editor:
             **self._text(prompt, len(images)),
             num_inference_steps=steps,
             guidance_scale=guidance,
-            eta=ETA,
+            **self.settings,
             generator=list(generator),
             output_type="latent",
             callback_on_step_end=step_end,
@@ -189,7 +215,7 @@ class Editor:
         prompts = [prompt] * n if isinstance(prompt, str) else list(prompt)
         if len(prompts) != n:
             raise UserError(f"{len(prompts)} prompts for {n} pictures: give one, or one each")
-        if len(self._texts) > 1000:
+        if len(self._texts) > 200:
             self._texts.clear()
         for text in set(prompts) - set(self._texts):
             with torch.no_grad():

@@ -8,11 +8,13 @@ from typing import Any
 
 from torch import Tensor
 
+from editproof.methods.decontext import decontext
 from editproof.methods.diffusionguard import diffusionguard
 from editproof.methods.diffvax import diffvax
 from editproof.methods.noise import noise
 from editproof.methods.photoguard_diffusion import photoguard_diffusion
 from editproof.methods.photoguard_encoder import photoguard_encoder
+from editproof.methods.veto import veto
 
 METHODS: dict[str, Callable[..., Tensor]] = {
     "noise": noise,
@@ -20,6 +22,8 @@ METHODS: dict[str, Callable[..., Tensor]] = {
     "photoguard-diffusion": photoguard_diffusion,
     "diffusionguard": diffusionguard,
     "diffvax": diffvax,
+    "decontext": decontext,
+    "veto": veto,
 }
 
 # "fast" is ours: 20-60 s on a CPU for a 256x256 photo and the embedded editor.
@@ -29,5 +33,7 @@ PRESETS: dict[str, dict[str, dict[str, Any]]] = {
         "photoguard-encoder": {"steps": 60, "momentum": 0.9},
         "photoguard-diffusion": {"steps": 20, "samples": 1, "momentum": 0.9},
         "diffusionguard": {"steps": 60, "momentum": 0.9},
+        "decontext": {"steps": 100, "momentum": 0.9},
+        "veto": {"steps": 40, "timesteps": 4},
     },
 }

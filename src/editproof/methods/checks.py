@@ -22,10 +22,12 @@ def kept_pixels(images: Tensor, mask: Tensor | None) -> Tensor | None:
     return kept
 
 
-def require(editor: "Editor | None", method: str, *, masked: bool = False) -> "Editor":
+def require(editor: "Editor | None", method: str, *, masked: bool = False, in_context: bool = False) -> "Editor":
     """The editor, if the method can work on it."""
     if editor is None:
         raise UserError(f"{method} needs an editor to attack: give one (see `editproof list editors`)")
     if masked and not editor.masked:
         raise UserError(f"{method} works on inpainting editors only, and {editor.name} edits the whole picture")
+    if in_context and not editor.in_context:
+        raise UserError(f"{method} works on in-context editors only, and {editor.name} does not read the photo as tokens")
     return editor

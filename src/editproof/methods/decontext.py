@@ -1,0 +1,74 @@
+"""DeContext (arXiv 2512.16625): keep the edit from attending to the photo."""
+
+from typing import TYPE_CHECKING
+
+from torch import Tensor
+
+from editproof.budgets import Budget, Linf
+from editproof.editors.attention import block_names, context_mass
+from editproof.errors import UserError
+from editproof.methods.checks import kept_pixels, require
+from editproof.methods.prompts import POOL
+from editproof.pgd import default_step, pgd
+from editproof.randomness import generators, rand
+
+if TYPE_CHECKING:
+    from editproof.editors.pipeline import Editor
+    from editproof.pgd import Callback, Step
+
+BUDGET, STEPS = Linf(12.75 / 255), 800
+SINGLE_BLOCKS = 26  # of FLUX's 38
+
+
+def decontext(
+    editor: "Editor | None",
+    images: Tensor,
+    *,
+    mask: Tensor | None = None,
+    prompt: str = "",
+    budget: Budget | None = None,
+    steps: int = STEPS,
+    step_size: "Step | None" = None,
+    momentum: float = 0.0,
+    blocks: str | None = None,
+    lowest_timestep: float = 0.98,
+    samples: int = 1,
+    seed: int = 0,
+    callback: "Callback | None" = None,
+) -> Tensor:
+    """Images (B,3,H,W) in [0,1] to which an edit that starts from pure noise pays as little attention as can be.
+
+    At each step every image draws noise, a timestep between `lowest_timestep` and 1 and one of 60 prompts; a prompt that
+    is not empty is used instead. In-context editors only. mask (B,1,H,W): 1 = may be repainted; only the kept pixels
+    (0) change; None: all change. budget: Linf(12.75/255) if None. step_size: the paper's .6375/255 at its budget and
+    steps, otherwise 2.5 eps / steps. blocks: see `token_context_mass`; None: the paper's, single blocks 0 to 25, or all
+    of them in a smaller model. samples: the gradient is the mean over this many draws.
+
+    Deviations: the prompts are ours, in the paper's six groups; the perturbation stays float32 (theirs is bfloat16), any
+    size works, and the result is rounded to 8 bits within the budget (theirs is truncated).
+    """
+    editor = require(editor, "decontext", in_context=True)
+    budget = budget or BUDGET
+    if not 0 <= lowest_timestep <= 1:
+        raise UserError(f"lowest_timestep is {lowest_timestep}; allowed: 0 (no noise) to 1 (pure noise)")
+    if blocks is None:
+        blocks = ",".join(block_names(editor.denoiser, "all single")[:SINGLE_BLOCKS])
+    draws = generators(seed, len(images))
+
+    def mass(images: Tensor) -> Tensor:
+        chance = rand((2,), draws, images.device)
+        timestep = lowest_timestep + (1 - lowest_timestep) * chance[:, 0]
+        prompts = [prompt or POOL[int(number * len(POOL))] for number in chance[:, 1].tolist()]
+        return context_mass(editor, images, prompts, blocks=blocks, timestep=timestep, generator=draws)
+
+    return pgd(
+        mass,
+        images,
+        budget,
+        steps=steps,
+        step_size=default_step(step_size, budget, steps, (BUDGET, STEPS, 0.6375 / 255)),
+        support=kept_pixels(images, mask),
+        samples=samples,
+        momentum=momentum,
+        callback=callback,
+    )

@@ -1,0 +1,70 @@
+"""VETO (arXiv 2607.27292): scatter the attention between the edit and the photo, in the transformer's first block."""
+
+from typing import TYPE_CHECKING
+
+from torch import Tensor
+
+from editproof.budgets import Budget, Linf
+from editproof.editors.attention import slice_entropy
+from editproof.methods.checks import kept_pixels, require
+from editproof.pgd import default_step, pgd
+from editproof.randomness import generators
+
+if TYPE_CHECKING:
+    from editproof.editors.pipeline import Editor
+    from editproof.pgd import Callback, Step
+
+BUDGET, STEPS = Linf(4 / 255), 100
+
+
+def veto(
+    editor: "Editor | None",
+    images: Tensor,
+    *,
+    mask: Tensor | None = None,
+    prompt: str = "",
+    budget: Budget | None = None,
+    steps: int = STEPS,
+    step_size: "Step | None" = None,
+    momentum: float = 0.9,
+    timesteps: int = 10,
+    blocks: str = "double.0",
+    guidance: float = 4.0,
+    seed: int = 0,
+    callback: "Callback | None" = None,
+) -> Tensor:
+    """Images (B,3,H,W) in [0,1] whose attention slices edit -> photo and photo -> edit have as much entropy as can be.
+
+    The edit is the photo's own latent, noised; the gradient is the mean over all noise levels of a schedule of
+    `timesteps` steps, with new noise at each. In-context editors only. mask (B,1,H,W): 1 = may be repainted; only the
+    kept pixels (0) change; None: all change. budget: Linf(4/255) if None. step_size: the paper's 2/255 at its budget and
+    steps, otherwise 2.5 eps / steps. blocks: see `token_context_mass`. The authors' prompt is empty.
+
+    Deviations: the authors attack FLUX.2 and detach the photo's tokens, so that their gradient reaches the photo through
+    the noised latent only; here it goes through both. Results are rounded to 8 bits within the budget.
+    """
+    editor = require(editor, "veto", in_context=True)
+    budget = budget or BUDGET
+    draws = generators(seed, len(images))
+    levels = editor.noise_levels(images, timesteps)
+    calls = 0
+
+    def negative_entropy(images: Tensor) -> Tensor:
+        nonlocal calls
+        level = levels[calls % len(levels)]
+        calls += 1
+        return -slice_entropy(
+            editor, images, prompt, blocks=blocks, timestep=level, generator=draws, guidance=guidance
+        )
+
+    return pgd(
+        negative_entropy,
+        images,
+        budget,
+        steps=steps,
+        step_size=default_step(step_size, budget, steps, (BUDGET, STEPS, 2 / 255)),
+        support=kept_pixels(images, mask),
+        samples=len(levels),
+        momentum=momentum,
+        callback=callback,
+    )
