@@ -5,8 +5,13 @@ import os
 os.environ["HF_HUB_OFFLINE"] = "1"
 
 from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
+
+if TYPE_CHECKING:
+    from editproof.editors.pipeline import Editor
 
 
 @pytest.fixture(scope="session")
@@ -16,7 +21,7 @@ def tiny_folder(tmp_path_factory: pytest.TempPathFactory) -> Callable:
 
     root, made = tmp_path_factory.mktemp("tiny"), {}
 
-    def folder(name: str):  # noqa: ANN202
+    def folder(name: str) -> Path:
         if name not in made:
             made[name] = tiny.save(name, root)
         return made[name]
@@ -31,7 +36,7 @@ def tiny_editor(tiny_folder: Callable) -> Callable:
 
     made: dict = {}
 
-    def editor(name: str):  # noqa: ANN202
+    def editor(name: str) -> "Editor":
         if name not in made:
             made[name] = load_editor(tiny_folder(name), device="cpu")
         return made[name]

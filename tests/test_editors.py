@@ -75,9 +75,7 @@ def test_gradients_agree_with_finite_differences(tiny_editor: Load, name: str) -
     direction = torch.randn(images.shape, generator=torch.Generator().manual_seed(0)).sign()
 
     def edit(images: Tensor) -> Tensor:
-        out = editor.sample(
-            images, "snow", mask=hole_for(editor), steps=2, guidance=2.0, generator=generators(0, 2)
-        )
+        out = editor.sample(images, "snow", mask=hole_for(editor), steps=2, guidance=2.0, generator=generators(0, 2))
         return ((out - 0.5) ** 2).sum()
 
     def encode(images: Tensor) -> Tensor:
@@ -278,7 +276,7 @@ RESPONSE = SimpleNamespace(headers={}, request=None)
 @pytest.mark.parametrize(
     ("error", "line"),
     [
-        (lambda: errors.GatedRepoError("gated", response=RESPONSE), "is gated: accept its licence on https://hugg.*hf auth login"),
+        (lambda: errors.GatedRepoError("gated", response=RESPONSE), "is gated: accept its licence on .*hf auth login"),
         (lambda: errors.RepositoryNotFoundError("no", response=RESPONSE), "is not on the hub"),
         (lambda: errors.LocalEntryNotFoundError("offline"), "hub cannot be reached: run `hf download"),
         (lambda: errors.RemoteEntryNotFoundError("no", response=RESPONSE), "no model_index.json"),

@@ -114,9 +114,7 @@ def test_progress_and_steps_by_function(images: Tensor, target: Tensor) -> None:
         asked.append(step)
         return 0.02
 
-    pgd(
-        quadratic(target), images, Linf(0.1), steps=5, step_size=step_size, callback=lambda *news: told.append(news)
-    )
+    pgd(quadratic(target), images, Linf(0.1), steps=5, step_size=step_size, callback=lambda *news: told.append(news))
     assert asked == [0, 1, 2, 3, 4]
     assert [news[:2] for news in told] == [(n, 5) for n in range(1, 6)]
     assert told[0][2] > told[-1][2]

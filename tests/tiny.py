@@ -1,4 +1,4 @@
-"""Tiny random pipelines of the real classes, saved as a hub model is laid out; and pictures and masks to try them on."""
+"""Tiny random pipelines of the real classes, saved as hub models are; and pictures and masks to try them on."""
 
 from pathlib import Path
 

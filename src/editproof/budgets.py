@@ -39,7 +39,7 @@ class Linf:
 
 @dataclass(frozen=True)
 class L2:
-    """The Euclidean norm of a photo's whole perturbation is at most `eps` (8.0 at 512x512 is about 2.3/255 a channel)."""
+    """The Euclidean norm of a photo's whole perturbation is at most `eps` (8.0 at 512x512: 2.3/255 a channel)."""
 
     eps: float
 
@@ -88,8 +88,8 @@ def norms(images: Tensor) -> Tensor:
 def on_grid(images: Tensor, originals: Tensor, budget: Budget | None = None, support: Tensor | None = None) -> Tensor:
     """`images` (B,3,H,W) with whole 8-bit levels k/255, still within `budget` of `originals`.
 
-    With `support` (B,1,H,W), pixels where it is 0 come from `originals`; those are bit for bit the same if the originals
-    are 8-bit photos. Originals between two levels are rounded too: what is saved is what was measured.
+    With `support` (B,1,H,W), pixels where it is 0 come from `originals`, bit for bit if those are 8-bit photos.
+    Originals between two levels are rounded too: what is saved is what was measured.
     """
     images, originals = images.float(), originals.float()
     if budget is not None:

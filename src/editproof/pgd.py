@@ -1,14 +1,14 @@
 """Projected gradient descent on pixels: the only optimisation loop of the attacks.
 
-The papers as arguments (in [0,1] pixel units; `masked` is what an inpainting editor sees of the photo):
+The papers as arguments, in [0,1] pixel units:
 
-| paper                 | objective, minimised             | budget      | steps, step_size            | further            |
-| --------------------- | -------------------------------- | ----------- | --------------------------- | ------------------ |
-| PhotoGuard, encoder   | latent distance of masked to grey | Linf(.03)  | 1000, .005 falling to .00005 | random_start      |
-| PhotoGuard, diffusion | distance of the edit to grey     | L2(8.0)     | 200, .5                     | samples=10         |
-| DiffusionGuard        | -norm of the first prediction    | Linf(16/255) | 800, 1/255                 | new mask each step |
-| DeContext             | attention mass on the photo      | Linf(.05)   | 800, .0025                  |                    |
-| VETO                  | -entropy of attention slices     | Linf(4/255) | 100, 2/255                  | momentum=.9        |
+| paper                 | objective, minimised             | budget       | steps, step_size     | further            |
+| --------------------- | ------------------------ | ------------ | -------------------- | ------------------ |
+| PhotoGuard, encoder   | latent distance to mid-grey      | Linf(.03)    | 1000, .005 falling   | random_start       |
+| PhotoGuard, diffusion | distance of the edit to mid-grey | L2(8.0)      | 200, .5              | samples=10         |
+| DiffusionGuard        | -norm of the first prediction    | Linf(16/255) | 800, 1/255           | new mask each step |
+| DeContext             | attention mass on the photo      | Linf(.05)    | 800, .0025           |                    |
+| VETO                  | -entropy of attention slices     | Linf(4/255)  | 100, 2/255           | momentum=.9        |
 """
 
 from collections.abc import Callable

@@ -1,4 +1,4 @@
-"""The editors photos are protected against: what is known by name, and loading one. Imports no torch and no diffusers."""
+"""The editors photos are protected against: what is known of them, and loading one. Imports no torch or diffusers."""
 
 import json
 from contextlib import contextmanager, nullcontext
@@ -38,8 +38,8 @@ EDITORS: dict[str, EditorInfo] = {
     for info in (
         EditorInfo("tiny-inpaint", "inpaint", "tiny-inpaint", "MIT", 256, True,
                    "embedded: a small latent-diffusion inpainter trained for editproof", embedded=True),
-        EditorInfo("sd-inpaint", "inpaint", "stable-diffusion-v1-5/stable-diffusion-inpainting", "CreativeML OpenRAIL-M",
-                   512, True, "Stable Diffusion 1.5 inpainting"),
+        EditorInfo("sd-inpaint", "inpaint", "stable-diffusion-v1-5/stable-diffusion-inpainting",
+                   "CreativeML OpenRAIL-M", 512, True, "Stable Diffusion 1.5 inpainting"),
         EditorInfo("sd2-inpaint", "inpaint", "sd2-community/stable-diffusion-2-inpainting", "CreativeML OpenRAIL++-M",
                    512, True, "Stable Diffusion 2 inpainting"),
         EditorInfo("sdxl-inpaint", "inpaint", "diffusers/stable-diffusion-xl-1.0-inpainting-0.1",
@@ -78,8 +78,8 @@ def load_editor(
     """The editor of this name (see EDITORS), hub id (`owner/model`) or local folder in diffusers' layout.
 
     device: cuda, else mps, else cpu. dtype: float32 for embedded editors and off CUDA, else bfloat16 (float16 where the
-    GPU has none). scheduler: a name in SCHEDULERS; None leaves the one the model came with. Only safetensors weights are
-    loaded and no code from the hub is run. Raises UserError, one line that says what to do.
+    GPU has none). scheduler: a name in SCHEDULERS; None leaves the one the model came with. Only safetensors weights
+    are loaded and no code from the hub is run. Raises UserError, one line that says what to do.
     """
     info = EDITORS.get(str(name))
     embedded = info is not None and info.embedded

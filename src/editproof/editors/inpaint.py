@@ -1,4 +1,4 @@
-"""Stable Diffusion, Stable Diffusion 2 and Stable Diffusion XL inpainting: the editor sees the photo with a mid-grey hole."""
+"""Inpainting with Stable Diffusion 1, 2 and XL: the editor sees the photo with a mid-grey hole."""
 
 from typing import Any
 

@@ -1,7 +1,8 @@
 """A diffusers pipeline with gradients: shipped code, run on tensors in [0,1].
 
 Only `__call__` of a pipeline carries `torch.no_grad`, so the function it wraps is the shipped denoising loop with
-gradients. It is asked for latents, which are decoded here without the clamp that would stop gradients at white and black.
+gradients. It is asked for latents, which are decoded here without the clamp that would stop gradients at white and
+black.
 """
 
 from collections.abc import Callable, Sequence
@@ -186,7 +187,8 @@ class Editor:
                 callback(step + 1, pipe.num_timesteps)
             return tensors
 
-        return type(self.pipe).__call__.__wrapped__(
+        shipped: Any = type(self.pipe).__call__  # its __wrapped__ is the same without torch.no_grad
+        output = shipped.__wrapped__(
             self.pipe,
             **self._inputs(images, mask),
             **self._text(prompt, len(images)),
@@ -197,7 +199,8 @@ class Editor:
             output_type="latent",
             callback_on_step_end=step_end,
             return_dict=True,
-        ).images
+        )
+        return output.images
 
     def _check(self, images: Tensor, mask: Tensor | None) -> None:
         height, width = images.shape[-2:]

@@ -11,11 +11,13 @@ if TYPE_CHECKING:
 
 
 def kept_pixels(images: Tensor, mask: Tensor | None) -> Tensor | None:
-    """Where the photo may change: 1 where the mask is 0, `(B,1,H,W)` on the images' device; None if there is no mask."""
+    """Where the photo may change: 1 where the mask is 0, `(B,1,H,W)` on the images' device; None without a mask."""
     if mask is None:
         return None
     if mask.shape[-2:] != images.shape[-2:] or mask.shape[0] not in (1, len(images)):
-        raise UserError(f"the mask is {tuple(mask.shape)}, the pictures {tuple(images.shape)}: same size, one or one each")
+        raise UserError(
+            f"the mask is {tuple(mask.shape)}, the pictures {tuple(images.shape)}: same size, one or one each"
+        )
     kept = (mask < 0.5).float().expand(len(images), 1, -1, -1).to(images.device)
     if (kept.sum((1, 2, 3)) == 0).any():
         raise UserError("the mask lets the editor repaint the whole picture: nothing is kept that could be protected")

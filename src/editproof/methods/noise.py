@@ -24,9 +24,10 @@ def noise(
     seed: int = 0,
     callback: "Callback | None" = None,
 ) -> Tensor:
-    """Images (B,3,H,W) in [0,1] with noise on the budget's border where the mask (B,1,H,W) is 0; Linf(8/255) by default.
+    """Images (B,3,H,W) in [0,1] with noise on the budget's border where the mask (B,1,H,W) is 0.
 
-    Linf: random signs times eps. L2: a random direction of length eps. editor, prompt and steps have no effect.
+    budget: Linf(8/255) if None. Linf: random signs times eps. L2: a random direction of length eps. editor,
+    prompt and steps have no effect.
     """
     budget = budget or Linf(8 / 255)
     kept = kept_pixels(images, mask)
