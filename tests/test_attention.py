@@ -233,4 +233,10 @@ def test_the_canvas_of_the_entropy_is_the_noised_photo(tiny_editor: Callable) ->
 def test_an_editor_without_context_tokens(tiny_editor: Callable) -> None:
     for measure in (context_mass, slice_entropy):
         with pytest.raises(UserError, match="sd-inpaint does not read the photo as tokens"):
-            measure(tiny_editor("sd-inpaint"), tiny.pictures(), blocks="all single", timestep=1.0, generator=generators(0, 2))
+            measure(
+                tiny_editor("sd-inpaint"),
+                tiny.pictures(),
+                blocks="all single",
+                timestep=1.0,
+                generator=generators(0, 2),
+            )

@@ -41,7 +41,13 @@ def shipped_edit(folder: Path, scheduler: str | None = None, steps: int = 5) -> 
         pipe.scheduler = getattr(diffusers, scheduler_class).from_config(pipe.scheduler.config, **settings)
     arguments = {
         "StableDiffusionInstructPix2PixPipeline": {"guidance_scale": 7.5, "eta": 1.0},
-        "FluxKontextPipeline": {"height": 32, "width": 32, "max_area": 32 * 32, "_auto_resize": False, "guidance_scale": 2.5},
+        "FluxKontextPipeline": {
+            "height": 32,
+            "width": 32,
+            "max_area": 32 * 32,
+            "_auto_resize": False,
+            "guidance_scale": 2.5,
+        },
     }.get(name, {"mask_image": MASK, "height": 32, "width": 32, "strength": 1.0, "guidance_scale": 7.5, "eta": 1.0})
     return pipe(
         prompt=["a red hat", "snow"], image=IMAGES, num_inference_steps=steps,
@@ -126,7 +132,9 @@ def test_the_first_prediction_is_what_the_scheduler_gets_first(
     expected = seen[0][0]
     if editor.in_context:
         expected = editor.pipe._unpack_latents(expected, 32, 32, editor.pipe.vae_scale_factor)
-        assert [timestep for _, timestep in seen] == pytest.approx([1000, 826, 612, 345], abs=1)  # shifted for 16 tokens
+        assert [timestep for _, timestep in seen] == pytest.approx(
+            [1000, 826, 612, 345], abs=1
+        )  # shifted for 16 tokens
     else:
         assert [timestep for _, timestep in seen] == [751, 501, 251, 1]
     assert torch.allclose(first, expected, atol=1e-6)

@@ -1,5 +1,6 @@
 """Every method on every editor it supports, on tiny random pipelines."""
 
+import importlib
 import inspect
 from collections.abc import Callable
 
@@ -10,21 +11,31 @@ from torch import Tensor
 
 from editproof.budgets import L2, Budget, Linf, norms
 from editproof.editors import load_editor
+from editproof.editors.attention import context_mass, slice_entropy
 from editproof.editors.pipeline import Editor
 from editproof.errors import UserError
 from editproof.methods import METHODS, PRESETS
 from editproof.methods.contours import Contour
+from editproof.methods.prompts import GROUPS, POOL
 from editproof.randomness import generators
 
 Load = Callable[[str], Editor]
 IMAGES, MASK = tiny.pictures(), tiny.hole()
-ATTACKS = {"photoguard-encoder": {}, "photoguard-diffusion": {"samples": 1, "denoising_steps": 2}, "diffusionguard": {}}
+ATTACKS: dict[str, dict] = {
+    "photoguard-encoder": {},
+    "photoguard-diffusion": {"samples": 1, "denoising_steps": 2},
+    "diffusionguard": {},
+    "decontext": {},
+    "veto": {"timesteps": 2},
+}
+ONLY_ON = {
+    "diffusionguard": ("sd-inpaint", "sdxl-inpaint"),
+    "decontext": ("flux-kontext",),
+    "veto": ("flux-kontext",),
+}
 SUPPORTED = [
-    (method, editor)
-    for method in ("noise", *ATTACKS)
-    for editor in tiny.MAKERS
-    if (method, editor) != ("diffusionguard", "instruct-pix2pix")
-]
+    (method, editor) for method in ("noise", *ATTACKS) for editor in ONLY_ON.get(method, tiny.MAKERS)
+]  # fmt: skip
 
 
 def protect(
@@ -34,7 +45,7 @@ def protect(
 
 
 def test_names_and_signatures() -> None:
-    assert list(METHODS) == ["noise", "photoguard-encoder", "photoguard-diffusion", "diffusionguard", "diffvax"]
+    assert list(METHODS) == ["noise", *list(ATTACKS)[:3], "diffvax", *list(ATTACKS)[3:]]
     for method in METHODS.values():
         parameters = inspect.signature(method).parameters
         assert list(parameters)[:2] == ["editor", "images"]
@@ -52,7 +63,10 @@ def test_shape_range_grid_budget_and_support(tiny_editor: Load, method: str, nam
     assert protected.shape == IMAGES.shape and protected.dtype == torch.float32
     assert not protected.requires_grad
     assert ((protected * 255).round() / 255 == protected).all() and protected.min() >= 0 and protected.max() <= 1
-    paper = {"noise": Linf(8 / 255), "photoguard-encoder": Linf(0.03), "diffusionguard": Linf(16 / 255)}
+    paper = {
+        "noise": Linf(8 / 255), "photoguard-encoder": Linf(0.03), "diffusionguard": Linf(16 / 255),
+        "decontext": Linf(12.75 / 255), "veto": Linf(4 / 255),
+    }  # fmt: skip
     used = budget or paper.get(method, L2(8.0 * 32 / 512))
     delta = protected - IMAGES
     size = norms(delta).flatten() if isinstance(used, L2) else delta.abs().amax((1, 2, 3))
@@ -84,7 +98,13 @@ def own_objective(method: str, editor: Editor, mask: Tensor | None) -> Callable[
         if method == "photoguard-encoder":
             return norms(editor.encode(images, mask) - editor.encode(torch.full_like(images, 0.5)))
         draws = [generators(seed, len(images)) for seed in range(100, 104)]
-        if method == "diffusionguard":
+        if method == "decontext":
+            blocks = "all single"
+            norm = [context_mass(editor, images, blocks=blocks, timestep=0.99, generator=draw) for draw in draws]
+        elif method == "veto":
+            blocks = "double.0"
+            norm = [-slice_entropy(editor, images, blocks=blocks, timestep=0.8, generator=draw) for draw in draws]
+        elif method == "diffusionguard":
             norm = [-norms(editor.first_prediction(images, mask=mask, generator=draw)) for draw in draws]
         else:
             norm = [norms(editor.sample(images, "", mask=mask, steps=2, generator=draw) - 0.5) for draw in draws]
@@ -95,23 +115,28 @@ def own_objective(method: str, editor: Editor, mask: Tensor | None) -> Callable[
 
 @pytest.mark.parametrize(
     ("method", "name"),
-    [(method, "tiny-inpaint") for method in ATTACKS] + [("photoguard-encoder", name) for name in tiny.MAKERS],
+    [(method, "tiny-inpaint") for method in ATTACKS if "flux-kontext" not in ONLY_ON.get(method, ())]
+    + [("photoguard-encoder", name) for name in tiny.MAKERS]
+    + [(method, "flux-kontext") for method in ("photoguard-diffusion", "decontext", "veto")],
 )
 def test_an_attack_beats_noise_in_its_own_objective(tiny_editor: Load, method: str, name: str) -> None:
-    """The objectives of a random denoiser hardly depend on the photo, so that takes the embedded, trained editor."""
+    """The objectives of a random UNet hardly depend on the photo, so that takes the embedded, trained editor."""
     embedded, budget = name == "tiny-inpaint", Linf(16 / 255)
     editor = load_editor(name, device="cpu") if embedded else tiny_editor(name)
     side = 64 if embedded else tiny.SIZE
     images, mask = tiny.pictures(1, side, side), tiny.hole(1, side, side)
     measure = own_objective(method, editor, mask if editor.masked else None)
     untouched = measure(images)
-    gain = untouched - measure(protect(method, editor, images, mask, budget=budget, steps=12))
+    more = {"samples": 4} if (method, name) == ("photoguard-diffusion", "flux-kontext") else {}
+    gain = untouched - measure(protect(method, editor, images, mask, budget=budget, steps=12, **more))
     by_chance = untouched - measure(protect("noise", editor, images, mask, budget=budget))
     assert gain.item() > 3 * abs(by_chance.item())
 
 
-@pytest.mark.parametrize("knobs", [PRESETS["fast"][method] for method in ATTACKS], ids=list(ATTACKS))
-def test_the_fast_preset_is_momentum_and_fewer_steps(knobs: dict) -> None:
+@pytest.mark.parametrize("method", ATTACKS)
+def test_the_fast_preset_is_momentum_and_fewer_steps(method: str) -> None:
+    defaults = inspect.signature(METHODS[method]).parameters
+    knobs = {name: parameter.default for name, parameter in defaults.items()} | PRESETS["fast"][method]
     assert knobs["steps"] <= 100 and 0 < knobs["momentum"] < 1
 
 
@@ -120,9 +145,13 @@ def test_what_methods_refuse(tiny_editor: Load) -> None:
     for method in ATTACKS:
         with pytest.raises(UserError, match=f"{method} needs an editor"):
             protect(method, None)
-    with pytest.raises(UserError, match="diffusionguard works on inpainting editors only"):
-        protect("diffusionguard", tiny_editor("instruct-pix2pix"), mask=None)
+    for method, names in ONLY_ON.items():
+        for name in set(tiny.MAKERS) - set(names):
+            kind = "in-context" if "flux-kontext" in names else "inpainting"
+            with pytest.raises(UserError, match=f"{method} works on {kind} editors only, and .*{name}"):
+                protect(method, tiny_editor(name), mask=None)
     for method in METHODS:
+        editor = tiny_editor(ONLY_ON.get(method, ["sd-inpaint"])[0])
         with pytest.raises(UserError, match="repaint the whole picture"):
             protect(method, editor, mask=torch.ones_like(MASK))
         with pytest.raises(UserError, match=r"the mask is \(2, 1, 16, 16\)"):
@@ -134,7 +163,7 @@ def test_what_methods_refuse(tiny_editor: Load) -> None:
 def test_one_mask_serves_a_batch(tiny_editor: Load) -> None:
     one = MASK[:1]
     for method in ("noise", *ATTACKS):
-        editor = tiny_editor("sd-inpaint")
+        editor = tiny_editor(ONLY_ON.get(method, ["sd-inpaint"])[0])
         both = protect(method, editor, mask=one, steps=1)
         assert torch.equal(both, protect(method, editor, mask=one.expand(2, -1, -1, -1), steps=1))
 
@@ -148,7 +177,8 @@ def test_noise_is_random_signs_at_full_strength() -> None:
 def test_progress(tiny_editor: Load) -> None:
     for method in ATTACKS:
         told: list[tuple[int, int]] = []
-        protect(method, tiny_editor("sd-inpaint"), callback=lambda *news, told=told: told.append(news[:2]))
+        editor = tiny_editor(ONLY_ON.get(method, ["sd-inpaint"])[0])
+        protect(method, editor, callback=lambda *news, told=told: told.append(news[:2]))
         assert told == [(1, 3), (2, 3), (3, 3)]
 
 
@@ -172,3 +202,53 @@ def test_a_kept_region_that_fills_the_border_has_an_outline() -> None:
     kept = torch.ones(32, 32)
     kept[:, :8] = 0
     assert 0 < Contour(kept).shrink(generators(0, 1)[0]).sum() <= kept.sum()
+
+
+def test_the_prompts_of_decontext() -> None:
+    assert {group: len(prompts) for group, prompts in GROUPS.items()} == dict.fromkeys(
+        ("expression", "accessory", "posture", "style", "scene", "combined"), 10
+    )
+    assert len(set(POOL)) == 60
+    assert all(prompt == prompt.strip() and prompt for prompt in POOL)
+
+
+def test_what_decontext_draws(tiny_editor: Load, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A prompt and a timestep for each image and step, from the pool and .98 to 1, or what was asked for."""
+    module = importlib.import_module("editproof.methods.decontext")
+    editor, calls = tiny_editor("flux-kontext"), []
+
+    def record(editor: Editor, images: Tensor, prompts: list[str], **knobs: object) -> Tensor:
+        calls.append((prompts, knobs["timestep"], knobs["blocks"]))
+        return images.sum((1, 2, 3))
+
+    monkeypatch.setattr(module, "context_mass", record)
+    METHODS["decontext"](editor, IMAGES, steps=40)
+    prompts = {prompt for names, _, _ in calls for prompt in names}
+    timesteps = torch.stack([timestep for _, timestep, _ in calls])
+    assert len(prompts) > 25
+    assert prompts <= set(POOL)
+    assert timesteps.shape == (40, 2)
+    assert 0.98 <= timesteps.min() < 0.985 < 0.995 < timesteps.max() <= 1
+    assert calls[0][2] == "single.0,single.1,single.2"
+    calls.clear()
+    METHODS["decontext"](editor, IMAGES, steps=2, prompt="add a hat", lowest_timestep=0.5, blocks="double.1")
+    assert [call[0] for call in calls] == [["add a hat"] * 2] * 2
+    assert calls[0][2] == "double.1"
+    monkeypatch.undo()
+    with pytest.raises(UserError, match=r"lowest_timestep is 1\.5"):
+        METHODS["decontext"](editor, IMAGES, lowest_timestep=1.5)
+    with pytest.raises(UserError, match=r"no block single\.9"):
+        METHODS["decontext"](editor, IMAGES, blocks="single.9", steps=1)
+
+
+def test_veto_averages_over_the_noise_levels_of_an_edit(tiny_editor: Load, monkeypatch: pytest.MonkeyPatch) -> None:
+    module = importlib.import_module("editproof.methods.veto")
+    editor, levels = tiny_editor("flux-kontext"), []
+
+    def record(editor: Editor, images: Tensor, prompt: str, **knobs: object) -> Tensor:
+        levels.append(knobs["timestep"])
+        return images.sum((1, 2, 3))
+
+    monkeypatch.setattr(module, "slice_entropy", record)
+    METHODS["veto"](editor, IMAGES, steps=2, timesteps=4)
+    assert levels == pytest.approx([1, 0.826, 0.612, 0.345] * 2, abs=1e-3)

@@ -17,8 +17,15 @@ from diffusers import (
 )
 from tokenizers.pre_tokenizers import ByteLevel
 from torch import Tensor
-from transformers import CLIPTextConfig, CLIPTextModel, CLIPTextModelWithProjection, CLIPTokenizer
-from transformers import T5Config, T5EncoderModel, T5Tokenizer
+from transformers import (
+    CLIPTextConfig,
+    CLIPTextModel,
+    CLIPTextModelWithProjection,
+    CLIPTokenizer,
+    T5Config,
+    T5EncoderModel,
+    T5Tokenizer,
+)
 
 WIDTH, SIZE = 16, 32  # of text embeddings, and of pictures the editors are made for
 
@@ -106,7 +113,7 @@ def flux_transformer(**more: object) -> FluxTransformer2DModel:
         for parameter in model.parameters():
             parameter += 0.1 * torch.randn_like(parameter)
         for block in model.transformer_blocks:  # the 512 tokens of text would drown the 16 of the photo
-            block.attn.to_v.weight *= 10
+            block.attn.to_v.weight *= 40
             block.attn.add_v_proj.weight *= 0.1
     return model
 

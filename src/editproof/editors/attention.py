@@ -1,8 +1,8 @@
 """What reaches an edit through attention, in transformers that denoise [target | context] tokens (FLUX and its kin).
 
 The shipped blocks are called one by one with what the shipped model gives them, and queries and keys are computed
-beside them. So nothing is hooked, replaced or left behind, compiled blocks stay compiled, the forward ends with the last
-block that is asked for, and gradient checkpointing covers each block together with what is measured there.
+beside them. So nothing is hooked, replaced or left behind, compiled blocks stay compiled, the forward ends with the
+last block that is asked for, and gradient checkpointing covers each block together with what is measured there.
 """
 
 import re

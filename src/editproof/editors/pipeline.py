@@ -15,6 +15,7 @@ from editproof.errors import UserError
 from editproof.randomness import Generators, generators
 
 Prompt = str | Sequence[str]
+NO_TOKENS = "{} does not read the photo as tokens: in-context editors do, such as flux-kontext"
 
 
 class Editor:
@@ -42,9 +43,9 @@ class Editor:
         pipe.set_progress_bar_config(disable=True)
 
     @property
-    def denoiser(self) -> nn.Module:
+    def denoiser(self) -> Any:
         """The network that is called at every step."""
-        return getattr(self.pipe, "unet", None) or self.pipe.transformer
+        return self.pipe.unet if hasattr(self.pipe, "unet") else self.pipe.transformer
 
     @property
     def device(self) -> torch.device:
@@ -69,7 +70,11 @@ class Editor:
 
     def tokens(self, images: Tensor, prompt: Prompt, generator: Generators) -> Any:
         """What an in-context editor's transformer is given (see editors/kontext.py); UserError for the others."""
-        raise UserError(f"{self.name} does not read the photo as tokens: only in-context editors do, such as flux-kontext")
+        raise UserError(NO_TOKENS.format(self.name))
+
+    def noise_levels(self, images: Tensor, steps: int) -> list[float]:
+        """How much of an in-context editor's latents is noise at each of `steps` steps; UserError for the others."""
+        raise UserError(NO_TOKENS.format(self.name))
 
     def first_prediction(
         self, images: Tensor, prompt: Prompt = "", *, mask: Tensor | None = None, steps: int = 4, generator: Generators
@@ -84,9 +89,7 @@ class Editor:
 
         hook = self.denoiser.register_forward_hook(stop)
         try:
-            self._latents(
-                images, prompt, mask=mask, steps=steps, guidance=self.single_guidance, generator=generator
-            )
+            self._latents(images, prompt, mask=mask, steps=steps, guidance=self.single_guidance, generator=generator)
         except _FirstPrediction as prediction:
             return prediction.args[0].float()
         finally:
@@ -135,8 +138,9 @@ class Editor:
     ) -> Tensor:
         """What an attacker does: edited images (B,3,H,W) in [0,1], float32, where `images` are.
 
-        By default as many steps and as much guidance as the editor's own `steps` and `guidance`. The kept pixels are the pipeline's own (not pasted back), and a
-        safety checker that ships with the model blackens what it objects to. Same seed, same edit, in any batch.
+        As many steps and as much guidance as the editor's own `steps` and `guidance`, if None. The kept pixels are the
+        pipeline's own (not pasted back), and a safety checker that ships with the model blackens what it objects to.
+        Same seed, same edit, in any batch.
         """
         edited = self.sample(
             images,

@@ -31,5 +31,7 @@ def require(editor: "Editor | None", method: str, *, masked: bool = False, in_co
     if masked and not editor.masked:
         raise UserError(f"{method} works on inpainting editors only, and {editor.name} edits the whole picture")
     if in_context and not editor.in_context:
-        raise UserError(f"{method} works on in-context editors only, and {editor.name} does not read the photo as tokens")
+        raise UserError(
+            f"{method} works on in-context editors only, and {editor.name} does not read the photo as tokens"
+        )
     return editor

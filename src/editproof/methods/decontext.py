@@ -38,14 +38,14 @@ def decontext(
 ) -> Tensor:
     """Images (B,3,H,W) in [0,1] to which an edit that starts from pure noise pays as little attention as can be.
 
-    At each step every image draws noise, a timestep between `lowest_timestep` and 1 and one of 60 prompts; a prompt that
-    is not empty is used instead. In-context editors only. mask (B,1,H,W): 1 = may be repainted; only the kept pixels
-    (0) change; None: all change. budget: Linf(12.75/255) if None. step_size: the paper's .6375/255 at its budget and
-    steps, otherwise 2.5 eps / steps. blocks: see `token_context_mass`; None: the paper's, single blocks 0 to 25, or all
-    of them in a smaller model. samples: the gradient is the mean over this many draws.
+    At each step every image draws noise, a timestep between `lowest_timestep` and 1 and one of 60 prompts; a prompt
+    that is not empty is used instead. In-context editors only. mask (B,1,H,W): 1 = may be repainted; only the kept
+    pixels (0) change; None: all change. budget: Linf(12.75/255) if None. step_size: the paper's .6375/255 at its budget
+    and steps, otherwise 2.5 eps / steps. blocks: see `token_context_mass`; None: the paper's, single blocks 0 to 25, or
+    all of them in a smaller model. samples: the gradient is the mean over this many draws.
 
-    Deviations: the prompts are ours, in the paper's six groups; the perturbation stays float32 (theirs is bfloat16), any
-    size works, and the result is rounded to 8 bits within the budget (theirs is truncated).
+    Deviations: the prompts are ours, in the paper's six groups; the perturbation stays float32 (theirs is bfloat16),
+    any size works, and the result is rounded to 8 bits within the budget (theirs is truncated).
     """
     editor = require(editor, "decontext", in_context=True)
     budget = budget or BUDGET

@@ -37,7 +37,8 @@ def photoguard_diffusion(
     mask (B,1,H,W): 1 = may be repainted; only the kept pixels (0) change. None on an inpainting editor: all change, and
     every draw edits through a new random mask. budget: the paper's L2 ball if None, 8.0 at 512x512, in proportion to
     the square root of the area. step_size: the paper's .5 at its budget and steps (same proportion), otherwise
-    2.5 eps / steps. guidance: the editor's own if None (7.5 for Stable Diffusion, as in the paper). samples: the gradient is the mean over this many draws of the edit's noise.
+    2.5 eps / steps. guidance: the editor's own if None (7.5 for Stable Diffusion, as in the paper). samples: the
+    gradient is the mean over this many draws of the edit's noise.
 
     Deviations: the result is rounded to 8 bits within the budget.
     """

@@ -1,4 +1,4 @@
-"""What people ask an editor to do to a portrait: 60 instructions in DeContext's six groups (arXiv 2512.16625), our words."""
+"""What people ask of an editor: 60 instructions in the six groups of DeContext (arXiv 2512.16625), in our words."""
 
 GROUPS: dict[str, tuple[str, ...]] = {
     "expression": (

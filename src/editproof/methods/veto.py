@@ -37,11 +37,11 @@ def veto(
 
     The edit is the photo's own latent, noised; the gradient is the mean over all noise levels of a schedule of
     `timesteps` steps, with new noise at each. In-context editors only. mask (B,1,H,W): 1 = may be repainted; only the
-    kept pixels (0) change; None: all change. budget: Linf(4/255) if None. step_size: the paper's 2/255 at its budget and
-    steps, otherwise 2.5 eps / steps. blocks: see `token_context_mass`. The authors' prompt is empty.
+    kept pixels (0) change; None: all change. budget: Linf(4/255) if None. step_size: the paper's 2/255 at its budget
+    and steps, otherwise 2.5 eps / steps. blocks: see `token_context_mass`. The authors' prompt is empty.
 
-    Deviations: the authors attack FLUX.2 and detach the photo's tokens, so that their gradient reaches the photo through
-    the noised latent only; here it goes through both. Results are rounded to 8 bits within the budget.
+    Deviations: the authors attack FLUX.2 and detach the photo's tokens, so that their gradient reaches the photo
+    through the noised latent only; here it goes through both. Results are rounded to 8 bits within the budget.
     """
     editor = require(editor, "veto", in_context=True)
     budget = budget or BUDGET
@@ -53,9 +53,7 @@ def veto(
         nonlocal calls
         level = levels[calls % len(levels)]
         calls += 1
-        return -slice_entropy(
-            editor, images, prompt, blocks=blocks, timestep=level, generator=draws, guidance=guidance
-        )
+        return -slice_entropy(editor, images, prompt, blocks=blocks, timestep=level, generator=draws, guidance=guidance)
 
     return pgd(
         negative_entropy,
