@@ -11,6 +11,7 @@ from PIL import Image
 from editproof.budgets import Linf
 from editproof.cli import main
 from editproof.demo import astronaut, panels, run_demo
+from editproof.methods import PRESETS
 from editproof.metrics import edit_change, psnr
 from editproof.photo import open_photo
 
@@ -74,6 +75,22 @@ def test_own_picture_by_the_command_line(
     for words in ("a [red] wall", "diffvax", "PSNR", "seconds", "unknown until measured"):
         assert words in said
     assert open_photo(tmp_path / "out" / "wall_original.png").size == (32, 32)
+
+
+def test_an_in_context_editor_is_shown_decontext_and_every_method_that_works_on_it(
+    tmp_path: Path, tiny_folder: object, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    editor = str(tiny_folder("flux-kontext"))  # type: ignore[operator]
+    for knobs in PRESETS["fast"].values():
+        monkeypatch.setitem(knobs, "steps", 1)
+    rows, paths = run_demo(tmp_path / "one", editor=editor, budget=Linf(16 / 255))
+    assert [row.method for row in rows] == ["decontext"]
+    assert [path.name for path in paths] == [f"astronaut_{kind}.png" for kind in FIVE]
+    names = ("noise", "photoguard-encoder", "diffusionguard", "decontext", "veto")
+    rows, paths = run_demo(tmp_path / "all", methods=names, editor=editor, budget=Linf(16 / 255))
+    assert [row.method for row in rows] == ["noise", "photoguard-encoder", "decontext", "veto"]
+    saved = {path.stem.split("_", 1)[1]: open_photo(path).pixels[None] for path in paths[:4]}
+    assert psnr(saved["immunized"], saved["original"]).item() == pytest.approx(rows[2].psnr, abs=0.1)
 
 
 def test_panels_are_labelled_and_hold_the_pictures() -> None:

@@ -41,7 +41,7 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 def test_commands(folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     fast = {method: {**settings, "steps": 1} for method, settings in PRESETS["fast"].items()}
     monkeypatch.setitem(PRESETS, "fast", fast)
-    monkeypatch.setattr(pipeline, "STEPS", 3)
+    monkeypatch.setattr(pipeline.Editor, "steps", 3)
     assert len(COMMANDS) > 10
     for command in COMMANDS:
         program, *arguments = shlex.split(command)
@@ -59,7 +59,7 @@ def test_commands(folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.
 
 
 def test_python(folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
-    monkeypatch.setattr(pipeline, "STEPS", 3)
+    monkeypatch.setattr(pipeline.Editor, "steps", 3)
     code = "\n".join(block for language, block in BLOCKS if language == "python")
     exec(compile(code, "README.md", "exec"), {})
     assert capsys.readouterr().out.startswith("tensor([")

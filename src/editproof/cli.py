@@ -121,12 +121,17 @@ def edit(
     scheduler: SchedulerOption = None,
     steps: Annotated[
         int | None,
-        typer.Option(parser=at_least(1), metavar="N", help="Denoising steps. Default 30.", show_default=False),
+        typer.Option(
+            parser=at_least(1), metavar="N", help="Denoising steps; the editor's own if not given.", show_default=False
+        ),
     ] = None,
     guidance: Annotated[
         float | None,
         typer.Option(
-            parser=at_least(0, float), metavar="NUMBER", help="Prompt guidance. Default 7.5.", show_default=False
+            parser=at_least(0, float),
+            metavar="NUMBER",
+            help="Prompt guidance; the editor's own if not given.",
+            show_default=False,
         ),
     ] = None,
     overwrite: OverwriteOption = False,
@@ -179,7 +184,7 @@ def demo(
 
         rows, paths = run_demo(
             out, image=image, mask=none_or(mask), invert_mask=invert_mask, prompt=prompt or PROMPT,
-            methods=tuple(METHODS) if all_methods else (DEFAULT_METHOD,), editor=editor or "tiny-inpaint",
+            methods=tuple(METHODS) if all_methods else None, editor=editor or "tiny-inpaint",
             budget=budget, preset=preset, seed=seed, device=device, progress=progress,
         )  # fmt: skip
     table = [

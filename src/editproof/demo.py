@@ -17,9 +17,11 @@ from editproof.editing import paste_back
 from editproof.editors import load_editor
 from editproof.errors import UserError
 from editproof.masks import check_something_to_edit, check_something_to_protect, open_mask
+from editproof.methods import METHODS
+from editproof.methods.checks import works_on
 from editproof.metrics import edit_change, psnr
 from editproof.photo import atomic, check_folder, open_photo, save_png
-from editproof.protection import DEFAULT_METHOD, method_settings, protect
+from editproof.protection import CONTEXT_METHOD, DEFAULT_METHOD, method_settings, protect
 from editproof.resolution import working_copy, working_mask, working_size
 
 ASTRONAUT_BOX = (133, 14, 317, 198)  # left, top, right, bottom in scikit-image's picture: the face fills 60 % of it
@@ -61,8 +63,7 @@ def run_demo(
     mask: str | Path | None = None,
     invert_mask: bool = False,
     prompt: str = PROMPT,
-    methods: Sequence[str] = (DEFAULT_METHOD,),
-    shown: str = DEFAULT_METHOD,
+    methods: Sequence[str] | None = None,
     editor: str = "tiny-inpaint",
     budget: Budget | None = None,
     preset: str | None = "fast",
@@ -72,18 +73,23 @@ def run_demo(
 ) -> tuple[list[Row], list[Path]]:
     """Protect one picture with each of `methods`, edit everything with one prompt and one seed, write the pictures.
 
-    Without `image`: scikit-image's astronaut. Works at the editor's size. The one-pass immunizer is not told the mask
-    that the edits use, the other methods are. `shown` is the method of the five pictures;
-    with more than one method a strip of all edits is written too. `progress` is told what goes on and how much of it
-    is done. Returns the table's rows and the files. Raises UserError before anything is written.
+    Without `image`: scikit-image's astronaut. Works at the editor's size. Without `methods`: the default method, on an
+    in-context editor decontext; methods that cannot work on the editor are left out. The one-pass immunizer is not told
+    the mask that the edits use, the other methods are; on in-context editors no method is told the prompt. The five
+    pictures show the default method; with more than one method a strip of all edits is written too. `progress` is told
+    what goes on and how much of it is done. Returns the table's rows and the files. Raises UserError before anything is
+    written.
     """
     out = Path(out)
     check_folder(out)
-    settings = {method: method_settings(method, preset, None, {}) for method in methods}
+    settings = {method: method_settings(method, preset, None, {}) for method in methods or METHODS}
     photo = None if image is None else open_photo(image)
     progress(f"load {editor}", 0)
     loaded = load_editor(editor, device=device)
     progress(f"load {editor}", 1)
+    default = CONTEXT_METHOD if loaded.in_context else DEFAULT_METHOD
+    methods = [method for method in methods or (default,) if works_on(method, loaded)] or [default]
+    shown = default if default in methods else methods[-1]
     if photo is None:
         name = "astronaut"
         original, region = astronaut(loaded.size)
@@ -114,7 +120,7 @@ def run_demo(
         started = time.perf_counter()
         protected[method] = protect(
             original, method=method, editor=loaded, mask=None if method == DEFAULT_METHOD else hole, budget=budget,
-            prompt=prompt, seed=seed,
+            prompt="" if loaded.in_context else prompt, seed=seed,
             callback=lambda step, steps, loss, method=method: progress(f"protect with {method}", step / steps),
             **settings[method],
         )  # fmt: skip

@@ -22,6 +22,7 @@ PARAMETERS = {
     "sd2-inpaint": 1290,
     "sdxl-inpaint": 3469,
     "instruct-pix2pix": 1067,
+    "flux-kontext": 16870,
 }
 EDITING = 1.3  # what an edit of one photo takes, relative to the weights: a rule of thumb
 
@@ -70,9 +71,10 @@ def on_disk(info: EditorInfo) -> bool:
         return (Path(__file__).parent / "assets" / info.source / "model_index.json").is_file()
     from huggingface_hub import try_to_load_from_cache
 
-    weights = ("unet/diffusion_pytorch_model", "unet/diffusion_pytorch_model.fp16")
+    weights = ("unet/diffusion_pytorch_model.safetensors", "unet/diffusion_pytorch_model.fp16.safetensors",
+               "transformer/diffusion_pytorch_model.safetensors.index.json")  # fmt: skip
     found = [try_to_load_from_cache(info.source, "model_index.json")]
-    found += [next(filter(None, (try_to_load_from_cache(info.source, f"{w}.safetensors") for w in weights)), None)]
+    found += [next(filter(None, (try_to_load_from_cache(info.source, file) for file in weights)), None)]
     return all(isinstance(path, str) for path in found)
 
 

@@ -15,6 +15,7 @@ from editproof.methods import METHODS, PRESETS
 from editproof.resolution import resize, working_copy, working_mask, working_size
 
 DEFAULT_METHOD = "diffvax"
+CONTEXT_METHOD = "decontext"  # what is demonstrated against in-context editors
 DEFAULT_EDITOR = "tiny-inpaint"
 DEFAULT_BUDGET = Linf(8 / 255)
 WITHOUT_EDITOR = ("noise", "diffvax")

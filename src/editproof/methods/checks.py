@@ -9,6 +9,14 @@ from editproof.errors import UserError
 if TYPE_CHECKING:
     from editproof.editors.pipeline import Editor
 
+IN_CONTEXT = ("in_context", "in-context", "does not read the photo as tokens")
+# What an editor must be for a method, where not any one will do: Editor's attribute, the word for it, and for not being it.
+NEEDS = {
+    "diffusionguard": ("masked", "inpainting", "edits the whole picture"),
+    "decontext": IN_CONTEXT,
+    "veto": IN_CONTEXT,
+}
+
 
 def kept_pixels(images: Tensor, mask: Tensor | None) -> Tensor | None:
     """Where the photo may change: 1 where the mask is 0, `(B,1,H,W)` on the images' device; None without a mask."""
@@ -24,14 +32,16 @@ def kept_pixels(images: Tensor, mask: Tensor | None) -> Tensor | None:
     return kept
 
 
-def require(editor: "Editor | None", method: str, *, masked: bool = False, in_context: bool = False) -> "Editor":
+def require(editor: "Editor | None", method: str) -> "Editor":
     """The editor, if the method can work on it."""
     if editor is None:
         raise UserError(f"{method} needs an editor to attack: give one (see `editproof list editors`)")
-    if masked and not editor.masked:
-        raise UserError(f"{method} works on inpainting editors only, and {editor.name} edits the whole picture")
-    if in_context and not editor.in_context:
-        raise UserError(
-            f"{method} works on in-context editors only, and {editor.name} does not read the photo as tokens"
-        )
+    if not works_on(method, editor):
+        kind, why_not = NEEDS[method][1:]
+        raise UserError(f"{method} works on {kind} editors only, and {editor.name} {why_not}")
     return editor
+
+
+def works_on(method: str, editor: "Editor") -> bool:
+    """Whether a method can work on an editor."""
+    return method not in NEEDS or getattr(editor, NEEDS[method][0])

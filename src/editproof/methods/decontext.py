@@ -47,7 +47,7 @@ def decontext(
     Deviations: the prompts are ours, in the paper's six groups; the perturbation stays float32 (theirs is bfloat16),
     any size works, and the result is rounded to 8 bits within the budget (theirs is truncated).
     """
-    editor = require(editor, "decontext", in_context=True)
+    editor = require(editor, "decontext")
     budget = budget or BUDGET
     if not 0 <= lowest_timestep <= 1:
         raise UserError(f"lowest_timestep is {lowest_timestep}; allowed: 0 (no noise) to 1 (pure noise)")

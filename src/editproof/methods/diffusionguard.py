@@ -42,7 +42,7 @@ def diffusionguard(
     """
     from editproof.methods.contours import Contour  # here, as scipy takes longer to import than one-pass protection
 
-    editor = require(editor, "diffusionguard", masked=True)
+    editor = require(editor, "diffusionguard")
     budget = budget or BUDGET
     kept = kept_pixels(images, mask)
     draws = generators(seed, len(images))

@@ -43,7 +43,7 @@ def veto(
     Deviations: the authors attack FLUX.2 and detach the photo's tokens, so that their gradient reaches the photo
     through the noised latent only; here it goes through both. Results are rounded to 8 bits within the budget.
     """
-    editor = require(editor, "veto", in_context=True)
+    editor = require(editor, "veto")
     budget = budget or BUDGET
     draws = generators(seed, len(images))
     levels = editor.noise_levels(images, timesteps)
