@@ -1,6 +1,6 @@
 """Look at a trained tiny-inpaint: colours it obeys, how much two seeds differ, and a grid of edits of unseen photos.
 
-    python training/check_inpaint.py --packs ../shared/data --model work/tiny-inpaint --out outputs/check
+python training/check_inpaint.py --packs ../shared/data --model work/tiny-inpaint --out outputs/check
 """
 
 import argparse
@@ -44,7 +44,9 @@ def main() -> None:
     args = parser.parse_args()
     torch.backends.cuda.enable_cudnn_sdp(False)
     dtype = torch.bfloat16 if args.device == "cuda" else torch.float32
-    pipe = StableDiffusionInpaintPipeline.from_pretrained(args.model, torch_dtype=dtype, safety_checker=None).to(args.device)
+    pipe = StableDiffusionInpaintPipeline.from_pretrained(args.model, torch_dtype=dtype, safety_checker=None).to(
+        args.device
+    )
     pipe.set_progress_bar_config(disable=True)
     packs = load_packs(args.packs, "val", args.device)
     photos, persons = packs.portraits[: args.count].float() / 255, packs.persons[: args.count]
@@ -61,8 +63,14 @@ def main() -> None:
             rough.append(pixels.std(1).mean().item())
         if i < 4:
             rows.append(out[:8])
-    rows += [edit(pipe, photos[:8], backdrop[:8], p, 7) for p in ("in front of sunflowers", "a person in front of a mountain")]
-    rows += [edit(pipe, photos[:8], faces[:8], p, 7) for p in ("a portrait photo", "a portrait photo, plain red background", "")]
+    rows += [
+        edit(pipe, photos[:8], backdrop[:8], p, 7)
+        for p in ("in front of sunflowers", "a person in front of a mountain")
+    ]
+    rows += [
+        edit(pipe, photos[:8], faces[:8], p, 7)
+        for p in ("a portrait photo", "a portrait photo, plain red background", "")
+    ]
     rows += [edit(pipe, photos[:8], faces[:8], "a portrait photo", 1007)]
     log(stage="check", colours=sum(hits) / len(hits), backdrop_std=sum(rough) / len(rough))
     save_grid(rows, args.out / "edits.jpg")

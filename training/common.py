@@ -1,4 +1,4 @@
-"""What the training scripts share: a schedule over wall-clock time, a moving average of the weights, JSON lines, grids."""
+"""What the training scripts share: a schedule over wall-clock time, averaged weights, JSON lines, grids."""
 
 import json
 import math

@@ -1,6 +1,6 @@
 """Write the credits of the photos the embedded models were trained on: one CSV line a scene photo.
 
-    python training/credits.py --packs ../shared/data --out src/editproof/assets/CREDITS.csv
+python training/credits.py --packs ../shared/data --out src/editproof/assets/CREDITS.csv
 """
 
 import argparse

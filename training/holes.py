@@ -1,4 +1,4 @@
-"""The masks an attacker might use: keep only the face, repaint the backdrop, half a picture, boxes, brush strokes, all of it."""
+"""The masks an attacker might use: keep only the face, repaint the backdrop, halves, boxes, strokes, everything."""
 
 import random
 
@@ -6,7 +6,16 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-PEOPLE = {"face": 0.36, "backdrop": 0.2, "person": 0.04, "half": 0.12, "boxes": 0.12, "keep-box": 0.06, "strokes": 0.07, "all": 0.03}
+PEOPLE = {
+    "face": 0.36,
+    "backdrop": 0.2,
+    "person": 0.04,
+    "half": 0.12,
+    "boxes": 0.12,
+    "keep-box": 0.06,
+    "strokes": 0.07,
+    "all": 0.03,
+}
 SCENES = {"half": 0.35, "boxes": 0.3, "keep-box": 0.15, "strokes": 0.12, "all": 0.08}
 
 

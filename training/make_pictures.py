@@ -1,6 +1,6 @@
 """Fill a folder with training pictures and masks, on all CPU cores: images.npy, masks.npy (uint8), captions.json.
 
-    python training/make_pictures.py --packs ../shared/data --out pictures --count 32000
+python training/make_pictures.py --packs ../shared/data --out pictures --count 32000
 """
 
 import argparse

@@ -1,4 +1,4 @@
-"""Disruption D of every method on unseen portraits, the face kept and all else repainted; JSON lines, one a method and eps.
+"""Disruption D of every method on unseen portraits, the face kept, all else repainted: a JSON line a method and eps.
 
     python training/measure_disruption.py --packs ../shared/data --count 32 --eps 8/255 16/255 --out outputs/disruption
 
@@ -32,7 +32,6 @@ def main() -> None:
     parser.add_argument("--methods", nargs="+", default=[*METHODS, "diffvax+mask"])
     parser.add_argument("--eps", nargs="+", default=["16/255"])
     parser.add_argument("--preset", default="fast", choices=PRESETS)
-    parser.add_argument("--set", nargs="*", default=[], help="knobs of the PGD methods, name=number")
     parser.add_argument("--count", type=int, default=32)
     parser.add_argument("--batch", type=int, default=32)
     parser.add_argument("--out", type=Path, required=True)
@@ -52,22 +51,20 @@ def main() -> None:
     between_seeds = edit_change(other, reference, masks)
     log(photos=len(photos), device=str(editor.device), between_seeds=between_seeds.mean().item())
     rows = [photos[:8], reference[:8], other[:8]]
-    extra = {k: float(v) if "." in v else int(v) for k, v in (item.split("=") for item in args.set)}
     for eps in args.eps:
         for label in args.methods:
             name = label.removesuffix("+mask")
             knobs = dict(PRESETS[args.preset].get(name, {}))
-            if name == "diffvax":
-                knobs.update({"weights": args.weights} if args.weights else {})
-            elif name != "noise":
-                knobs.update({k: v for k, v in extra.items() if name != "photoguard-encoder" or k not in ("samples", "denoising_steps")})
-                knobs = {k: v for k, v in knobs.items() if name == "photoguard-diffusion" or k not in ("samples", "denoising_steps")}
+            if name == "diffvax" and args.weights:
+                knobs["weights"] = args.weights
             told = None if label == "diffvax" else masks
             start, protected = time.perf_counter(), []
             for i in range(0, len(photos), args.batch):
                 chosen = slice(i, i + args.batch)
                 mask = None if told is None else told[chosen]
-                protected.append(METHODS[name](editor, photos[chosen], mask=mask, budget=Linf(float(Fraction(eps))), seed=0, **knobs))
+                protected.append(
+                    METHODS[name](editor, photos[chosen], mask=mask, budget=Linf(float(Fraction(eps))), seed=0, **knobs)
+                )
             safe = torch.cat(protected)
             seconds = time.perf_counter() - start
             edited = edit(safe, 0)
@@ -78,7 +75,7 @@ def main() -> None:
                 linf=(safe - photos).abs().max().item() * 255, seconds=seconds, **knobs,
             )  # fmt: skip
             rows += [safe[:8], edited[:8]]
-    save_grid(rows, args.out / "edits.png")
+    save_grid(rows, args.out / "edits.jpg")
 
 
 if __name__ == "__main__":

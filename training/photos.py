@@ -1,4 +1,4 @@
-"""Endless training pictures from the two photo packs: people composited over colours, gradients and scenes, with captions.
+"""Endless training pictures with captions: the packs' people composited over colours, gradients and scenes.
 
 The portraits' own backdrops are nearly all blue-grey, so an editor trained on them as they are learns one backdrop.
 Everything here runs on the device the packs were loaded to.
@@ -25,8 +25,21 @@ COLOURS = {
     "teal": (10, 125, 125), "magenta": (230, 30, 200), "beige": (235, 220, 185), "navy": (15, 25, 95),
 }  # fmt: skip
 COLOUR_WEIGHTS = [3.0] * 12 + [1.0] * 4
-PERSON = ["a portrait photo", "a portrait photo", "a portrait", "a photo of a person", "a person", "a portrait of a person"]
-PLAIN = ["plain {} background", "plain {} background", "a plain {} background", "{} background", "in front of a {} wall"]
+PERSON = [
+    "a portrait photo",
+    "a portrait photo",
+    "a portrait",
+    "a photo of a person",
+    "a person",
+    "a portrait of a person",
+]
+PLAIN = [
+    "plain {} background",
+    "plain {} background",
+    "a plain {} background",
+    "{} background",
+    "in front of a {} wall",
+]
 
 
 @dataclass(frozen=True)
@@ -149,9 +162,13 @@ def compose(packs: Packs, count: int, rng: random.Random, scene_share: float = 0
     device = packs.portraits.device
     who = torch.tensor([rng.randrange(len(packs.portraits)) for _ in range(count)], device=device)
     where = [rng.randrange(len(packs.scenes)) for _ in range(count)]
-    scale = torch.where(torch.rand(count, device=device) < 0.3, uniform(count, 0.8, 1, device), uniform(count, 1, 1.25, device))
+    scale = torch.where(
+        torch.rand(count, device=device) < 0.3, uniform(count, 0.8, 1, device), uniform(count, 1, 1.25, device)
+    )
     room = (scale - 1).abs()
-    shift = torch.stack([uniform(count, -1, 1, device) * (room + 0.06), 1 - scale + uniform(count, 0, 1, device) * room], 1)
+    shift = torch.stack(
+        [uniform(count, -1, 1, device) * (room + 0.06), 1 - scale + uniform(count, 0, 1, device) * room], 1
+    )
     flip = torch.randint(0, 2, (count,), device=device) * 2.0 - 1
     moved = warp(torch.cat([packs.portraits[who].float() / 255, packs.persons[who]], 1), scale, shift, flip)
     people, persons = moved[:, :3], moved[:, 3:]

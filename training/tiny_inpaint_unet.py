@@ -1,6 +1,6 @@
 """Train tiny-inpaint's denoiser and text encoder on cached latents, then save the whole pipeline folder.
 
-    python training/tiny_inpaint_unet.py --pictures pictures --vae work/vae --out work/tiny-inpaint --seconds 400
+python training/tiny_inpaint_unet.py --pictures pictures --vae work/vae --out work/tiny-inpaint --seconds 400
 """
 
 import argparse
@@ -39,7 +39,9 @@ def build_cache(folder: Path, vae: AutoencoderKL, tokenizer: CLIPTokenizer, devi
         return (vae.encode(x).latent_dist.sample() * scale).to(torch.bfloat16)
 
     for start in range(0, len(images), chunk):
-        picture = torch.from_numpy(np.ascontiguousarray(images[start : start + chunk])).to(device).to(vae.dtype) / 127.5 - 1
+        picture = (
+            torch.from_numpy(np.ascontiguousarray(images[start : start + chunk])).to(device).to(vae.dtype) / 127.5 - 1
+        )
         mask = torch.from_numpy(np.ascontiguousarray(masks[start : start + chunk])).to(device)
         targets.append(encode(picture))
         holes.append(torch.stack([encode(picture * (mask[:, k : k + 1] < 1)) for k in range(mask.shape[1])], 1))
@@ -80,7 +82,7 @@ def make_unet() -> UNet2DConditionModel:
 
 
 def make_scheduler() -> DDIMScheduler:
-    """Stable Diffusion's schedule, run down to less signal (the betas end at .02), so that plain colours are reachable."""
+    """Stable Diffusion's schedule, run down to less signal (betas up to .02), so that plain colours are reachable."""
     return DDIMScheduler(
         beta_start=0.00085,
         beta_end=0.02,
@@ -103,7 +105,9 @@ class Denoiser(nn.Module):
         return self.unet(latents, timesteps, self.text(tokens).last_hidden_state).sample
 
 
-def v_loss(model: nn.Module, scheduler: DDIMScheduler, cache: Cache, rows: Tensor, empty: Tensor, drop: float) -> Tensor:
+def v_loss(
+    model: nn.Module, scheduler: DDIMScheduler, cache: Cache, rows: Tensor, empty: Tensor, drop: float
+) -> Tensor:
     device, count = rows.device, len(rows)
     pick = torch.randint(cache.masks.shape[1], (count,), device=device)
     target = cache.targets[rows].float()
@@ -168,6 +172,7 @@ def main() -> None:
             log(stage="unet", step=step, loss=running, lr=args.lr * factor)
     average.store()
     log(stage="unet", steps=step)
+    vae.register_to_config(_name_or_path="tiny-inpaint")  # not the folder of this machine
     pipe = StableDiffusionInpaintPipeline(
         vae=vae.half(),
         text_encoder=model.text.half().eval(),

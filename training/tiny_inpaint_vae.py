@@ -1,6 +1,6 @@
 """Train tiny-inpaint's autoencoder: f8, 4 latent channels, 2.9M parameters.
 
-    python training/tiny_inpaint_vae.py --packs ../shared/data --out work/vae --seconds 150
+python training/tiny_inpaint_vae.py --packs ../shared/data --out work/vae --seconds 150
 """
 
 import argparse
@@ -40,7 +40,9 @@ def loss_of(vae: AutoencoderKL, images: Tensor, noise: Tensor, kl_weight: float)
     latents = mean + noise * (0.5 * logvar).exp()
     out = vae.decoder(vae.post_quant_conv(latents)).float()
     kl = 0.5 * (mean.square() + logvar.exp() - 1 - logvar).mean()
-    gradient = sum((F.l1_loss(a, b) for a, b in zip(edges(out), edges(images), strict=True)), torch.zeros((), device=out.device))
+    gradient = sum(
+        (F.l1_loss(a, b) for a, b in zip(edges(out), edges(images), strict=True)), torch.zeros((), device=out.device)
+    )
     return F.l1_loss(out, images) + gradient + 2 * F.mse_loss(out, images) + kl_weight * kl
 
 
@@ -96,7 +98,13 @@ def main() -> None:
             scores[name] = psnr(photos, again).mean().item()
             shown += [photos[:8], again[:8]]
         spread = vae.encode(photos[:32] * 2 - 1).latent_dist.std.mean().item()
-    log(stage="vae", steps=step, scale=vae.config.scaling_factor, posterior_std=spread, **{f"psnr_{k}": v for k, v in scores.items()})
+    log(
+        stage="vae",
+        steps=step,
+        scale=vae.config.scaling_factor,
+        posterior_std=spread,
+        **{f"psnr_{k}": v for k, v in scores.items()},
+    )
     vae.to(memory_format=torch.contiguous_format).half().save_pretrained(args.out)
     save_grid(shown, args.out / "samples.jpg")
 

@@ -1,4 +1,4 @@
-"""A CLIP tokenizer with a small vocabulary of its own, learnt from the captions; any other word is spelt out in pieces."""
+"""A CLIP tokenizer with a small vocabulary of its own, learnt from the captions; other words are spelt in pieces."""
 
 import json
 from pathlib import Path
@@ -10,11 +10,13 @@ START, END = "<|startoftext|>", "<|endoftext|>"
 
 
 def make_tokenizer(captions: list[str], folder: Path, size: int = 1400) -> CLIPTokenizer:
-    """Byte-pair merges over the captions; both forms of every byte (inside and at the end of a word) are in the vocabulary."""
+    """Byte-pair merges over the captions; the vocabulary has every byte, inside and at the end of a word."""
     letters = sorted(pre_tokenizers.ByteLevel.alphabet())
     model = Tokenizer(models.BPE(end_of_word_suffix="</w>", unk_token=END))
     model.pre_tokenizer = pre_tokenizers.Sequence([pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=True)])
-    trainer = trainers.BpeTrainer(vocab_size=size, initial_alphabet=letters, end_of_word_suffix="</w>", show_progress=False)
+    trainer = trainers.BpeTrainer(
+        vocab_size=size, initial_alphabet=letters, end_of_word_suffix="</w>", show_progress=False
+    )
     words = (w for c in captions for w in c.lower().replace(",", " , ").replace("'", " ' ").split())
     model.train_from_iterator(words, trainer)
     merges = [tuple(m) for m in json.loads(model.to_str())["model"]["merges"]]
