@@ -10,7 +10,7 @@ if TYPE_CHECKING:
     from editproof.editors.pipeline import Editor
 
 IN_CONTEXT = ("in_context", "in-context", "does not read the photo as tokens")
-# What an editor must be for a method, where not any one will do: Editor's attribute, the word for it, and for not being it.
+# What an editor must be, where not any will do: an attribute of Editor, and the words for it and for not being it.
 NEEDS = {
     "diffusionguard": ("masked", "inpainting", "edits the whole picture"),
     "decontext": IN_CONTEXT,
