@@ -118,20 +118,62 @@ def flux_transformer(**more: object) -> FluxTransformer2DModel:
     return model
 
 
-def flux_kontext() -> DiffusionPipeline:
-    """With a VAE of factor 4, so that pictures of SIZE have 4 x 4 tokens."""
-    words = t5_tokenizer()
-    text = T5Config(vocab_size=len(words), d_model=WIDTH, d_ff=32, d_kv=8, num_layers=2, num_heads=2,
-                    feed_forward_proj="gated-gelu")  # fmt: skip
-    encoder = AutoencoderKL(
+def flux_vae() -> AutoencoderKL:
+    """Of factor 4, so that pictures of SIZE have 4 x 4 tokens."""
+    return AutoencoderKL(
         block_out_channels=(8, 8, 8), down_block_types=("DownEncoderBlock2D",) * 3,
         up_block_types=("UpDecoderBlock2D",) * 3, latent_channels=4, norm_num_groups=4, sample_size=SIZE,
         scaling_factor=4.0, shift_factor=0.1,
     )  # fmt: skip
+
+
+def flux_kontext() -> DiffusionPipeline:
+    words = t5_tokenizer()
+    text = T5Config(vocab_size=len(words), d_model=WIDTH, d_ff=32, d_kv=8, num_layers=2, num_heads=2,
+                    feed_forward_proj="gated-gelu")  # fmt: skip
     return FluxKontextPipeline(
-        vae=encoder, text_encoder=CLIPTextModel(text_config()), tokenizer=tokenizer(),
+        vae=flux_vae(), text_encoder=CLIPTextModel(text_config()), tokenizer=tokenizer(),
         text_encoder_2=T5EncoderModel(text), tokenizer_2=words, transformer=flux_transformer(),
         scheduler=FlowMatchEulerDiscreteScheduler(shift=3.0, use_dynamic_shifting=True),
+    )  # fmt: skip
+
+
+def step1x() -> DiffusionPipeline:
+    """Not one of MAKERS, as it needs no test that Kontext has not had; a language model that reads 4 to 9 patches."""
+    from transformers import Qwen2_5_VLConfig, Qwen2_5_VLForConditionalGeneration, Qwen2Tokenizer
+    from transformers.models.qwen2_vl.image_processing_pil_qwen2_vl import Qwen2VLImageProcessorPil
+
+    from editproof.editors.step1x import Step1XTransformer
+    from editproof.editors.step1x_pipeline import Step1XPipeline
+
+    marks = ["<|endoftext|>", "<|im_start|>", "<|im_end|>", "<|vision_start|>", "<|vision_end|>", "<|image_pad|>"]
+    letters = sorted(ByteLevel.alphabet())
+    words = Qwen2Tokenizer(
+        vocab={symbol: i for i, symbol in enumerate([*letters, *marks])}, merges=[], additional_special_tokens=marks[1:]
+    )
+    numbers = dict(zip(marks, words.convert_tokens_to_ids(marks), strict=True))
+    reader = Qwen2_5_VLForConditionalGeneration(Qwen2_5_VLConfig(
+        text_config={
+            "vocab_size": len(words), "hidden_size": 32, "intermediate_size": 32, "num_hidden_layers": 2,
+            "num_attention_heads": 2, "num_key_value_heads": 1, "bos_token_id": None, "eos_token_id": 0,
+            "rope_parameters": {"rope_type": "default", "mrope_section": [2, 3, 3], "rope_theta": 1e4},
+        },
+        vision_config={
+            "depth": 1, "hidden_size": 16, "intermediate_size": 16, "num_heads": 2, "out_hidden_size": 32,
+            "fullatt_block_indexes": [0],
+        },
+        image_token_id=numbers["<|image_pad|>"], vision_start_token_id=numbers["<|vision_start|>"],
+        vision_end_token_id=numbers["<|vision_end|>"], video_token_id=len(words) + 1,
+    )).eval()  # fmt: skip
+    transformer = Step1XTransformer(
+        in_channels=16, num_layers=2, num_single_layers=3, attention_head_dim=32, num_attention_heads=1, llm_dim=32,
+        text_dim=16, pooled_dim=8, refiner_layers=1,
+    ).eval()  # fmt: skip
+    return Step1XPipeline(
+        transformer=transformer, vae=flux_vae(), text_encoder=reader, tokenizer=words,
+        photo_processor=Qwen2VLImageProcessorPil(min_pixels=4 * 28**2, max_pixels=9 * 28**2),
+        scheduler=FlowMatchEulerDiscreteScheduler(use_dynamic_shifting=True),
+        prompt_prefix="<|im_start|>user\nlook: ", max_tokens=64, side=SIZE,
     )  # fmt: skip
 
 
@@ -147,7 +189,7 @@ def save(name: str, folder: Path) -> Path:
     """A random pipeline of this kind, always the same, in diffusers' layout."""
     with torch.random.fork_rng():
         torch.manual_seed(0)
-        MAKERS[name]().save_pretrained(folder / name, safe_serialization=True)
+        (MAKERS | {"step1x-edit": step1x})[name]().save_pretrained(folder / name, safe_serialization=True)
     return folder / name
 
 

@@ -23,6 +23,7 @@ PARAMETERS = {
     "sdxl-inpaint": 3469,
     "instruct-pix2pix": 1067,
     "flux-kontext": 16870,
+    "step1x-edit": 20830,
 }
 EDITING = 1.3  # what an edit of one photo takes, relative to the weights: a rule of thumb
 

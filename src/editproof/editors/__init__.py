@@ -31,6 +31,7 @@ class EditorInfo:
     masked: bool
     note: str
     embedded: bool = False
+    in_parts: bool = False  # published as single files, which have to be put together once (docs/in-context.md)
 
 
 EDITORS: dict[str, EditorInfo] = {
@@ -48,6 +49,8 @@ EDITORS: dict[str, EditorInfo] = {
                    "InstructPix2Pix: edits the whole picture by instruction, takes no mask"),
         EditorInfo("flux-kontext", "kontext", "black-forest-labs/FLUX.1-Kontext-dev", "FLUX.1-dev Non-Commercial", 1024,
                    False, "FLUX.1 Kontext: edits the whole picture by instruction, takes no mask"),
+        EditorInfo("step1x-edit", "kontext", "stepfun-ai/Step1X-Edit", "Apache-2.0", 512, False,
+                   "Step1X-Edit: edits the whole picture by instruction, takes no mask", in_parts=True),
     )
 }  # fmt: skip
 
@@ -57,7 +60,10 @@ PIPELINES = {
     "StableDiffusionXLInpaintPipeline": ("editproof.editors.inpaint", "InpaintEditor"),
     "StableDiffusionInstructPix2PixPipeline": ("editproof.editors.instruct", "InstructEditor"),
     "FluxKontextPipeline": ("editproof.editors.kontext", "KontextEditor"),
+    "Step1XPipeline": ("editproof.editors.kontext", "Step1XEditor"),
 }
+OWN_PIPELINES = {"Step1XPipeline": "editproof.editors.step1x_pipeline"}  # where, if not in diffusers
+
 
 # The samplers that can be chosen: diffusers' class, and what Stable Diffusion sets where the class has another default.
 SCHEDULERS: dict[str, tuple[str, dict[str, Any]]] = {
@@ -88,6 +94,11 @@ def load_editor(
         source = str(files("editproof") / "assets" / source)
     if scheduler is not None and scheduler not in SCHEDULERS:
         raise UserError(f"unknown scheduler {scheduler!r}: one of {', '.join(SCHEDULERS)}")
+    if info is not None and info.in_parts:
+        raise UserError(
+            f"{name} is published in parts: put them together once with Step1XPipeline.from_published "
+            "(see docs/in-context.md) and name the folder"
+        )
     label = str(name) if embedded or str(name) == source else f"{name} ({source})"
     folder = embedded or Path(source).is_dir()
     if not folder and (source.count("/") != 1 or source.startswith((".", "/", "~"))):
@@ -110,7 +121,8 @@ def load_editor(
         dtype = _default_dtype(chosen_device, embedded)
     try:
         with _quiet():  # this import tells of optional parts that are missing
-            pipeline_class = getattr(diffusers, class_name)
+            home = import_module(OWN_PIPELINES[class_name]) if class_name in OWN_PIPELINES else diffusers
+            pipeline_class = getattr(home, class_name)
         with _quiet() if embedded else nullcontext():
             dtypes = {"vae": torch.float32, "default": dtype} if "XL" in class_name else dtype
             pipe = pipeline_class.from_pretrained(source, dtype=dtypes, use_safetensors=True)

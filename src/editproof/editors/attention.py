@@ -40,7 +40,7 @@ def context_mass(
     The edit is pure noise, drawn from `generator` (one per image), as DeContext has it (arXiv 2512.16625). See
     `token_context_mass` for the rest; the guidance is the editor's own.
     """
-    tokens = editor.tokens(images, prompt, generator)
+    tokens = editor.tokens(images, prompt, generator, timestep)
     return token_context_mass(
         editor.denoiser, tokens.target, tokens.context, tokens.text, tokens.pooled, target_ids=tokens.target_ids,
         context_ids=tokens.context_ids, timestep=timestep, guidance=editor.guidance, blocks=blocks,
@@ -62,7 +62,7 @@ def slice_entropy(
     The edit is the photo itself, noised: (1 - timestep) x its latents + timestep x noise, as VETO has it
     (arXiv 2607.27292); gradients go through both its places. See `token_slice_entropy`.
     """
-    tokens = editor.tokens(images, prompt, generator)
+    tokens = editor.tokens(images, prompt, generator, timestep)
     return token_slice_entropy(
         editor.denoiser, torch.lerp(tokens.context, tokens.target, _column(timestep, tokens.target)), tokens.context,
         tokens.text, tokens.pooled, target_ids=tokens.target_ids, context_ids=tokens.context_ids, timestep=timestep,

@@ -1,11 +1,14 @@
-"""FLUX.1 Kontext (arXiv 2506.15742): a transformer that reads the photo as tokens beside those it denoises; no mask."""
+"""In-context editors: transformers that read the photo as tokens beside those they denoise. They take no mask.
+
+FLUX.1 Kontext (arXiv 2506.15742) and Step1X-Edit (arXiv 2504.17761).
+"""
 
 from typing import Any, ClassVar, NamedTuple
 
 import torch
 from torch import Tensor
 
-from editproof.editors.pipeline import Editor, Prompt
+from editproof.editors.pipeline import Editor, Prompt, Reading
 from editproof.randomness import Generators
 
 
@@ -44,19 +47,22 @@ class KontextEditor(Editor):
         tokens = super().first_prediction(images, prompt, mask=mask, steps=steps, generator=generator)
         return self._unpack(tokens[:, : tokens.shape[1] // 2], images)  # the rest are the photo's, of the same size
 
-    def tokens(self, images: Tensor, prompt: Prompt, generator: Generators) -> Tokens:
+    def tokens(self, images: Tensor, prompt: Prompt, generator: Generators, timestep: float | Tensor = 1.0) -> Tokens:
         """The transformer's input for images (B,3,H,W) in [0,1] at the first step; differentiable.
 
-        generator: one for each image, for the noise. Token numbers and positions are the pipeline's own.
+        generator: one for each image, for the noise. timestep: in [0,1], where text tokens depend on it. Token numbers
+        and positions are the pipeline's own.
         """
         self._check(images, None)
-        text = self._text(prompt, len(images))
-        embeddings = text["prompt_embeds"]
+        text, pooled = self._text_tokens(self.read(images, prompt), timestep)
         target, context, target_ids, context_ids = self.pipe.prepare_latents(
-            self.encode(images), len(images), self.denoiser.config.in_channels // 4, *images.shape[-2:],
-            embeddings.dtype, self.device, list(generator),
+            self.encode(images), len(images), self.pipe.vae.config.latent_channels, *images.shape[-2:], text.dtype,
+            self.device, list(generator),
         )  # fmt: skip
-        return Tokens(target, context, embeddings, text["pooled_prompt_embeds"], target_ids, context_ids)
+        return Tokens(target, context, text, pooled, target_ids, context_ids)
+
+    def _text_tokens(self, reading: Reading, timestep: float | Tensor) -> tuple[Tensor, Tensor]:
+        return reading["prompt_embeds"], reading["pooled_prompt_embeds"]
 
     def noise_levels(self, images: Tensor, steps: int) -> list[float]:
         """The share of noise, from 1 down, in the latents at each of `steps` steps of an edit of images (B,3,H,W)."""
@@ -86,3 +92,33 @@ class KontextEditor(Editor):
     def _unpack(self, tokens: Tensor, images: Tensor) -> Tensor:
         """Latents (B,C,h,w) from their 2 x 2 packing."""
         return self.pipe._unpack_latents(tokens, *images.shape[-2:], self.pipe.vae_scale_factor)
+
+
+class Step1XEditor(KontextEditor):
+    """Step1X-Edit: its language model reads the photo together with the prompt, from which no gradient goes back."""
+
+    guidance = 6.0
+    single_guidance = 1.0  # guided and unguided are two calls, so without guidance it is one
+    settings: ClassVar[dict[str, Any]] = {}
+
+    @property
+    def denoiser(self) -> Any:
+        return self.pipe.transformer.flux
+
+    def read(self, images: Tensor, prompt: Prompt) -> Reading:
+        """What the language model makes of images (B,3,H,W) in [0,1] with a prompt; nothing is kept."""
+        if isinstance(prompt, dict):
+            return prompt
+        hidden, mask = self.pipe.read(images, self._one_each(images, prompt))
+        return {"llm_hidden": hidden, "llm_mask": mask}
+
+    def _text_tokens(self, reading: Reading, timestep: float | Tensor) -> tuple[Tensor, Tensor]:
+        hidden = reading["llm_hidden"]
+        times = torch.as_tensor(timestep, device=hidden.device, dtype=hidden.dtype).expand(len(hidden))
+        return self.pipe.transformer.connector(hidden, times, reading["llm_mask"])
+
+    def _trained_side(self) -> int:
+        return self.pipe.config.side
+
+    def _inputs(self, images: Tensor, mask: Tensor | None) -> dict[str, Any]:
+        return {"image": images}

@@ -14,15 +14,16 @@ from torch import Tensor, nn
 from editproof.errors import UserError
 from editproof.randomness import Generators, generators
 
-Prompt = str | Sequence[str]
+Reading = dict[str, Tensor]  # what a text encoder has made of prompts: the pipeline's arguments
+Prompt = str | Sequence[str] | Reading
 NO_TOKENS = "{} does not read the photo as tokens: in-context editors do, such as flux-kontext"
 
 
 class Editor:
     """An image editor: images (B,3,H,W) in [0,1] with sides a multiple of `multiple` go in and come out.
 
-    One prompt serves a whole batch, or one each. Every image has a generator of its own, so that a result does not
-    depend on its batch. Gradients go to images only: the weights require none.
+    One prompt serves a whole batch, or one each; or what `read` made of them. Every image has a generator of its own,
+    so that a result does not depend on its batch. Gradients go to images only: the weights require none.
     """
 
     masked: bool  # True: repaints what a mask allows and needs one; False: edits the whole picture and takes none
@@ -68,13 +69,28 @@ class Editor:
         latents = latents.float() / config.scaling_factor + (config.get("shift_factor") or 0)
         return self.pipe.vae.decode(latents.to(self.pipe.vae.dtype), return_dict=False)[0].float() / 2 + 0.5
 
-    def tokens(self, images: Tensor, prompt: Prompt, generator: Generators) -> Any:
+    def tokens(self, images: Tensor, prompt: Prompt, generator: Generators, timestep: float | Tensor = 1.0) -> Any:
         """What an in-context editor's transformer is given (see editors/kontext.py); UserError for the others."""
         raise UserError(NO_TOKENS.format(self.name))
 
     def noise_levels(self, images: Tensor, steps: int) -> list[float]:
         """How much of an in-context editor's latents is noise at each of `steps` steps; UserError for the others."""
         raise UserError(NO_TOKENS.format(self.name))
+
+    def read(self, images: Tensor, prompt: Prompt) -> Reading:
+        """What the text encoder makes of a prompt for all of images (B,3,H,W), or one each: usable in a prompt's place.
+
+        Every prompt is encoded once, on its own, and kept.
+        """
+        if isinstance(prompt, dict):
+            return prompt
+        prompts = self._one_each(images, prompt)
+        if len(self._texts) > 200:
+            self._texts.clear()
+        for text in set(prompts) - set(self._texts):
+            with torch.no_grad():
+                self._texts[text] = self._encode_prompt(text)
+        return {key: torch.cat([self._texts[text][key] for text in prompts]) for key in self._texts[prompts[0]]}
 
     def first_prediction(
         self, images: Tensor, prompt: Prompt = "", *, mask: Tensor | None = None, steps: int = 4, generator: Generators
@@ -195,7 +211,7 @@ class Editor:
         output = shipped.__wrapped__(
             self.pipe,
             **self._inputs(images, mask),
-            **self._text(prompt, len(images)),
+            **self.read(images, prompt),
             num_inference_steps=steps,
             guidance_scale=guidance,
             **self.settings,
@@ -217,17 +233,11 @@ class Editor:
         if mask is not None and mask.shape[-2:] != images.shape[-2:]:
             raise UserError(f"the mask is {mask.shape[-1]}x{mask.shape[-2]}, the picture {width}x{height}")
 
-    def _text(self, prompt: Prompt, n: int) -> dict[str, Tensor]:
-        """Text embeddings for n images. Every prompt is encoded once, on its own, and kept."""
-        prompts = [prompt] * n if isinstance(prompt, str) else list(prompt)
-        if len(prompts) != n:
-            raise UserError(f"{len(prompts)} prompts for {n} pictures: give one, or one each")
-        if len(self._texts) > 200:
-            self._texts.clear()
-        for text in set(prompts) - set(self._texts):
-            with torch.no_grad():
-                self._texts[text] = self._encode_prompt(text)
-        return {key: torch.cat([self._texts[text][key] for text in prompts]) for key in self._texts[prompts[0]]}
+    def _one_each(self, images: Tensor, prompt: str | Sequence[str]) -> list[str]:
+        prompts = [prompt] * len(images) if isinstance(prompt, str) else list(prompt)
+        if len(prompts) != len(images):
+            raise UserError(f"{len(prompts)} prompts for {len(images)} pictures: give one, or one each")
+        return prompts
 
     def _posterior(self, images: Tensor) -> Any:
         """The VAE's distribution over latents for images in [-1,1]."""

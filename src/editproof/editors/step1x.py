@@ -19,7 +19,10 @@ VERSIONS = ("v1.0", "v1.1")
 REFINER_HEAD = 128  # width of a head of the connector's attention
 
 # Published name -> diffusers' name; a name with several targets holds them one below the other.
-STREAMS = (("img", "", "to_{}", "norm_{}", "to_out.0"), ("txt", "_context", "add_{}_proj", "norm_added_{}", "to_add_out"))
+STREAMS = (
+    ("img", "", "to_{}", "norm_{}", "to_out.0"),
+    ("txt", "_context", "add_{}_proj", "norm_added_{}", "to_add_out"),
+)
 DOUBLE = {
     f"{kind}_{old}": new
     for kind, suffix, project, norm, out in STREAMS
@@ -80,7 +83,9 @@ class Connector(nn.Module):
 
     def __init__(self, llm_dim: int, text_dim: int, pooled_dim: int, layers: int, scaled: bool) -> None:
         super().__init__()
-        self.refiner = HunyuanVideoTokenRefiner(llm_dim, max(1, text_dim // REFINER_HEAD), min(text_dim, REFINER_HEAD), layers)
+        self.refiner = HunyuanVideoTokenRefiner(
+            llm_dim, max(1, text_dim // REFINER_HEAD), min(text_dim, REFINER_HEAD), layers
+        )
         self.pooled = nn.Linear(llm_dim, pooled_dim)
         self.scale_factor = nn.Parameter(torch.zeros(1)) if scaled else None  # v1.0 only
 
@@ -149,7 +154,7 @@ class Step1XTransformer(ModelMixin, ConfigMixin):
 def load_transformer(state_dict: Mapping[str, Tensor], version: str) -> Step1XTransformer:
     """The model of a checkpoint in its published naming, of any size, in evaluation mode; the tensors are not copied.
 
-    version: "v1.0" or "v1.1". Raises UserError for another version, or names or shapes that are not such a checkpoint's.
+    version: "v1.0" or "v1.1". Raises UserError for another version, and for names or shapes of another checkpoint.
     """
     if version not in VERSIONS:
         raise UserError(f"unknown version {version!r} of Step1X-Edit: {' or '.join(VERSIONS)}")
@@ -194,7 +199,11 @@ def _renamed(state: Mapping[str, Tensor], config: Mapping[str, object]) -> Itera
             shift, scale = tensor.chunk(2)
             tensor = torch.cat([scale, shift])  # diffusers has them the other way round
         targets = table[stem].split("|")
-        sizes = [width] * 3 + [len(tensor) - 3 * width] if len(targets) == 4 else [len(tensor) // len(targets)] * len(targets)
+        sizes = (
+            [width] * 3 + [len(tensor) - 3 * width]
+            if len(targets) == 4
+            else [len(tensor) // len(targets)] * len(targets)
+        )
         for target, part in zip(targets, tensor.split(sizes), strict=True):
             yield f"{prefix}{target}.{'weight' if kind == 'scale' else kind}", part
 

@@ -33,6 +33,7 @@ def decontext(
     blocks: str | None = None,
     lowest_timestep: float = 0.98,
     samples: int = 1,
+    read_every: int = 1,
     seed: int = 0,
     callback: "Callback | None" = None,
 ) -> Tensor:
@@ -43,6 +44,8 @@ def decontext(
     pixels (0) change; None: all change. budget: Linf(12.75/255) if None. step_size: the paper's .6375/255 at its budget
     and steps, otherwise 2.5 eps / steps. blocks: see `token_context_mass`; None: the paper's, single blocks 0 to 25, or
     all of them in a smaller model. samples: the gradient is the mean over this many draws.
+    read_every: how many draws share their prompts, which saves time where a language model reads them together with the
+    photo (Step1X-Edit).
 
     Deviations: the prompts are ours, in the paper's six groups; the perturbation stays float32 (theirs is bfloat16),
     any size works, and the result is rounded to 8 bits within the budget (theirs is truncated).
@@ -55,11 +58,17 @@ def decontext(
         blocks = ",".join(block_names(editor.denoiser, "all single")[:SINGLE_BLOCKS])
     draws = generators(seed, len(images))
 
+    calls, reading = 0, {}
+
     def mass(images: Tensor) -> Tensor:
+        nonlocal calls, reading
         chance = rand((2,), draws, images.device)
         timestep = lowest_timestep + (1 - lowest_timestep) * chance[:, 0]
-        prompts = [prompt or POOL[int(number * len(POOL))] for number in chance[:, 1].tolist()]
-        return context_mass(editor, images, prompts, blocks=blocks, timestep=timestep, generator=draws)
+        if calls % read_every == 0:
+            prompts = [prompt or POOL[int(number * len(POOL))] for number in chance[:, 1].tolist()]
+            reading = editor.read(images.detach(), prompts)
+        calls += 1
+        return context_mass(editor, images, reading, blocks=blocks, timestep=timestep, generator=draws)
 
     return pgd(
         mass,
