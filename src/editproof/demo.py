@@ -13,7 +13,6 @@ from PIL import Image, ImageDraw, ImageFont
 from torch import Tensor
 
 from editproof.budgets import Budget
-from editproof.editing import paste_back
 from editproof.editors import load_editor
 from editproof.errors import UserError
 from editproof.masks import check_something_to_edit, check_something_to_protect, open_mask
@@ -73,12 +72,12 @@ def run_demo(
 ) -> tuple[list[Row], list[Path]]:
     """Protect one picture with each of `methods`, edit everything with one prompt and one seed, write the pictures.
 
-    Without `image`: scikit-image's astronaut. Works at the editor's size. Without `methods`: the default method, on an
-    in-context editor decontext; methods that cannot work on the editor are left out. The one-pass immunizer is not told
-    the mask that the edits use, the other methods are; on in-context editors no method is told the prompt. The five
-    pictures show the default method; with more than one method a strip of all edits is written too. `progress` is told
-    what goes on and how much of it is done. Returns the table's rows and the files. Raises UserError before anything is
-    written.
+    Without `image`: scikit-image's astronaut. Works at the editor's size; an edit is all the editor's, kept pixels
+    too. Without `methods`: the default method, on an in-context editor decontext; methods that cannot work on the
+    editor are left out. The one-pass immunizer is not told the mask that the edits use, the other methods are; on
+    in-context editors no method is told the prompt. The five pictures show the default method; with more than one
+    method a strip of all edits is written too. `progress` is told what goes on and how much is done. Returns the
+    table's rows and the files. Raises UserError before anything is written.
     """
     out = Path(out)
     check_folder(out)
@@ -108,10 +107,9 @@ def run_demo(
     hole = region if loaded.masked else None
 
     def edit(images: Tensor, what: str, edit_seed: int = seed) -> Tensor:
-        edited = loaded.edit(
+        return loaded.edit(
             images, prompt, mask=hole, seed=edit_seed, callback=lambda step, steps: progress(what, step / steps)
         )
-        return paste_back(edited, images, hole)
 
     edited = edit(original, "edit the original")
     natural = edit_change(edit(original, "edit the original with another seed", seed + 1), edited, hole)

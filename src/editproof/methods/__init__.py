@@ -30,7 +30,7 @@ METHODS: dict[str, Callable[..., Tensor]] = {
 PRESETS: dict[str, dict[str, dict[str, Any]]] = {
     "paper": {},
     "fast": {
-        "photoguard-encoder": {"steps": 40, "momentum": 0.9},
+        "photoguard-encoder": {"steps": 60, "momentum": 0.9},
         "photoguard-diffusion": {"steps": 20, "samples": 1, "momentum": 0.9},
         "diffusionguard": {"steps": 60, "momentum": 0.9},
         "decontext": {"steps": 100, "momentum": 0.9},
