@@ -215,26 +215,28 @@ def test_the_prompts_of_decontext() -> None:
 def test_what_decontext_draws(tiny_editor: Load, monkeypatch: pytest.MonkeyPatch) -> None:
     """A prompt and a timestep for each image and step, from the pool and .98 to 1, or what was asked for."""
     module = importlib.import_module("editproof.methods.decontext")
-    editor, calls = tiny_editor("flux-kontext"), []
+    editor, prompts, timesteps, blocks = tiny_editor("flux-kontext"), [], [], []
 
-    def record(editor: Editor, images: Tensor, prompts: list[str], **knobs: object) -> Tensor:
-        calls.append((prompts, knobs["timestep"], knobs["blocks"]))
+    def record(editor: Editor, images: Tensor, reading: dict, **knobs: object) -> Tensor:
+        timesteps.append(knobs["timestep"])
+        blocks.append(knobs["blocks"])
         return images.sum((1, 2, 3))
 
-    monkeypatch.setattr(module, "context_mass", record)
-    METHODS["decontext"](editor, IMAGES, steps=40)
-    prompts = {prompt for names, _, _ in calls for prompt in names}
-    timesteps = torch.stack([timestep for _, timestep, _ in calls])
-    assert len(prompts) > 25
-    assert prompts <= set(POOL)
-    assert timesteps.shape == (40, 2)
-    assert 0.98 <= timesteps.min() < 0.985 < 0.995 < timesteps.max() <= 1
-    assert calls[0][2] == "single.0,single.1,single.2"
-    calls.clear()
-    METHODS["decontext"](editor, IMAGES, steps=2, prompt="add a hat", lowest_timestep=0.5, blocks="double.1")
-    assert [call[0] for call in calls] == [["add a hat"] * 2] * 2
-    assert calls[0][2] == "double.1"
-    monkeypatch.undo()
+    with monkeypatch.context() as patch:
+        patch.setattr(module, "context_mass", record)
+        patch.setattr(editor, "read", lambda images, texts: prompts.append(texts) or {})
+        METHODS["decontext"](editor, IMAGES, steps=40)
+        drawn = {prompt for pair in prompts for prompt in pair}
+        assert len(drawn) > 25
+        assert drawn <= set(POOL)
+        levels = torch.stack(timesteps)
+        assert levels.shape == (40, 2)
+        assert 0.98 <= levels.min() < 0.985 < 0.995 < levels.max() <= 1
+        assert blocks[0] == "single.0,single.1,single.2"
+        prompts.clear()
+        METHODS["decontext"](editor, IMAGES, steps=3, prompt="add a hat", read_every=2, blocks="double.1")
+        assert prompts == [["add a hat"] * 2] * 2
+        assert blocks[-1] == "double.1"
     with pytest.raises(UserError, match=r"lowest_timestep is 1\.5"):
         METHODS["decontext"](editor, IMAGES, lowest_timestep=1.5)
     with pytest.raises(UserError, match=r"no block single\.9"):

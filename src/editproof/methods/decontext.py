@@ -52,6 +52,8 @@ def decontext(
     """
     editor = require(editor, "decontext")
     budget = budget or BUDGET
+    if read_every < 1:
+        raise UserError(f"read_every is {read_every}; allowed: a whole number of at least 1")
     if not 0 <= lowest_timestep <= 1:
         raise UserError(f"lowest_timestep is {lowest_timestep}; allowed: 0 (no noise) to 1 (pure noise)")
     if blocks is None:
