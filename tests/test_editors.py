@@ -17,8 +17,10 @@ from huggingface_hub import errors
 from torch import Tensor
 
 from editproof.editors import EDITORS, PIPELINES, SCHEDULERS, load_editor
+from editproof.editors.attention import context_mass
 from editproof.editors.pipeline import Editor
 from editproof.errors import UserError
+from editproof.methods import METHODS
 from editproof.randomness import generators
 
 Load = Callable[[str], Editor]
@@ -325,3 +327,47 @@ def test_weights_that_are_not_safetensors_are_refused(tmp_path: Path, tiny_folde
     with pytest.raises(UserError, match="cannot be loaded") as caught:
         load_editor(folder, device="cpu")
     assert "\n" not in str(caught.value)
+
+
+# Memory plans
+
+
+@pytest.mark.parametrize("name", ["sd-inpaint", "flux-kontext", "step1x-edit"])
+def test_streamed_weights_change_nothing(tiny_editor: Load, tiny_folder: Folder, name: str) -> None:
+    """On a CPU there is nothing to gain, but the machinery is the same."""
+    plain, streamed = tiny_editor(name), load_editor(tiny_folder(name), device="cpu", plan="stream")
+    assert {p.device.type for p in streamed.denoiser.parameters()} == {"meta"}
+    edits = [editor.edit(IMAGES, "snow", mask=hole_for(editor), steps=2) for editor in (plain, streamed)]
+    assert torch.allclose(*edits, atol=1e-6)
+    gradients = []
+    for editor in (plain, streamed):
+        images = IMAGES.clone().requires_grad_()
+        if editor.in_context:
+            value = context_mass(editor, images, "snow", blocks="all single", timestep=0.9, generator=generators(0, 2))
+        else:
+            value = editor.sample(images, "snow", mask=MASK, steps=2, generator=generators(0, 2))
+        gradients.append(torch.autograd.grad(value.sum(), images)[0])
+    assert gradients[0].abs().max() > 0
+    assert torch.allclose(*gradients, atol=1e-6 * gradients[0].abs().max())
+
+
+def test_veto_needs_the_first_block_only(tiny_editor: Load, tiny_folder: Folder) -> None:
+    editor = load_editor(tiny_folder("flux-kontext"), device="cpu", plan="first-block")
+    assert (len(editor.denoiser.transformer_blocks), len(editor.denoiser.single_transformer_blocks)) == (1, 0)
+    assert {p.device.type for p in editor.pipe.text_encoder_2.encoder.block.parameters()} == {"meta"}
+    knobs = {"steps": 2, "timesteps": 2}
+    protected = [METHODS["veto"](e, IMAGES, **knobs) for e in (editor, tiny_editor("flux-kontext"))]
+    assert (protected[0] != protected[1]).float().mean() < 0.01  # float32 sums differ in their last bits
+    with pytest.raises(UserError, match="no block single"):
+        METHODS["decontext"](editor, IMAGES, blocks="single.0", steps=1)
+    with pytest.raises(UserError, match=r"only the first block of .* is loaded"):
+        editor.edit(IMAGES, "snow", steps=1)
+
+
+def test_plans_that_are_refused(tiny_folder: Folder) -> None:
+    with pytest.raises(UserError, match="unknown plan 'magic': one of whole, stream, first-block"):
+        load_editor("tiny-inpaint", plan="magic")
+    with pytest.raises(
+        UserError, match=r"'first-block' is for FLUX Kontext, and .* is a StableDiffusionInpaintPipeline"
+    ):
+        load_editor(tiny_folder("sd-inpaint"), device="cpu", plan="first-block")

@@ -74,18 +74,27 @@ SCHEDULERS: dict[str, tuple[str, dict[str, Any]]] = {
     "kdpm2": ("KDPM2DiscreteScheduler", {}),
 }
 
+# Where the weights are while an editor works. With the last, VETO is all that the editor can be used for.
+PLANS = {
+    "whole": "everything on the device",
+    "stream": "in CPU memory, each layer on the device while it computes",
+    "first-block": "of FLUX Kontext, what VETO needs: VAE, embedders, the first block; the layers of T5 stay on disk",
+}
+
 
 def load_editor(
     name: str | Path,
     device: "str | torch.device | None" = None,
     dtype: "torch.dtype | None" = None,
     scheduler: str | None = None,
+    plan: str | None = None,
 ) -> "Editor":
     """The editor of this name (see EDITORS), hub id (`owner/model`) or local folder in diffusers' layout.
 
     device: cuda, else mps, else cpu. dtype: float32 for embedded editors and off CUDA, else bfloat16 (float16 where the
-    GPU has none). scheduler: a name in SCHEDULERS; None leaves the one the model came with. Only safetensors weights
-    are loaded and no code from the hub is run. Raises UserError, one line that says what to do.
+    GPU has none). scheduler: a name in SCHEDULERS; None leaves the one the model came with. plan: a name in PLANS; None
+    is whole, or stream where the weights would fill three quarters of a GPU. Only safetensors weights are loaded and no
+    code from the hub is run. Raises UserError, one line that says what to do.
     """
     info = EDITORS.get(str(name))
     embedded = info is not None and info.embedded
@@ -99,6 +108,8 @@ def load_editor(
             f"{name} is published in parts: put them together once with Step1XPipeline.from_published "
             "(see docs/in-context.md) and name the folder"
         )
+    if plan is not None and plan not in PLANS:
+        raise UserError(f"unknown plan {plan!r}: one of {', '.join(PLANS)}")
     label = str(name) if embedded or str(name) == source else f"{name} ({source})"
     folder = embedded or Path(source).is_dir()
     if not folder and (source.count("/") != 1 or source.startswith((".", "/", "~"))):
@@ -123,9 +134,13 @@ def load_editor(
         with _quiet():  # this import tells of optional parts that are missing
             home = import_module(OWN_PIPELINES[class_name]) if class_name in OWN_PIPELINES else diffusers
             pipeline_class = getattr(home, class_name)
+        parts: dict[str, Any] = {}
+        if plan == "first-block":
+            with _quiet():  # it would list the blocks that are left out
+                parts = import_module("editproof.editors.plans").first_block_parts(class_name, label, source, dtype)
         with _quiet() if embedded else nullcontext():
             dtypes = {"vae": torch.float32, "default": dtype} if "XL" in class_name else dtype
-            pipe = pipeline_class.from_pretrained(source, dtype=dtypes, use_safetensors=True)
+            pipe = pipeline_class.from_pretrained(source, dtype=dtypes, use_safetensors=True, **parts)
     except (OSError, ValueError, huggingface_hub.errors.HfHubHTTPError) as error:
         raise UserError(f"editor {label} cannot be loaded: {_one_line(error)}") from error
     if scheduler is not None:
@@ -133,7 +148,8 @@ def load_editor(
         pipe.scheduler = getattr(diffusers, scheduler_class).from_config(pipe.scheduler.config, **settings)
     module, editor_class = PIPELINES[class_name]
     try:
-        return getattr(import_module(module), editor_class)(str(name), pipe.to(chosen_device), dtype)
+        import_module("editproof.editors.plans").place(pipe, plan, chosen_device)
+        return getattr(import_module(module), editor_class)(str(name), pipe, dtype)
     except torch.OutOfMemoryError as error:
         raise UserError(f"editor {label} does not fit on {chosen_device}: {_one_line(error)}") from error
 

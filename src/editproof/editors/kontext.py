@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from editproof.editors.pipeline import Editor, Prompt, Reading
+from editproof.errors import UserError
 from editproof.randomness import Generators
 
 
@@ -87,6 +88,8 @@ class KontextEditor(Editor):
         return {"prompt_embeds": embeddings, "pooled_prompt_embeds": pooled}
 
     def _latents(self, images: Tensor, prompt: Prompt, **more: Any) -> Tensor:
+        if len(self.denoiser.single_transformer_blocks) == 0:
+            raise UserError(f"only the first block of {self.name} is loaded, with which it cannot edit")
         return self._unpack(super()._latents(images, prompt, **more), images)
 
     def _unpack(self, tokens: Tensor, images: Tensor) -> Tensor:

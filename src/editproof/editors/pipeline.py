@@ -50,8 +50,8 @@ class Editor:
 
     @property
     def device(self) -> torch.device:
-        """Where the pipeline is."""
-        return self.pipe.device
+        """Where the pipeline computes."""
+        return self.pipe._execution_device
 
     def encode(self, images: Tensor, mask: Tensor | None = None) -> Tensor:
         """Latents of images (B,3,H,W), scaled as the denoiser takes them: the mean, no sampling; differentiable.

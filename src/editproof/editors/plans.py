@@ -1,0 +1,56 @@
+"""Memory plans: where an editor's weights are while it works. The machinery is diffusers' and accelerate's own."""
+
+from typing import Any
+
+import torch
+from accelerate import cpu_offload
+
+from editproof.errors import UserError
+
+ROOM = 0.75  # the share of a GPU's memory that weights may take if all of them are to stay on it
+
+
+def first_block_parts(class_name: str, label: str, source: str, dtype: torch.dtype) -> dict[str, Any]:
+    """Parts to load a FluxKontextPipeline with for VETO: of the transformer, the embedders and the first double block;
+
+    of T5, the embedding table: its layers stay on disk and are read one by one when a prompt is encoded.
+    """
+    if class_name != "FluxKontextPipeline":
+        raise UserError(f"plan 'first-block' is for FLUX Kontext, and editor {label} is a {class_name}")
+    from diffusers import FluxTransformer2DModel
+    from transformers import T5EncoderModel
+
+    blocks = {"num_layers": 1, "num_single_layers": 0}
+    on_cpu = ("shared", "encoder.embed_tokens", "encoder.final_layer_norm", "encoder.dropout")
+    places = {**dict.fromkeys(on_cpu, "cpu"), "encoder.block": "disk"}
+    more = {"torch_dtype": dtype, "use_safetensors": True}
+    return {
+        "transformer": FluxTransformer2DModel.from_pretrained(source, subfolder="transformer", **blocks, **more),
+        "text_encoder_2": T5EncoderModel.from_pretrained(
+            source, subfolder="text_encoder_2", device_map=places, dtype=dtype
+        ),
+    }
+
+
+def place(pipe: Any, plan: str | None, device: torch.device) -> str:
+    """Put a pipeline that is in CPU memory where `plan` says, and return the plan; None: whatever fits `device`."""
+    parts = [part for part in pipe.components.values() if isinstance(part, torch.nn.Module)]
+    for part in parts:
+        part.requires_grad_(False).eval()
+    if plan is None:
+        weights = sum(p.numel() * p.element_size() for part in parts for p in part.parameters())
+        total = torch.cuda.get_device_properties(device).total_memory if device.type == "cuda" else weights / ROOM
+        plan = "whole" if weights <= ROOM * total else "stream"
+    if plan == "whole":
+        pipe.to(device)
+    elif plan == "stream":
+        denoiser = pipe.unet if hasattr(pipe, "unet") else pipe.transformer
+        getattr(
+            denoiser, "flux", denoiser
+        ).enable_gradient_checkpointing()  # or weights would stay for the backward pass
+        for part in parts:
+            cpu_offload(part, device, offload_buffers=len(part._parameters) > 0)
+    else:
+        for part in (pipe.vae, pipe.transformer):  # the text encoders work on the CPU
+            part.to(device)
+    return plan
