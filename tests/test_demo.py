@@ -91,5 +91,6 @@ def test_the_embedded_demo_shows_what_it_promises(tmp_path: Path) -> None:
     rows, paths = run_demo(tmp_path, methods=("noise", "diffvax"), budget=Linf(16 / 255))
     noise, diffvax = rows
     assert diffvax.linf <= 16
-    assert diffvax.disruption > 2 * noise.disruption
+    assert noise.disruption < 0.1
+    assert diffvax.disruption > 0.3
     assert len(paths) == 6
