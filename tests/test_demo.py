@@ -45,8 +45,6 @@ def test_pictures_and_rows_agree(tmp_path: Path, tiny_folder: object) -> None:
     assert ((saved["immunized"] - saved["original"]).abs().max() * 255).round() == shown.linf <= 16
     change = edit_change(saved["edited_immunized"], saved["edited_original"], mask).item()
     assert change == pytest.approx(shown.change, abs=2e-3)  # the edits were rounded when saved
-    kept = (saved["edited_original"] - saved["original"]) * (1 - mask)
-    assert kept.abs().max() <= 0.51 / 255  # pasted back
     assert all(row.seconds > 0 and row.disruption >= 0 for row in rows)
 
 
