@@ -8,7 +8,7 @@ demo: .venv/installed
 	$(BIN)/editproof demo --out outputs/demo
 
 test: lint
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto
+	$(BIN)/python -m pytest -n auto
 
 lint: .venv/installed
 	$(BIN)/ruff check .

@@ -3,6 +3,7 @@
 import os
 
 os.environ["HF_HUB_OFFLINE"] = "1"
+os.environ.setdefault("OMP_NUM_THREADS", "1")  # the pictures are tiny: a second thread costs more than it helps
 
 from collections.abc import Callable
 from pathlib import Path

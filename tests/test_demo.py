@@ -46,8 +46,6 @@ def test_pictures_and_rows_agree(tmp_path: Path, tiny_folder: object) -> None:
     assert ((saved["immunized"] - saved["original"]).abs().max() * 255).round() == shown.linf <= 16
     change = edit_change(saved["edited_immunized"], saved["edited_original"], mask).item()
     assert change == pytest.approx(shown.change, abs=2e-3)  # the edits were rounded when saved
-    kept = (saved["edited_original"] - saved["original"]) * (1 - mask)
-    assert kept.abs().max() <= 0.51 / 255  # pasted back
     assert all(row.seconds > 0 and row.disruption >= 0 for row in rows)
 
 
@@ -108,5 +106,6 @@ def test_the_embedded_demo_shows_what_it_promises(tmp_path: Path) -> None:
     rows, paths = run_demo(tmp_path, methods=("noise", "diffvax"), budget=Linf(16 / 255))
     noise, diffvax = rows
     assert diffvax.linf <= 16
-    assert diffvax.disruption > 2 * noise.disruption
+    assert noise.disruption < 0.1
+    assert diffvax.disruption > 0.3
     assert len(paths) == 6
