@@ -36,6 +36,7 @@ class KontextEditor(Editor):
     def __init__(self, name: str, pipe: Any, dtype: torch.dtype) -> None:
         super().__init__(name, pipe, dtype)
         self.multiple *= 2  # latents are packed in 2 x 2
+        torch.backends.cuda.enable_cudnn_sdp(False)  # it crashed with FLUX's shapes on an H100
 
     def encode(self, images: Tensor, mask: Tensor | None = None) -> Tensor:
         """Latents of the whole picture: an editor without a hole ignores the mask."""
