@@ -24,7 +24,7 @@ from editproof.protection import CONTEXT_METHOD, DEFAULT_METHOD, method_settings
 from editproof.resolution import working_copy, working_mask, working_size
 
 ASTRONAUT_BOX = (133, 14, 317, 198)  # left, top, right, bottom in scikit-image's picture: the face fills 60 % of it
-PROMPT = "a portrait photo"
+PROMPT = "a portrait photo, plain red background"
 PANEL, MARGIN, LABEL = 320, 12, 30  # pixels
 
 
