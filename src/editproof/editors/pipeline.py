@@ -22,7 +22,7 @@ class Editor:
     """An image editor: images (B,3,H,W) in [0,1] with sides a multiple of `multiple` go in and come out.
 
     One prompt serves a whole batch, or one each. Every image has a generator of its own, so that a result does not
-    depend on its batch. Gradients go to images only: the weights require none.
+    depend on its batch but for float32 rounding. Gradients go to images only: the weights require none.
     """
 
     masked: bool  # True: repaints what a mask allows and needs one; False: edits the whole picture and takes none
@@ -184,6 +184,8 @@ class Editor:
             raise UserError(f"{self.name} needs a mask: it repaints only what a mask allows")
         if not self.masked and mask is not None:
             raise UserError(f"{self.name} takes no mask: it edits the whole picture")
+        if mask is not None and len(mask) not in (1, len(images)):
+            raise UserError(f"{len(mask)} masks for {len(images)} pictures: give one, or one each")
         if mask is not None and mask.shape[-2:] != images.shape[-2:]:
             raise UserError(f"the mask is {mask.shape[-1]}x{mask.shape[-2]}, the picture {width}x{height}")
 
