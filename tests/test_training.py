@@ -166,7 +166,8 @@ def test_weights_serve_the_method(data: Path, settings: dict[str, Any], tmp_path
     images = PhotoPrompts(read_split(data, "train"), 48)[0][0][None]
     protected = METHODS["diffvax"](None, images, weights=str(folder))
     assert 0 < (protected - images).abs().max() <= 8 / 255 + 1e-6
-    assert load_immunizer(folder).trained_eps == 8 / 255
+    network = load_immunizer(folder)
+    assert (network.trained_eps, network.size) == (8 / 255, load_editor(settings["attack_model_link"]).size)
 
 
 def test_kill_and_resume_gives_the_same_bits(data: Path, settings: dict[str, Any], tmp_path: Path) -> None:
@@ -259,6 +260,10 @@ def test_a_checkpoint_belongs_to_its_settings_and_data(data: Path, settings: dic
 EDITOR_FAULTS = {
     "no-such-editor": {"attack_model_link": "no-such-editor"},
     "a multiple of 8": {"resolution": 36},
+    "resolution: 16; allowed for 5 network.depths: more than 16": {
+        "resolution": 16,
+        "network": {"depths": [4, 4, 4, 4, 4]},
+    },
 }
 
 

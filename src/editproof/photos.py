@@ -20,10 +20,10 @@ from editproof.protection import (
     DEFAULT_BUDGET,
     DEFAULT_EDITOR,
     DEFAULT_METHOD,
-    EMBEDDED_SIDE,
     WITHOUT_EDITOR,
     method_settings,
     protect,
+    working_side,
 )
 from editproof.resolution import working_size
 from editproof.sidecar import claim, describe_budget, effective, protected_share, versions
@@ -109,7 +109,7 @@ def protect_photos(
     loaded = None
     if method not in WITHOUT_EDITOR:
         loaded = load_editor(editor or DEFAULT_EDITOR, device=device, scheduler=scheduler)
-    side = loaded.size if loaded is not None else EMBEDDED_SIDE
+    side = working_side(method, loaded, settings)
     against = loaded.name if loaded is not None else settings.get("weights") or DEFAULT_EDITOR
     done = 0
     for batch in batches(jobs):

@@ -11,6 +11,7 @@ from editproof.budgets import L2, Budget, Linf, on_grid
 from editproof.editors import pick_device
 from editproof.editors.pipeline import Editor
 from editproof.errors import UserError
+from editproof.immunizer import trained_size
 from editproof.methods import METHODS, PRESETS
 from editproof.resolution import resize, working_copy, working_mask, working_size
 
@@ -18,7 +19,7 @@ DEFAULT_METHOD = "diffvax"
 DEFAULT_EDITOR = "tiny-inpaint"
 DEFAULT_BUDGET = Linf(8 / 255)
 WITHOUT_EDITOR = ("noise", "diffvax")
-EMBEDDED_SIDE = 256  # pixels: what the embedded immunizer was trained at
+MOST = 1e9  # of a setting that is a number
 SHARED = ("editor", "images", "mask", "prompt", "budget", "steps", "seed", "callback")
 
 
@@ -36,16 +37,16 @@ def protect(
 
     The method works on an anti-aliased copy at the editor's size; its perturbation is scaled up to the photos' own
     size, bounded again and added there, only where `mask` (1 or B, 1, H, W) is 0. An L2 budget holds at the photos' own
-    size; None is what the method's paper has. Without an editor, the methods that need none work at the embedded
-    immunizer's size. `settings` go to the method: prompt, steps, seed, callback, its own knobs. Raises UserError for an
-    unknown method or a missing editor.
+    size; None is what the method's paper has. Without an editor, the methods that need none work at the size that the
+    immunizer was trained at (see working_side). `settings` go to the method: prompt, steps, seed, callback, its own
+    knobs. Raises UserError for an unknown method or a missing editor.
     """
     function = get_method(method)
     if editor is None and method not in WITHOUT_EDITOR:
         raise UserError(f"method '{method}' needs an editor; allowed without one: {', '.join(WITHOUT_EDITOR)}")
     device = editor.device if editor is not None else pick_device(device)
     height, width = images.shape[-2:]
-    size = working_size(height, width, editor.size if editor is not None else EMBEDDED_SIDE)
+    size = working_size(height, width, working_side(method, editor, settings))
     small = working_copy(images, size).to(device)
     small_mask = None if mask is None else working_mask(mask, size).expand(len(images), -1, -1, -1).to(device)
     small_budget = budget
@@ -57,6 +58,16 @@ def protect(
     delta = resize(small_delta, (height, width)).clamp(-reach, reach)  # bicubic scaling overshoots
     delta = delta if budget is None else budget.project(delta)
     return on_grid(images + delta, images, budget, None if mask is None else (1 - mask).expand(len(images), -1, -1, -1))
+
+
+def working_side(method: str, editor: Editor | None, settings: Mapping[str, Any]) -> int:
+    """The side in pixels that a method works at: the editor's, else the one that its network was trained at.
+
+    That is the one of diffvax's `weights`, and of the embedded ones for a method without a network.
+    """
+    if editor is not None:
+        return editor.size
+    return trained_size(settings.get("weights") if method == "diffvax" else None)
 
 
 def get_method(name: str) -> Callable[..., Tensor]:
@@ -72,13 +83,32 @@ def own_knobs(method: str) -> dict[str, Any]:
     return {name: parameter.default for name, parameter in parameters.items() if name not in SHARED}
 
 
+def check_knob(method: str, name: str, value: Any) -> None:
+    """Raise UserError if a knob is not annotated to take `value`: counts are above 0, other numbers at least 0."""
+    annotation = inspect.signature(get_method(method)).parameters[name].annotation
+    kind, _, optional = str(getattr(annotation, "__name__", annotation)).partition(" | ")
+    number = isinstance(value, int | float) and not isinstance(value, bool)
+    allowed, usable = {
+        "int": ("a whole number above 0", number and isinstance(value, int) and value > 0),
+        "float": ("a number of at least 0", number and 0 <= value <= MOST),
+        "Step": ("a number of at least 0", number and 0 <= value <= MOST),
+        "str": ("text", isinstance(value, str)),
+    }[kind]
+    if not usable and not (optional == "None" and value is None):
+        raise UserError(f"setting {name}={value!r} of '{method}' cannot be used; allowed: {allowed}")
+
+
 def method_settings(method: str, preset: str | None, steps: int | None, knobs: Mapping[str, Any]) -> dict[str, Any]:
-    """The keyword arguments for a method: the preset's, then what was asked for. Raises UserError for unknown names."""
+    """The keyword arguments for a method: the preset's, then what was asked for.
+
+    Raises UserError for unknown names and for values of another kind.
+    """
     if preset is not None and preset not in PRESETS:
         raise UserError(f"preset '{preset}' is unknown; allowed: {', '.join(PRESETS)}")
     allowed = own_knobs(method)
     for name in knobs:
         if name not in allowed:
             raise UserError(f"method '{method}' has no setting '{name}'; allowed: {', '.join(allowed) or 'none'}")
+        check_knob(method, name, knobs[name])
     preset_settings = PRESETS[preset].get(method, {}) if preset is not None else {}
     return {**preset_settings, **({} if steps is None else {"steps": steps}), **knobs}

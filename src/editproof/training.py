@@ -89,11 +89,14 @@ def train(
         raise UserError(f"attack_model_link: {editor.name!r} takes no mask; allowed: an inpainting editor")
     if size % editor.multiple:
         raise UserError(f"resolution: {size}; allowed for {editor.name!r}: a multiple of {editor.multiple}")
+    levels = len(config.network.depths)
+    if size <= 2 ** (levels - 1):
+        raise UserError(f"resolution: {size}; allowed for {levels} network.depths: more than {2 ** (levels - 1)}")
 
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(config.seed)
         network = NestedUNet(**dataclasses.asdict(config.network))
-    network.trained_eps = config.eps or None
+    network.trained_eps, network.size = config.eps or None, size
     network.to(chosen_device)
     optimizer = torch.optim.Adam(network.parameters(), lr=config.learning_rate)
     random = torch.Generator().manual_seed(config.seed)
