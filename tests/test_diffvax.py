@@ -60,10 +60,6 @@ def test_shape_grid_budget_and_mask(
 ) -> None:
     kind, path = weights
     bound = BUDGETS[budget]
-    if kind == "ours, bounded" and bound is None:
-        with pytest.raises(UserError, match="trained with a bound"):
-            diffvax(None, photos(), budget=None, weights=str(path))
-        return
     images = photos(3, *size)
     mask = half(images) if masked else None
     protected = diffvax(None, images, mask=mask, budget=bound, weights=str(path))
@@ -73,6 +69,10 @@ def test_shape_grid_budget_and_mask(
     torch.testing.assert_close(protected * 255, (protected * 255).round(), rtol=0, atol=1e-4)
     delta = protected - images
     assert delta.abs().max() >= 1 / 255 - 1e-6
+    if bound is None and kind == "ours, bounded":
+        assert torch.equal(protected, diffvax(None, images, mask=mask, budget=Linf(8 / 255), weights=str(path)))
+    if bound is None and kind != "ours, bounded":
+        assert delta.abs().max() > 0.1, "None is no bound for weights without one"
     if isinstance(bound, Linf):
         assert delta.abs().max() <= bound.eps + 1e-6
     if isinstance(bound, L2):
@@ -135,6 +135,13 @@ def test_weights_run_at_the_size_they_were_trained_at(tmp_path: Path, monkeypatc
     monkeypatch.setitem(METHODS, "diffvax", diffvax)
     [report] = protect_photos([tmp_path / "a.png"], tmp_path / "out", knobs=knobs, device="cpu")
     assert report["working_size"] == [48, 48]
+
+
+def test_the_embedded_weights_without_a_budget_keep_to_the_one_of_their_training() -> None:
+    """As `protect --preset paper` runs them; at a photo's own size too."""
+    images = photos(1, 320, 272)
+    assert 8.5 / 255 < (diffvax(None, images, budget=None) - images).abs().max() <= 16 / 255 + 1e-6
+    assert 8.5 / 255 < (protect(images, budget=None) - images).abs().max() <= 16 / 255 + 1e-6
 
 
 def test_too_small_a_photo_gives_one_line() -> None:
