@@ -16,9 +16,11 @@ from PIL import Image
 import editproof
 from editproof import photos
 from editproof.cli import main
+from editproof.errors import UserError
 from editproof.methods import METHODS
 from editproof.options import parse_number, parse_settings
 from editproof.photo import open_photo
+from editproof.protection import method_settings, own_knobs
 
 
 @pytest.fixture
@@ -46,7 +48,8 @@ def files(folder: Path) -> set[Path]:
     return set(folder.rglob("*"))
 
 
-PROTECT, EDIT = "protect photo.png --out out", "edit photo.png --prompt hat --out out.png"
+PROTECT, EDIT = "protect photo.png --out out", "edit photo.png --mask quarter.png --prompt hat --out out.png"
+DIFFUSION = f"{PROTECT} --mask quarter.png --method photoguard-diffusion"
 REFUSED = {  # arguments -> what the one line must say
     **{f"protect {name} --out out": name for name in test_photo.BAD_FILES},
     "protect missing.png --out out": "missing.png",
@@ -82,6 +85,23 @@ REFUSED = {  # arguments -> what the one line must say
     f"{EDIT} --guidance -1": "'-1'; allowed: a number",
     f"{PROTECT} --device warp": "'warp'",
     f"{PROTECT} --method noise --set samples=4": "no setting 'samples'",
+    f"{PROTECT} --seed {2**63}": "from 0 to 9223372036854775807",
+    f"{EDIT} --seed 99999999999999999999999": "from 0 to 9223372036854775807",
+    f"{EDIT} --steps 1001": "1001 steps; allowed: a whole number from 1 to 1000",
+    f"{DIFFUSION} --set denoising_steps=1001": "1001 steps; allowed: a whole number from 1 to 1000",
+    f"{DIFFUSION} --set denoising_steps=0": "denoising_steps=0",
+    f"{DIFFUSION} --set samples=0": "samples=0",
+    f"{DIFFUSION} --set samples=1.5": "samples=1.5 of 'photoguard-diffusion' cannot be used; allowed: a whole number",
+    f"{DIFFUSION} --set samples=True": "samples=True",
+    f"{DIFFUSION} --set samples=None": "samples=None",
+    f"{DIFFUSION} --set guidance=abc": "guidance='abc'",
+    f"{DIFFUSION} --set guidance=-1": "guidance=-1",
+    f"{DIFFUSION} --set guidance=1{'0' * 400}": "guidance=1",
+    f"{DIFFUSION} --set momentum=abc": "momentum='abc'",
+    f"{DIFFUSION} --set momentum=nan": "momentum='nan'",
+    f"{DIFFUSION} --set step_size=abc": "step_size='abc' of 'photoguard-diffusion' cannot be used; allowed: a number",
+    f"{DIFFUSION} --set step_size={'(' * 5000}": "step_size='((",
+    f"{PROTECT} --set weights=5": "weights=5 of 'diffvax' cannot be used; allowed: text",
     f"{PROTECT} --set weights": "NAME=VALUE",
     f"{PROTECT} --set weights=missing.pth": "missing.pth",
     f"{PROTECT} --editor sd-inpaint": "'sd-inpaint' would change nothing",
@@ -224,7 +244,7 @@ def test_edit_keeps_size_and_kept_pixels(folder: Path, tiny_folder: object) -> N
 
 def test_edit_without_mask_by_an_editor_that_takes_none(folder: Path, tiny_folder: object) -> None:
     editor = ["--editor", str(tiny_folder("instruct-pix2pix")), "--steps", "2"]  # type: ignore[operator]
-    assert main([*EDIT.split(), *editor]) == 0
+    assert main([*EDIT.split(), "--mask", "none", *editor]) == 0
     assert open_photo("out.png").size == (72, 80)
 
 
@@ -266,6 +286,15 @@ def test_numbers(text: str, number: float) -> None:
 def test_settings_are_literals_or_text() -> None:
     parsed = parse_settings(["samples=4", "momentum=.9", "weights=a/b.pth", "x=None"])
     assert parsed == {"samples": 4, "momentum": 0.9, "weights": "a/b.pth", "x": None}
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_every_setting_takes_its_default_and_no_list(method: str) -> None:
+    defaults = own_knobs(method)
+    assert method_settings(method, None, None, defaults) == defaults
+    for name in defaults:
+        with pytest.raises(UserError, match=rf"setting {name}=\[\] .* allowed: "):
+            method_settings(method, None, None, {name: []})
 
 
 def test_list_says_what_the_registries_hold(capsys: pytest.CaptureFixture[str]) -> None:

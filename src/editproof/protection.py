@@ -19,7 +19,7 @@ DEFAULT_METHOD = "diffvax"
 DEFAULT_EDITOR = "tiny-inpaint"
 DEFAULT_BUDGET = Linf(8 / 255)
 WITHOUT_EDITOR = ("noise", "diffvax")
-MOST = 1e9  # of a setting that is a number
+MOST = 1_000_000  # of a setting that is a number
 SHARED = ("editor", "images", "mask", "prompt", "budget", "steps", "seed", "callback")
 
 
@@ -86,12 +86,12 @@ def own_knobs(method: str) -> dict[str, Any]:
 def check_knob(method: str, name: str, value: Any) -> None:
     """Raise UserError if a knob is not annotated to take `value`: counts are above 0, other numbers at least 0."""
     annotation = inspect.signature(get_method(method)).parameters[name].annotation
-    kind, _, optional = str(getattr(annotation, "__name__", annotation)).partition(" | ")
+    kind, _, optional = (annotation.__name__ if isinstance(annotation, type) else str(annotation)).partition(" | ")
     number = isinstance(value, int | float) and not isinstance(value, bool)
     allowed, usable = {
         "int": ("a whole number above 0", number and isinstance(value, int) and value > 0),
-        "float": ("a number of at least 0", number and 0 <= value <= MOST),
-        "Step": ("a number of at least 0", number and 0 <= value <= MOST),
+        "float": (f"a number from 0 to {MOST:,}", number and 0 <= value <= MOST),
+        "Step": (f"a number from 0 to {MOST:,}", callable(value) or (number and 0 <= value <= MOST)),
         "str": ("text", isinstance(value, str)),
     }[kind]
     if not usable and not (optional == "None" and value is None):

@@ -152,7 +152,7 @@ class Editor:
         callback: Callable[[int, int], None] | None = None,
     ) -> Tensor:
         """The shipped pipeline from images and prompt to latents."""
-        self._check(images, mask)
+        self._check(images, mask, steps)
         images = images.to(self.device).clamp(0, 1)  # outside, diffusers would take them for [-1,1]
         mask = None if mask is None else mask.to(self.device).float().expand(len(images), -1, -1, -1)
 
@@ -176,8 +176,11 @@ class Editor:
         )
         return output.images
 
-    def _check(self, images: Tensor, mask: Tensor | None) -> None:
+    def _check(self, images: Tensor, mask: Tensor | None, steps: int) -> None:
         height, width = images.shape[-2:]
+        most = self.pipe.scheduler.config.num_train_timesteps
+        if not 1 <= steps <= most:
+            raise UserError(f"{self.name} cannot denoise in {steps} steps; allowed: a whole number from 1 to {most}")
         if height % self.multiple or width % self.multiple:
             raise UserError(f"{self.name} needs sides that are multiples of {self.multiple}, not {width}x{height}")
         if self.masked and mask is None:
