@@ -43,15 +43,13 @@ def diffvax(
         network.use_batch_norm(batch_norm)
     network.to(images.device)
     hole = None if kept is None else 1 - kept
-    if budget is None and network.trained_eps is not None:
-        budget = Linf(network.trained_eps)
     if network.trained_eps is None:
         delta = perturb(network, images.float(), hole)
         delta = delta if budget is None else budget.project(delta)
-    elif isinstance(budget, Linf):
-        delta = perturb(network, images.float(), hole, budget.eps)
     else:
-        delta = budget.project(perturb(network, images.float(), hole, 1.0))
+        budget = Linf(network.trained_eps) if budget is None else budget
+        eps = budget.eps if isinstance(budget, Linf) else 1.0
+        delta = budget.project(perturb(network, images.float(), hole, eps))
     if callback is not None:
         callback(1, 1, 0.0)
     return on_grid(images + delta, images, budget, kept)
