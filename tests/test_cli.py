@@ -1,11 +1,13 @@
 """The command line as a user meets it: results, refusals in one line, nothing half-written."""
 
+import functools
 import json
 import os
 import subprocess
 import sys
 import time
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -14,10 +16,11 @@ import torch
 from PIL import Image
 
 import editproof
-from editproof import photos
+from editproof import pgd, photos
+from editproof.budgets import Budget
 from editproof.cli import main
 from editproof.errors import UserError
-from editproof.methods import METHODS
+from editproof.methods import METHODS, PAPERS
 from editproof.options import parse_number, parse_settings
 from editproof.photo import open_photo
 from editproof.protection import method_settings, own_knobs
@@ -38,6 +41,13 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     Image.new("L", picture.size, 255).save("white.png")
     Image.new("L", picture.size, 0).save("black.png")
     Image.new("L", (50, 50), 0).save("square.png")
+    picture.save("new.jpg")
+    picture.resize((800, 720)).save("large.png")
+    speck = Image.new("L", (800, 720), 255)
+    speck.putpixel((400, 360), 0)
+    speck.save("dot.png")  # keeps one pixel
+    Path("taken/new-protected.json").mkdir(parents=True)
+    Path("folder.png").mkdir()
     left = Image.new("L", picture.size, 255)
     left.paste(0, (0, 0, 20, 72))
     left.save("quarter.png")  # keeps the left quarter
@@ -73,6 +83,17 @@ REFUSED = {  # arguments -> what the one line must say
     f"{PROTECT} --eps 8": "'8'",
     f"{PROTECT} --eps 0": "'0'",
     f"{PROTECT} --eps nan": "'nan'",
+    f"{PROTECT} --eps 0.0039": "'0.0039' is less than one level",
+    "demo --eps 0.5/255 --out out": "'0.5/255' is less than one level",
+    f"{PROTECT} --l2 0.5": "'photo.png' came out unchanged",
+    f"{PROTECT} --mask quarter.png --method diffusionguard --steps 1 --set step_size=0": "came out unchanged",
+    f"{PROTECT} --scheduler ddim": "scheduler 'ddim' would change nothing",
+    "protect large.png --out out --mask dot.png": "nothing to protect once",
+    "edit large.png --prompt hat --out out.png --mask dot.png --invert-mask": "nothing to edit once",
+    "demo --image large.png --mask dot.png --out out": "nothing to protect once",
+    "demo --image large.png --mask dot.png --invert-mask --out out": "nothing to edit once",
+    "protect new.jpg --out taken --overwrite": "new-protected.json' is a folder",
+    "edit photo.png --prompt hat --out folder.png --overwrite": "'folder.png' is a folder",
     f"{PROTECT} --eps 1e-2": "'1e-2'",
     f"{PROTECT} --eps=-0.1": "'-0.1'",
     f"{PROTECT} --l2 x": "'x'",
@@ -185,9 +206,10 @@ def test_photos_of_one_size_go_through_the_method_together(folder: Path, monkeyp
     sizes = []
     diffvax = METHODS["diffvax"]
 
+    @functools.wraps(diffvax)
     def counted(editor: object, images: torch.Tensor, **settings: object) -> torch.Tensor:
         sizes.append(len(images))
-        return diffvax(editor, images, **settings)
+        return diffvax(editor, images, **settings)  # type: ignore[arg-type]
 
     monkeypatch.setitem(METHODS, "diffvax", counted)
     for i in range(10):
@@ -227,7 +249,52 @@ def test_l2_budget_and_paper_preset(folder: Path) -> None:
     delta = open_photo("out/photo-protected.png").pixels - open_photo("photo.png").pixels
     assert delta.norm() <= eps * (1 + 1e-5)
     assert main([*PROTECT.split(), "--method", "noise", "--preset", "paper", "--overwrite"]) == 0
-    assert json.loads((folder / "out/photo-protected.json").read_text())["budget"] is None
+    assert json.loads((folder / "out/photo-protected.json").read_text())["budget"] == {"norm": "Linf", "eps": 8 / 255}
+
+
+IN_EFFECT = {  # method, options -> budget and step size in the report
+    "diffvax --preset paper": ("Linf", 16 / 255, None),
+    "diffvax --preset paper --eps 4/255": ("Linf", 4 / 255, None),
+    "noise --preset paper": ("Linf", 8 / 255, None),
+    "photoguard-encoder --preset paper": ("Linf", 0.03, [0.005, 0.005 * (1 - 0.99 * 999 / 1000)]),
+    "photoguard-encoder --steps 5": ("Linf", 8 / 255, 2.5 * 8 / 255 / 5),
+    "photoguard-encoder --preset paper --set step_size=0.01": ("Linf", 0.03, 0.01),
+    "photoguard-diffusion --preset paper": ("L2", 8 * (80 * 72) ** 0.5 / 512, 0.5 * 32 / 512),
+    "photoguard-diffusion --preset paper --l2 8": ("L2", 8 * (80 * 72) ** 0.5 / 512, 0.5 * 32 / 512),
+    "diffusionguard --preset paper": ("Linf", 16 / 255, 1 / 255),
+    "diffusionguard --preset paper --steps 4": ("Linf", 16 / 255, 2.5 * 16 / 255 / 4),
+}
+
+
+@pytest.mark.parametrize("arguments", IN_EFFECT)
+def test_the_report_says_what_was_in_effect(
+    arguments: str, folder: Path, tiny_folder: object, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What it says is also what the optimisation was told, which is cut short here."""
+    norm, eps, step = IN_EFFECT[arguments]
+    method, *options = arguments.split()
+    told = []
+
+    def two_steps(objective: object, images: torch.Tensor, budget: Budget, **settings: Any) -> torch.Tensor:
+        size = settings["step_size"]
+        told.append((budget, [size(0), size(settings["steps"] - 1)] if callable(size) else size))
+        return pgd.pgd(objective, images, budget, **{**settings, "steps": 2, "samples": 1})  # type: ignore[arg-type]
+
+    if method in PAPERS:
+        monkeypatch.setattr(sys.modules[METHODS[method].__module__], "pgd", two_steps)
+        options += ["--editor", str(tiny_folder("sd-inpaint"))]  # type: ignore[operator]
+    assert main([*PROTECT.split(), "--mask", "quarter.png", "--method", method, *options]) == 0
+    report = json.loads((folder / "out/photo-protected.json").read_text())
+    assert report["budget"] == {"norm": norm, "eps": pytest.approx(eps)}
+    assert report["settings"].get("step_size") == (step if step is None else pytest.approx(step))
+    assert report["scheduler"] == ("DDIMScheduler" if method in PAPERS else None)
+    delta = open_photo("out/photo-protected.png").pixels - open_photo("photo.png").pixels
+    assert 0 < (delta.abs().max() if norm == "Linf" else delta.norm()) <= eps + 1e-6
+    height, width = reversed(report["working_size"])
+    scale = (height * width / (80 * 72)) ** 0.5 if norm == "L2" else 1
+    for budget, size in told:
+        assert (type(budget).__name__, budget.eps) == (norm, pytest.approx(eps * scale))
+        assert size == pytest.approx(step)
 
 
 def test_edit_keeps_size_and_kept_pixels(folder: Path, tiny_folder: object) -> None:

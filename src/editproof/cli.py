@@ -9,7 +9,7 @@ import typer
 from rich.markup import escape
 
 from editproof import __version__, demo_cli, info_cli, train_cli
-from editproof.display import ERR, OUT, progress_bar
+from editproof.display import ERR, OUT, percent, progress_bar
 from editproof.errors import UserError
 from editproof.options import (
     DeviceOption,
@@ -94,8 +94,8 @@ def protect(
             knobs=settings, progress=lambda done: bar.update(task, completed=done),
         ):  # fmt: skip
             OUT.print(
-                f"{report['photo']} -> {out / report['protected']}: {report['protected_share']:.0%} of the picture "
-                f"protected, PSNR {report['psnr_db']:.1f} dB, largest change {report['linf_levels']}/255, "
+                f"{report['photo']} -> {out / report['protected']}: {percent(report['protected_share'])} of the "
+                f"picture protected, PSNR {report['psnr_db']:.1f} dB, largest change {report['linf_levels']}/255, "
                 f"{report['seconds']:.1f} s",
                 markup=False, soft_wrap=True,
             )  # fmt: skip

@@ -37,3 +37,8 @@ def progress_bar() -> "Iterator[Progress]":
         *columns, console=console, transient=True, redirect_stdout=console is OUT, disable=not console.is_terminal
     ) as bar:
         yield bar
+
+
+def percent(share: float) -> str:
+    """A share in whole percent, below 1 % with what it takes to be told from nothing."""
+    return f"{share:.0%}" if share >= 0.01 else f"{share * 100:.2g}%"

@@ -101,6 +101,8 @@ def parse_budget(eps: str | None, l2: str | None) -> "Budget | None":
         return None
     from editproof.budgets import L2, Linf
 
+    if number is not None and number < 0.999 / 255:
+        raise UserError(f"--eps '{eps}' is less than one level of an 8-bit picture; allowed: 1/255 and more")
     return Linf(number) if number is not None else L2(length or 0.0)
 
 

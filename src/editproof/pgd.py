@@ -23,6 +23,7 @@ from editproof.randomness import Generators
 
 Objective = Callable[[Tensor], Tensor]
 Step = float | Callable[[int], float]
+Paper = tuple[Budget, int, Step]  # a paper's budget, steps and step size
 Callback = Callable[[int, int, float], None]
 
 
@@ -80,7 +81,7 @@ def pgd(
     return on_grid(images + delta, images, budget, support)
 
 
-def default_step(step_size: Step | None, budget: Budget, steps: int, paper: tuple[Budget, int, Step]) -> Step:
+def default_step(step_size: Step | None, budget: Budget, steps: int, paper: Paper) -> Step:
     """`step_size` if given, the paper's step at the paper's budget and steps, otherwise 2.5 x eps / steps."""
     if step_size is not None:
         return step_size

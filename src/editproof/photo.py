@@ -143,6 +143,14 @@ def _umask() -> int:
     return mask
 
 
+def check_output(path: Path, overwrite: bool) -> None:
+    """Raise UserError unless a file may take this name in a folder that check_folder has passed."""
+    if path.is_dir():
+        raise UserError(f"output '{path}' is a folder; allowed: the name of a file")
+    if path.exists() and not overwrite:
+        raise UserError(f"output '{path}' exists; allowed: another --out, or --overwrite")
+
+
 def check_folder(folder: str | Path) -> None:
     """Raise UserError unless files can be written to `folder`, which need not exist yet. Creates nothing."""
     folder = Path(folder)

@@ -2,6 +2,7 @@
 
 import inspect
 from collections.abc import Callable, Mapping
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -11,8 +12,8 @@ from editproof.budgets import L2, Budget, Linf, on_grid
 from editproof.editors import pick_device
 from editproof.editors.pipeline import Editor
 from editproof.errors import UserError
-from editproof.immunizer import trained_size
-from editproof.methods import METHODS, PRESETS
+from editproof.immunizer import load_immunizer, trained_size
+from editproof.methods import METHODS, PAPERS, PRESETS
 from editproof.resolution import resize, working_copy, working_mask, working_size
 
 DEFAULT_METHOD = "diffvax"
@@ -37,7 +38,7 @@ def protect(
 
     The method works on an anti-aliased copy at the editor's size; its perturbation is scaled up to the photos' own
     size, bounded again and added there, only where `mask` (1 or B, 1, H, W) is 0. An L2 budget holds at the photos' own
-    size; None is what the method's paper has. Without an editor, the methods that need none work at the size that the
+    size; None: see budget_in_effect. Without an editor, the methods that need none work at the size that the
     immunizer was trained at (see working_side). `settings` go to the method: prompt, steps, seed, callback, its own
     knobs. Raises UserError for an unknown method or a missing editor.
     """
@@ -49,9 +50,8 @@ def protect(
     size = working_size(height, width, working_side(method, editor, settings))
     small = working_copy(images, size).to(device)
     small_mask = None if mask is None else working_mask(mask, size).expand(len(images), -1, -1, -1).to(device)
-    small_budget = budget
-    if isinstance(budget, L2):
-        small_budget = L2(budget.eps * (size[0] * size[1] / (height * width)) ** 0.5)
+    budget = budget_in_effect(method, budget, (height, width), settings)
+    small_budget = budget_at(size, budget, (height, width))
     protected = function(editor, small, mask=small_mask, budget=small_budget, **settings)
     small_delta = (protected - small).float().cpu()
     reach = small_delta.abs().amax((1, 2, 3), keepdim=True)
@@ -68,6 +68,31 @@ def working_side(method: str, editor: Editor | None, settings: Mapping[str, Any]
     if editor is not None:
         return editor.size
     return trained_size(settings.get("weights") if method == "diffvax" else None)
+
+
+def budget_in_effect(
+    method: str, budget: Budget | None, size: tuple[int, int], settings: Mapping[str, Any]
+) -> Budget | None:
+    """`budget`, or where that is None what the method then keeps to for photos of `size` (height, width).
+
+    That is its paper's, for diffvax the bound that its weights were trained with (None if there is none), and
+    8/255 for noise.
+    """
+    if budget is not None:
+        return budget
+    if method in PAPERS:
+        return PAPERS[method](*size)[0]
+    if method == "diffvax":
+        eps = load_immunizer(settings.get("weights")).trained_eps
+        return None if eps is None else Linf(eps)
+    return DEFAULT_BUDGET
+
+
+def budget_at(size: tuple[int, int], budget: Budget | None, meant: tuple[int, int]) -> Budget | None:
+    """A budget that is `meant` at one (height, width) at another `size`: L2 grows with the square root of the area."""
+    if not isinstance(budget, L2):
+        return budget
+    return L2(budget.eps * (size[0] * size[1] / (meant[0] * meant[1])) ** 0.5)
 
 
 def get_method(name: str) -> Callable[..., Tensor]:
@@ -92,7 +117,7 @@ def check_knob(method: str, name: str, value: Any) -> None:
         "int": ("a whole number above 0", number and isinstance(value, int) and value > 0),
         "float": (f"a number from 0 to {MOST:,}", number and 0 <= value <= MOST),
         "Step": (f"a number from 0 to {MOST:,}", callable(value) or (number and 0 <= value <= MOST)),
-        "str": ("text", isinstance(value, str)),
+        "str": ("text", isinstance(value, str | Path)),
     }[kind]
     if not usable and not (optional == "None" and value is None):
         raise UserError(f"setting {name}={value!r} of '{method}' cannot be used; allowed: {allowed}")
