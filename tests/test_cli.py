@@ -19,6 +19,7 @@ import editproof
 from editproof import pgd, photos
 from editproof.budgets import Budget
 from editproof.cli import main
+from editproof.display import percent
 from editproof.errors import UserError
 from editproof.methods import METHODS, PAPERS
 from editproof.options import parse_number, parse_settings
@@ -329,7 +330,12 @@ def test_ctrl_c_leaves_whole_files_only(
 
 
 @pytest.mark.parametrize(
-    "error", [torch.OutOfMemoryError("CUDA out of memory"), RuntimeError("DefaultCPUAllocator: can't allocate memory")]
+    "error",
+    [
+        torch.OutOfMemoryError("CUDA out of memory"),
+        RuntimeError("DefaultCPUAllocator: can't allocate memory"),
+        MemoryError(),
+    ],
 )
 def test_too_little_memory_is_one_line(
     error: Exception, folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
@@ -350,6 +356,13 @@ def test_numbers(text: str, number: float) -> None:
     assert parse_number(text, "--eps", 1) == number
 
 
+@pytest.mark.parametrize(
+    ("share", "text"), [(1, "100%"), (0.254, "25%"), (0.01, "1%"), (0.0042, "0.42%"), (0.000002, "0.0002%")]
+)
+def test_a_small_share_is_not_shown_as_nothing(share: float, text: str) -> None:
+    assert percent(share) == text
+
+
 def test_settings_are_literals_or_text() -> None:
     parsed = parse_settings(["samples=4", "momentum=.9", "weights=a/b.pth", "x=None"])
     assert parsed == {"samples": 4, "momentum": 0.9, "weights": "a/b.pth", "x": None}
@@ -368,8 +381,12 @@ def test_list_says_what_the_registries_hold(capsys: pytest.CaptureFixture[str]) 
     assert main(["list", "--json"]) == 0
     found = json.loads(capsys.readouterr().out)
     assert [row["method"] for row in found["methods"]] == list(METHODS)
-    assert {row["editor"]: row["on disk"] for row in found["editors"]}["tiny-inpaint"] is True
+    assert {row["editor"]: row["on_disk"] for row in found["editors"]}["tiny-inpaint"] is True
     assert all(row["licence"] for row in found["editors"])
+    assert {key for rows in found.values() for row in rows for key in row} == {
+        "method", "needs_editor", "settings", "description", "editor", "side", "mask", "on_disk", "licence", "source",
+    }  # fmt: skip
+    assert {row["method"]: row["settings"] for row in found["methods"]} == {m: list(own_knobs(m)) for m in METHODS}
     for what in (["list"], ["list", "methods"], ["list", "editors"], ["doctor"]):
         assert main(what) == 0
         said = capsys.readouterr().out

@@ -8,9 +8,10 @@ import tiny
 import torch
 from PIL import Image
 
+from editproof import demo
 from editproof.budgets import Linf
 from editproof.cli import main
-from editproof.demo import astronaut, panels, run_demo
+from editproof.demo import PROMPT, astronaut, panels, run_demo
 from editproof.metrics import edit_change, psnr
 from editproof.photo import open_photo
 
@@ -72,6 +73,22 @@ def test_own_picture_by_the_command_line(
     for words in ("a [red] wall", "diffvax", "PSNR", "seconds", "unknown until measured"):
         assert words in said
     assert open_photo(tmp_path / "out" / "wall_original.png").size == (32, 32)
+
+
+@pytest.mark.parametrize(("options", "prompt"), [([], PROMPT), (["--prompt", ""], ""), (["--prompt", "a"], "a")])
+def test_an_empty_prompt_is_one(
+    options: list[str], prompt: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    told = []
+
+    def run(out: Path, **settings: object) -> tuple[list[demo.Row], list[Path]]:
+        told.append((settings["prompt"], settings["budget"]))
+        return [demo.Row("diffvax", 30, 8, 0.1, 0.5, 1)], [out / "a.png"]
+
+    monkeypatch.setattr(demo, "run_demo", run)
+    assert main(["demo", *options]) == 0
+    assert told == [(prompt, Linf(16 / 255))]
+    assert capsys.readouterr().out.splitlines()[0].rstrip() == f"prompt: {prompt}".rstrip()
 
 
 def test_panels_are_labelled_and_hold_the_pictures() -> None:

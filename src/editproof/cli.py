@@ -64,7 +64,10 @@ def protect(
         str | None, typer.Option(metavar="NUMBER", help="An L2 budget instead, as at 512x512: 8.0.", show_default=False)
     ] = None,
     steps: Annotated[
-        int | None, typer.Option(parser=at_least(1), metavar="N", help="Optimisation steps.", show_default=False)
+        int | None,
+        typer.Option(
+            parser=at_least(1), metavar="N", help="Optimisation steps; the preset's if not given.", show_default=False
+        ),
     ] = None,
     preset: PresetOption = None,
     scheduler: SchedulerOption = None,
@@ -154,7 +157,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except OSError as error:
         message, code = f"{error.strerror or error}: {error.filename or ''}", 2
     except Exception as error:
-        if type(error).__name__ == "OutOfMemoryError" or "can't allocate memory" in str(error):  # torch's
+        out_of_memory = isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError"  # torch's
+        if out_of_memory or "can't allocate memory" in str(error):
             message, code = "not enough memory; allowed: fewer or smaller photos, a smaller editor, --device cpu", 2
         elif hasattr(error, "format_message"):  # the option parser's
             message, code = error.format_message(), 2

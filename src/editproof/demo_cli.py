@@ -9,15 +9,12 @@ from editproof.display import OUT, make_table, progress_bar
 from editproof.options import (
     DeviceOption,
     EditorOption,
-    EpsOption,
     InvertOption,
     MaskOption,
     SeedOption,
     none_or,
     parse_budget,
 )
-
-DEMO_EPS = "16/255"
 
 app = typer.Typer()
 
@@ -32,19 +29,24 @@ def demo(
     prompt: Annotated[str | None, typer.Option(help="What the edits should show.", show_default=False)] = None,
     all_methods: Annotated[bool, typer.Option("--all-methods", help="Every method, side by side.")] = False,
     editor: EditorOption = None,
-    eps: EpsOption = None,
-    preset: Annotated[str, typer.Option(metavar="fast|paper", help="The methods' settings.")] = "fast",
+    eps: Annotated[
+        str, typer.Option(metavar="NUMBER", help="Largest change of a channel: 8/255 or 0.03; with every preset.")
+    ] = "16/255",
+    preset: Annotated[
+        str, typer.Option(metavar="fast|paper", help="fast: fits a CPU. paper: the papers' steps.")
+    ] = "fast",
     out: Annotated[Path, typer.Option(metavar="DIR", help="Folder for the pictures.")] = Path("outputs/demo"),
     seed: SeedOption = 0,
     device: DeviceOption = None,
 ) -> None:
     """Edit one picture with and without protection, and show both."""
-    budget = parse_budget(eps or DEMO_EPS, None)
+    budget = parse_budget(eps, None)
     from editproof.demo import PROMPT, run_demo
     from editproof.methods import METHODS
     from editproof.protection import DEFAULT_METHOD
     from editproof.sidecar import claim
 
+    prompt = PROMPT if prompt is None else prompt
     with progress_bar() as bar:
         tasks: dict[str, Any] = {}
 
@@ -54,7 +56,7 @@ def demo(
             bar.update(tasks[what], completed=share)
 
         rows, paths = run_demo(
-            out, image=image, mask=none_or(mask), invert_mask=invert_mask, prompt=prompt or PROMPT,
+            out, image=image, mask=none_or(mask), invert_mask=invert_mask, prompt=prompt,
             methods=tuple(METHODS) if all_methods else (DEFAULT_METHOD,), editor=editor or "tiny-inpaint",
             budget=budget, preset=preset, seed=seed, device=device, progress=progress,
         )  # fmt: skip
@@ -69,7 +71,7 @@ def demo(
         }
         for row in rows
     ]
-    OUT.print(make_table(f"prompt: {prompt or PROMPT}", table))
+    OUT.print(make_table(f"prompt: {prompt}", table))
     OUT.print(
         "edit change: 1 - SSIM between the edits of protected and original photo, where the editor repaints.\n"
         "D: the same, relative to what another seed changes (0: no effect; 1: as much as a new seed).\n"

@@ -14,16 +14,22 @@ OUT, ERR = Console(highlight=False), Console(stderr=True, highlight=False)
 
 
 def make_table(title: str, rows: Sequence[dict[str, Any]]) -> Any:
-    """A rich table of rows with the same keys."""
+    """A rich table of rows with the same keys, which are the headings."""
     from rich.box import SIMPLE_HEAD
     from rich.table import Table
 
     table = Table(title=escape(title), title_justify="left", box=SIMPLE_HEAD, pad_edge=False)
     for i, name in enumerate(rows[0]):
-        table.add_column(name, no_wrap=i == 0, overflow="fold")
+        table.add_column(name.replace("_", " "), no_wrap=i == 0, overflow="fold")
     for row in rows:
-        table.add_row(*(escape("yes" if v is True else "no" if v is False else str(v)) for v in row.values()))
+        table.add_row(*(escape(_plain(value)) for value in row.values()))
     return table
+
+
+def _plain(value: Any) -> str:
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    return ", ".join(value) if isinstance(value, list) else str(value)
 
 
 @contextmanager

@@ -52,7 +52,7 @@ def doctor_() -> None:
     OUT.print(make_table("devices (the first is the default)", gib))
     fits = []
     for name, info in doctor.EDITORS.items():
-        fits.append({"editor": name, "on disk": doctor.on_disk(info)})
+        fits.append({"editor": name, "on_disk": doctor.on_disk(info)})
         for device in found:
             needed = doctor.needed(name, device)
             fits[-1][f"fits {device.name}"] = f"{'yes' if needed < device.total else 'no'} ({needed / GIB:.1f} GiB)"

@@ -63,13 +63,17 @@ OverwriteOption = Annotated[bool, typer.Option("--overwrite", help="Replace exis
 EpsOption = Annotated[
     str | None,
     typer.Option(
-        metavar="NUMBER", help="Largest change of a channel: 8/255 or 0.03. Default 8/255.", show_default=False
+        metavar="NUMBER",
+        help="Largest change of a channel: 8/255 or 0.03. Default 8/255; with --preset paper, the paper's budget.",
+        show_default=False,
     ),
 ]
 PresetOption = Annotated[
     str | None,
     typer.Option(
-        metavar="fast|paper", help="fast: fits a CPU. paper: the paper's steps and budget.", show_default=False
+        metavar="fast|paper",
+        help="fast: fewer steps, fits a CPU. paper: the paper's steps and budget. Not given: its steps, 8/255.",
+        show_default=False,
     ),
 ]
 
