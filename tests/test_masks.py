@@ -51,9 +51,9 @@ def test_masks_of_which_nothing_is_left_at_the_working_size() -> None:
     check_something_to_edit(block, "m.png", (208, 304))
     check_something_to_protect(1 - block, "m.png", (208, 304))
     check_something_to_edit(speck, "m.png", (400, 600))
-    with pytest.raises(UserError, match="nothing to edit once .* 304 x 208 pixels"):
+    with pytest.raises(UserError, match=r"nothing to edit once .* 304 x 208 pixels"):
         check_something_to_edit(speck, "m.png", (208, 304))
-    with pytest.raises(UserError, match="nothing to protect once .* 304 x 208 pixels"):
+    with pytest.raises(UserError, match=r"nothing to protect once .* 304 x 208 pixels"):
         check_something_to_protect(1 - speck, "m.png", (208, 304))
 
 
