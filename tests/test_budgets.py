@@ -1,11 +1,14 @@
 """Norm balls and the 8-bit grid."""
 
+import math
+
 import pytest
 import torch
 from tiny import hole, pictures
 from torch import Tensor
 
 from editproof.budgets import L2, Budget, Linf, norms, on_grid
+from editproof.errors import UserError
 from editproof.randomness import generators, random_masks
 
 BUDGETS: list[Budget] = [Linf(8 / 255), Linf(0.03), L2(0.8), L2(3.0)]
@@ -91,3 +94,11 @@ def test_random_masks_differ_and_do_not_depend_on_the_batch() -> None:
     assert many[0].shape == (2, 1, 24, 40) and set(torch.stack(many).unique().tolist()) == {0.0, 1.0}
     assert shares.min() > 0.02 and shares.max() < 0.98 and shares.std() > 0.1
     assert all(torch.equal(mask[0], mask[1]) for mask in many)
+
+
+@pytest.mark.parametrize(
+    ("budget", "eps"), [(Linf, 8), (Linf, 0), (Linf, -0.1), (Linf, math.nan), (L2, 0), (L2, math.inf)]
+)
+def test_a_budget_that_means_nothing_is_refused(budget: type[Linf | L2], eps: float) -> None:
+    with pytest.raises(UserError, match=f"{budget.__name__} eps {eps}: allowed are numbers above 0"):
+        budget(eps)

@@ -1,11 +1,13 @@
 """The command line as a user meets it: results, refusals in one line, nothing half-written."""
 
+import functools
 import json
 import os
 import subprocess
 import sys
 import time
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -14,11 +16,15 @@ import torch
 from PIL import Image
 
 import editproof
-from editproof import photos
+from editproof import pgd, photos
+from editproof.budgets import Budget
 from editproof.cli import main
-from editproof.methods import METHODS
+from editproof.display import percent
+from editproof.errors import UserError
+from editproof.methods import METHODS, PAPERS
 from editproof.options import parse_number, parse_settings
 from editproof.photo import open_photo
+from editproof.protection import method_settings, own_knobs
 
 
 @pytest.fixture
@@ -36,6 +42,13 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     Image.new("L", picture.size, 255).save("white.png")
     Image.new("L", picture.size, 0).save("black.png")
     Image.new("L", (50, 50), 0).save("square.png")
+    picture.save("new.jpg")
+    picture.resize((800, 720)).save("large.png")
+    speck = Image.new("L", (800, 720), 255)
+    speck.putpixel((400, 360), 0)
+    speck.save("dot.png")  # keeps one pixel
+    Path("taken/new-protected.json").mkdir(parents=True)
+    Path("folder.png").mkdir()
     left = Image.new("L", picture.size, 255)
     left.paste(0, (0, 0, 20, 72))
     left.save("quarter.png")  # keeps the left quarter
@@ -46,7 +59,8 @@ def files(folder: Path) -> set[Path]:
     return set(folder.rglob("*"))
 
 
-PROTECT, EDIT = "protect photo.png --out out", "edit photo.png --prompt hat --out out.png"
+PROTECT, EDIT = "protect photo.png --out out", "edit photo.png --mask quarter.png --prompt hat --out out.png"
+DIFFUSION = f"{PROTECT} --mask quarter.png --method photoguard-diffusion"
 REFUSED = {  # arguments -> what the one line must say
     **{f"protect {name} --out out": name for name in test_photo.BAD_FILES},
     "protect missing.png --out out": "missing.png",
@@ -70,6 +84,17 @@ REFUSED = {  # arguments -> what the one line must say
     f"{PROTECT} --eps 8": "'8'",
     f"{PROTECT} --eps 0": "'0'",
     f"{PROTECT} --eps nan": "'nan'",
+    f"{PROTECT} --eps 0.0039": "'0.0039' is less than one level",
+    "demo --eps 0.5/255 --out out": "'0.5/255' is less than one level",
+    f"{PROTECT} --l2 0.5": "'photo.png' came out unchanged",
+    f"{PROTECT} --mask quarter.png --method diffusionguard --steps 1 --set step_size=0": "came out unchanged",
+    f"{PROTECT} --scheduler ddim": "scheduler 'ddim' would change nothing",
+    "protect large.png --out out --mask dot.png": "nothing to protect once",
+    "edit large.png --prompt hat --out out.png --mask dot.png --invert-mask": "nothing to edit once",
+    "demo --image large.png --mask dot.png --out out": "nothing to protect once",
+    "demo --image large.png --mask dot.png --invert-mask --out out": "nothing to edit once",
+    "protect new.jpg --out taken --overwrite": "new-protected.json' is a folder",
+    "edit photo.png --prompt hat --out folder.png --overwrite": "'folder.png' is a folder",
     f"{PROTECT} --eps 1e-2": "'1e-2'",
     f"{PROTECT} --eps=-0.1": "'-0.1'",
     f"{PROTECT} --l2 x": "'x'",
@@ -82,6 +107,23 @@ REFUSED = {  # arguments -> what the one line must say
     f"{EDIT} --guidance -1": "'-1'; allowed: a number",
     f"{PROTECT} --device warp": "'warp'",
     f"{PROTECT} --method noise --set samples=4": "no setting 'samples'",
+    f"{PROTECT} --seed {2**63}": "from 0 to 9223372036854775807",
+    f"{EDIT} --seed 99999999999999999999999": "from 0 to 9223372036854775807",
+    f"{EDIT} --steps 1001": "1001 steps; allowed: a whole number from 1 to 1000",
+    f"{DIFFUSION} --set denoising_steps=1001": "1001 steps; allowed: a whole number from 1 to 1000",
+    f"{DIFFUSION} --set denoising_steps=0": "denoising_steps=0",
+    f"{DIFFUSION} --set samples=0": "samples=0",
+    f"{DIFFUSION} --set samples=1.5": "samples=1.5 of 'photoguard-diffusion' cannot be used; allowed: a whole number",
+    f"{DIFFUSION} --set samples=True": "samples=True",
+    f"{DIFFUSION} --set samples=None": "samples=None",
+    f"{DIFFUSION} --set guidance=abc": "guidance='abc'",
+    f"{DIFFUSION} --set guidance=-1": "guidance=-1",
+    f"{DIFFUSION} --set guidance=1{'0' * 400}": "guidance=1",
+    f"{DIFFUSION} --set momentum=abc": "momentum='abc'",
+    f"{DIFFUSION} --set momentum=nan": "momentum='nan'",
+    f"{DIFFUSION} --set step_size=abc": "step_size='abc' of 'photoguard-diffusion' cannot be used; allowed: a number",
+    f"{DIFFUSION} --set step_size={'(' * 5000}": "step_size='((",
+    f"{PROTECT} --set weights=5": "weights=5 of 'diffvax' cannot be used; allowed: text",
     f"{PROTECT} --set weights": "NAME=VALUE",
     f"{PROTECT} --set weights=missing.pth": "missing.pth",
     f"{PROTECT} --editor sd-inpaint": "'sd-inpaint' would change nothing",
@@ -165,9 +207,10 @@ def test_photos_of_one_size_go_through_the_method_together(folder: Path, monkeyp
     sizes = []
     diffvax = METHODS["diffvax"]
 
+    @functools.wraps(diffvax)
     def counted(editor: object, images: torch.Tensor, **settings: object) -> torch.Tensor:
         sizes.append(len(images))
-        return diffvax(editor, images, **settings)
+        return diffvax(editor, images, **settings)  # type: ignore[arg-type]
 
     monkeypatch.setitem(METHODS, "diffvax", counted)
     for i in range(10):
@@ -208,7 +251,52 @@ def test_l2_budget_and_paper_preset(folder: Path) -> None:
     delta = open_photo("out/photo-protected.png").pixels - open_photo("photo.png").pixels
     assert delta.norm() <= eps * (1 + 1e-5)
     assert main([*PROTECT.split(), "--method", "noise", "--preset", "paper", "--overwrite"]) == 0
-    assert json.loads((folder / "out/photo-protected.json").read_text())["budget"] is None
+    assert json.loads((folder / "out/photo-protected.json").read_text())["budget"] == {"norm": "Linf", "eps": 8 / 255}
+
+
+IN_EFFECT = {  # method, options -> budget and step size in the report
+    "diffvax --preset paper": ("Linf", 16 / 255, None),
+    "diffvax --preset paper --eps 4/255": ("Linf", 4 / 255, None),
+    "noise --preset paper": ("Linf", 8 / 255, None),
+    "photoguard-encoder --preset paper": ("Linf", 0.03, [0.005, 0.005 * (1 - 0.99 * 999 / 1000)]),
+    "photoguard-encoder --steps 5": ("Linf", 8 / 255, 2.5 * 8 / 255 / 5),
+    "photoguard-encoder --preset paper --set step_size=0.01": ("Linf", 0.03, 0.01),
+    "photoguard-diffusion --preset paper": ("L2", 8 * (80 * 72) ** 0.5 / 512, 0.5 * 32 / 512),
+    "photoguard-diffusion --preset paper --l2 8": ("L2", 8 * (80 * 72) ** 0.5 / 512, 0.5 * 32 / 512),
+    "diffusionguard --preset paper": ("Linf", 16 / 255, 1 / 255),
+    "diffusionguard --preset paper --steps 4": ("Linf", 16 / 255, 2.5 * 16 / 255 / 4),
+}
+
+
+@pytest.mark.parametrize("arguments", IN_EFFECT)
+def test_the_report_says_what_was_in_effect(
+    arguments: str, folder: Path, tiny_folder: object, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What it says is also what the optimisation was told, which is cut short here."""
+    norm, eps, step = IN_EFFECT[arguments]
+    method, *options = arguments.split()
+    told = []
+
+    def two_steps(objective: object, images: torch.Tensor, budget: Budget, **settings: Any) -> torch.Tensor:
+        size = settings["step_size"]
+        told.append((budget, [size(0), size(settings["steps"] - 1)] if callable(size) else size))
+        return pgd.pgd(objective, images, budget, **{**settings, "steps": 2, "samples": 1})  # type: ignore[arg-type]
+
+    if method in PAPERS:
+        monkeypatch.setattr(sys.modules[METHODS[method].__module__], "pgd", two_steps)
+        options += ["--editor", str(tiny_folder("sd-inpaint"))]  # type: ignore[operator]
+    assert main([*PROTECT.split(), "--mask", "quarter.png", "--method", method, *options]) == 0
+    report = json.loads((folder / "out/photo-protected.json").read_text())
+    assert report["budget"] == {"norm": norm, "eps": pytest.approx(eps)}
+    assert report["settings"].get("step_size") == (step if step is None else pytest.approx(step))
+    assert report["scheduler"] == ("DDIMScheduler" if method in PAPERS else None)
+    delta = open_photo("out/photo-protected.png").pixels - open_photo("photo.png").pixels
+    assert 0 < (delta.abs().max() if norm == "Linf" else delta.norm()) <= eps + 1e-6
+    height, width = reversed(report["working_size"])
+    scale = (height * width / (80 * 72)) ** 0.5 if norm == "L2" else 1
+    for budget, size in told:
+        assert (type(budget).__name__, budget.eps) == (norm, pytest.approx(eps * scale))
+        assert size == pytest.approx(step)
 
 
 def test_edit_keeps_size_and_kept_pixels(folder: Path, tiny_folder: object) -> None:
@@ -225,7 +313,7 @@ def test_edit_keeps_size_and_kept_pixels(folder: Path, tiny_folder: object) -> N
 
 def test_edit_without_mask_by_an_editor_that_takes_none(folder: Path, tiny_folder: object) -> None:
     editor = ["--editor", str(tiny_folder("instruct-pix2pix")), "--steps", "2"]  # type: ignore[operator]
-    assert main([*EDIT.split(), *editor]) == 0
+    assert main([*EDIT.split(), "--mask", "none", *editor]) == 0
     assert open_photo("out.png").size == (72, 80)
 
 
@@ -243,7 +331,12 @@ def test_ctrl_c_leaves_whole_files_only(
 
 
 @pytest.mark.parametrize(
-    "error", [torch.OutOfMemoryError("CUDA out of memory"), RuntimeError("DefaultCPUAllocator: can't allocate memory")]
+    "error",
+    [
+        torch.OutOfMemoryError("CUDA out of memory"),
+        RuntimeError("DefaultCPUAllocator: can't allocate memory"),
+        MemoryError(),
+    ],
 )
 def test_too_little_memory_is_one_line(
     error: Exception, folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
@@ -264,17 +357,37 @@ def test_numbers(text: str, number: float) -> None:
     assert parse_number(text, "--eps", 1) == number
 
 
+@pytest.mark.parametrize(
+    ("share", "text"), [(1, "100%"), (0.254, "25%"), (0.01, "1%"), (0.0042, "0.42%"), (0.000002, "0.0002%")]
+)
+def test_a_small_share_is_not_shown_as_nothing(share: float, text: str) -> None:
+    assert percent(share) == text
+
+
 def test_settings_are_literals_or_text() -> None:
     parsed = parse_settings(["samples=4", "momentum=.9", "weights=a/b.pth", "x=None"])
     assert parsed == {"samples": 4, "momentum": 0.9, "weights": "a/b.pth", "x": None}
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_every_setting_takes_its_default_and_no_list(method: str) -> None:
+    defaults = own_knobs(method)
+    assert method_settings(method, None, None, defaults) == defaults
+    for name in defaults:
+        with pytest.raises(UserError, match=rf"setting {name}=\[\] .* allowed: "):
+            method_settings(method, None, None, {name: []})
 
 
 def test_list_says_what_the_registries_hold(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["list", "--json"]) == 0
     found = json.loads(capsys.readouterr().out)
     assert [row["method"] for row in found["methods"]] == list(METHODS)
-    assert {row["editor"]: row["on disk"] for row in found["editors"]}["tiny-inpaint"] is True
+    assert {row["editor"]: row["on_disk"] for row in found["editors"]}["tiny-inpaint"] is True
     assert all(row["licence"] for row in found["editors"])
+    assert {key for rows in found.values() for row in rows for key in row} == {
+        "method", "needs_editor", "settings", "description", "editor", "side", "mask", "on_disk", "licence", "source",
+    }  # fmt: skip
+    assert {row["method"]: row["settings"] for row in found["methods"]} == {m: list(own_knobs(m)) for m in METHODS}
     for what in (["list"], ["list", "methods"], ["list", "editors"], ["doctor"]):
         assert main(what) == 0
         said = capsys.readouterr().out

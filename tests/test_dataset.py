@@ -63,6 +63,10 @@ def repeat_row(folder: Path) -> None:
     write(folder, "train", [*rows(folder), rows(folder)[0]])
 
 
+def repeat_row_bare(folder: Path) -> None:
+    write(folder, "train", [*rows(folder), {**rows(folder)[0], "file_name": "a0.png"}])
+
+
 def copy_to_validation(folder: Path) -> None:
     (folder / "validation/images/a0.png").write_bytes((folder / "train/images/a1.png").read_bytes())
 
@@ -90,6 +94,8 @@ FAULTS: dict[str, tuple[Callable[[Path], object], str, str]] = {  # what is done
     "prompts not a list": (change_row(prompts="a cat"), "train/metadata.jsonl line 1", 'no "prompts"'),
     "empty prompt": (change_row(prompts=["a cat", " "]), "train/metadata.jsonl line 1", 'no "prompts"'),
     "file name not a text": (change_row(file_name=3), "train/metadata.jsonl line 1", "file_name"),
+    "bare name missing": (change_row(file_name="b.png"), "train/images/b.png", "is missing"),
+    "listed twice, once bare": (repeat_row_bare, "train/metadata.jsonl line 4", "a0.png is listed in line 1 already"),
     "file outside": (change_row(file_name="../../secret.png"), "train/metadata.jsonl line 1", "inside the folder"),
     "mask outside": (change_row(mask="/etc/passwd"), "train/metadata.jsonl line 1", "inside the folder"),
     "listed twice": (repeat_row, "train/metadata.jsonl line 4", "line 1 already"),
@@ -107,6 +113,32 @@ def test_a_good_folder_is_fine(tmp_path: Path) -> None:
     result = CliRunner().invoke(app, ["data", "check", str(tmp_path)])
     assert result.exit_code == 0
     assert "3 photos in train, 1 photos in validation" in result.stdout
+
+
+def test_a_bare_file_name_is_one_in_images(tmp_path: Path) -> None:
+    expected = read_split(dataset(tmp_path), "train")
+    write(tmp_path, "train", [{**row, "file_name": Path(row["file_name"]).name} for row in rows(tmp_path)])
+    assert read_split(tmp_path, "train") == expected
+    assert check_dataset(tmp_path) == ({"train": 3, "validation": 1}, [])
+
+
+def test_photos_and_masks_in_folders_of_other_names(tmp_path: Path) -> None:
+    """The authors look for a file_name's last part in images_subdir and for mask_<name>.png in masks_subdir."""
+    dataset(tmp_path)
+    for i in range(3):
+        picture(tmp_path / "cropped" / f"a{i}.png", i)
+        mask(tmp_path / "train/sam" / f"mask_a{i}.png")
+    names = [f"a{i}.png" for i in range(3)]
+    entries = read_split(tmp_path, "train", "cropped", "train/sam")
+    assert [entry.image for entry in entries] == [tmp_path / "cropped" / name for name in names]
+    assert [entry.mask for entry in entries] == [tmp_path / "train/sam" / f"mask_{name}" for name in names]
+    assert read_split(tmp_path, "train", "train/images", "train/masks") == read_split(tmp_path, "train")
+    (tmp_path / "cropped/a2.png").unlink()
+    with pytest.raises(UserError, match=r"/cropped/a2\.png' is missing"):
+        read_split(tmp_path, "train", "cropped")
+    for subdirs in (("nowhere", None), (None, "../masks"), ("/", None)):
+        with pytest.raises(UserError, match=r"^(images|masks)_subdir: '.*'; allowed: a folder inside"):
+            read_split(tmp_path, "train", *subdirs)
 
 
 @pytest.mark.parametrize("fault", FAULTS)

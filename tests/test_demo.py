@@ -8,9 +8,10 @@ import tiny
 import torch
 from PIL import Image
 
+from editproof import demo
 from editproof.budgets import Linf
 from editproof.cli import main
-from editproof.demo import astronaut, panels, run_demo
+from editproof.demo import PROMPT, astronaut, panels, run_demo
 from editproof.methods import PRESETS
 from editproof.metrics import edit_change, psnr
 from editproof.photo import open_photo
@@ -89,6 +90,22 @@ def test_an_in_context_editor_is_shown_decontext_and_every_method_that_works_on_
     assert [row.method for row in rows] == ["noise", "photoguard-encoder", "decontext", "veto"]
     saved = {path.stem.split("_", 1)[1]: open_photo(path).pixels[None] for path in paths[:4]}
     assert psnr(saved["immunized"], saved["original"]).item() == pytest.approx(rows[2].psnr, abs=0.1)
+
+
+@pytest.mark.parametrize(("options", "prompt"), [([], PROMPT), (["--prompt", ""], ""), (["--prompt", "a"], "a")])
+def test_an_empty_prompt_is_one(
+    options: list[str], prompt: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    told = []
+
+    def run(out: Path, **settings: object) -> tuple[list[demo.Row], list[Path]]:
+        told.append((settings["prompt"], settings["budget"]))
+        return [demo.Row("diffvax", 30, 8, 0.1, 0.5, 1)], [out / "a.png"]
+
+    monkeypatch.setattr(demo, "run_demo", run)
+    assert main(["demo", *options]) == 0
+    assert told == [(prompt, Linf(16 / 255))]
+    assert capsys.readouterr().out.splitlines()[0].rstrip() == f"prompt: {prompt}".rstrip()
 
 
 def test_panels_are_labelled_and_hold_the_pictures() -> None:

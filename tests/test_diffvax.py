@@ -1,6 +1,7 @@
 """The method diffvax over its kinds of weights, budgets, masks, sizes and batch statistics."""
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -10,6 +11,9 @@ from editproof.budgets import L2, Budget, Linf, norms
 from editproof.errors import UserError
 from editproof.immunizer import EMBEDDED, NestedUNet, save_immunizer
 from editproof.methods import METHODS
+from editproof.photo import save_png
+from editproof.photos import protect_photos
+from editproof.protection import protect
 
 diffvax = METHODS["diffvax"]
 KINDS = {  # name: (in_channels, trained_eps, batch_norm); None: a bare state dict, as the authors publish theirs
@@ -56,10 +60,6 @@ def test_shape_grid_budget_and_mask(
 ) -> None:
     kind, path = weights
     bound = BUDGETS[budget]
-    if kind == "ours, bounded" and bound is None:
-        with pytest.raises(UserError, match="trained with a bound"):
-            diffvax(None, photos(), budget=None, weights=str(path))
-        return
     images = photos(3, *size)
     mask = half(images) if masked else None
     protected = diffvax(None, images, mask=mask, budget=bound, weights=str(path))
@@ -69,6 +69,10 @@ def test_shape_grid_budget_and_mask(
     torch.testing.assert_close(protected * 255, (protected * 255).round(), rtol=0, atol=1e-4)
     delta = protected - images
     assert delta.abs().max() >= 1 / 255 - 1e-6
+    if bound is None and kind == "ours, bounded":
+        assert torch.equal(protected, diffvax(None, images, mask=mask, budget=Linf(8 / 255), weights=str(path)))
+    if bound is None and kind != "ours, bounded":
+        assert delta.abs().max() > 0.1, "None is no bound for weights without one"
     if isinstance(bound, Linf):
         assert delta.abs().max() <= bound.eps + 1e-6
     if isinstance(bound, L2):
@@ -106,6 +110,43 @@ def test_batch_norm_knob_changes_the_statistics(weights: tuple[str, Path]) -> No
     assert not torch.equal(*results)
     with pytest.raises(UserError, match="'photo' and 'stored'"):
         diffvax(None, photos(), weights=str(weights[1]), batch_norm="instance")
+
+
+def test_weights_run_at_the_size_they_were_trained_at(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """By protect and in protect_photos' report; a bare state dict's is DiffVax's, the embedded ones' is 256."""
+    with torch.random.fork_rng():
+        torch.manual_seed(1)
+        network = NestedUNet(depths=(4, 8, 16), batch_norm="photo")
+    network.size = 48
+    save_immunizer(network, tmp_path / "ours")
+    torch.save(network.state_dict(), tmp_path / "bare.pth")
+    seen = []
+
+    def spy(editor: None, images: Tensor, **settings: Any) -> Tensor:
+        seen.append(images.shape[-1])
+        return diffvax(editor, images, **settings)
+
+    monkeypatch.setitem(METHODS, "diffvax", spy)
+    for weights in (tmp_path / "ours", tmp_path / "bare.pth", None):
+        protect(photos(1, 64, 64), weights=weights and str(weights))
+    assert seen == [48, 512, 256]
+    save_png(tmp_path / "a.png", photos(1, 64, 64)[0])
+    knobs = {"weights": str(tmp_path / "ours")}
+    monkeypatch.setitem(METHODS, "diffvax", diffvax)
+    [report] = protect_photos([tmp_path / "a.png"], tmp_path / "out", knobs=knobs, device="cpu")
+    assert report["working_size"] == [48, 48]
+
+
+def test_the_embedded_weights_without_a_budget_keep_to_the_one_of_their_training() -> None:
+    """As `protect --preset paper` runs them; at a photo's own size too."""
+    images = photos(1, 320, 272)
+    assert 8.5 / 255 < (diffvax(None, images, budget=None) - images).abs().max() <= 16 / 255 + 1e-6
+    assert 8.5 / 255 < (protect(images, budget=None) - images).abs().max() <= 16 / 255 + 1e-6
+
+
+def test_too_small_a_photo_gives_one_line() -> None:
+    with pytest.raises(UserError, match="16 x 16 pixels; allowed: more than 16 along one side"):
+        diffvax(None, photos(1, 16, 16))
 
 
 def test_missing_weights_give_one_line() -> None:

@@ -11,7 +11,7 @@ import torch.nn.functional as F
 from safetensors.torch import load_file
 
 from editproof.errors import UserError
-from editproof.immunizer import NestedUNet, load_immunizer, perturb, save_immunizer
+from editproof.immunizer import NestedUNet, load_immunizer, perturb, save_immunizer, trained_size
 
 GOLDEN = Path(__file__).parent / "golden"
 SMALL = (4, 8, 16)
@@ -140,7 +140,7 @@ def test_perturb_shows_the_network_what_its_kind_sees() -> None:
 @pytest.mark.parametrize("kind", ["folder", "file", "pth"])
 def test_weights_round_trip(tmp_path: Path, kind: str) -> None:
     network = small()
-    network.trained_eps = 8 / 255
+    network.trained_eps, network.size = 8 / 255, 48
     save_immunizer(network, tmp_path, steps=3)
     torch.save(network.state_dict(), tmp_path / "authors.pth")
     path = {"folder": tmp_path, "file": tmp_path / "model.safetensors", "pth": tmp_path / "authors.pth"}[kind]
@@ -148,8 +148,9 @@ def test_weights_round_trip(tmp_path: Path, kind: str) -> None:
     assert not loaded.training
     assert loaded.depths == SMALL
     assert loaded.in_channels == 4
-    expected = ("photo", None) if kind == "pth" else ("stored", 8 / 255)
-    assert (loaded.batch_norm, loaded.trained_eps) == expected
+    expected = ("photo", None, 512) if kind == "pth" else ("stored", 8 / 255, 48)
+    assert (loaded.batch_norm, loaded.trained_eps, loaded.size) == expected
+    assert trained_size(path) == loaded.size
     assert all(torch.equal(value, loaded.state_dict()[name]) for name, value in network.state_dict().items())
 
 
@@ -160,14 +161,32 @@ def test_half_precision_weights_are_loaded_as_float32(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("content", [None, b"", b"not weights", "other"])
-@pytest.mark.parametrize("suffix", [".pth", ".safetensors"])
+@pytest.mark.parametrize("suffix", [".pth", ".safetensors", ".png"])
 def test_bad_weights_give_one_line(tmp_path: Path, content: bytes | str | None, suffix: str) -> None:
     file = tmp_path / f"weights{suffix}"
     if isinstance(content, bytes):
         file.write_bytes(content)
     elif content == "other":
         torch.save({"a": torch.zeros(1)}, file)
-    with pytest.raises(UserError, match="weights") as error:
+    with pytest.raises(UserError) as error:
         load_immunizer(file)
-    assert "\n" not in str(error.value)
-    assert str(file) in str(error.value)
+    reason = "not a NestedUNet state dict"
+    if content is None:
+        reason = "no such file; allowed are a .safetensors, a .pth or a training's folder"
+    assert str(error.value) == f"weights {str(file)!r}: {reason}"
+
+
+@pytest.mark.parametrize("change", [{"size": "big"}, {"size": 3}, {"eps": -1}, {"batch_norm": "none"}, None], ids=str)
+def test_a_bad_config_gives_one_line(tmp_path: Path, change: dict[str, object] | None) -> None:
+    save_immunizer(small(), tmp_path)
+    config = json.loads((tmp_path / "config.json").read_text())
+    (tmp_path / "config.json").write_text("[" if change is None else json.dumps({**config, **change}))
+    for load in (load_immunizer, trained_size):
+        with pytest.raises(UserError, match=r"config\.json' is not one that `editproof train` writes"):
+            load(tmp_path)
+
+
+def test_a_photo_of_one_value_in_the_lowest_level_gives_one_line() -> None:
+    with pytest.raises(UserError, match="4 x 3 pixels; allowed: more than 4 along one side"):
+        perturb(small(batch_norm="photo"), photos(2, 3, 3, 4))
+    assert perturb(small(batch_norm="photo"), photos(2, 3, 3, 5)).shape == (2, 3, 3, 5)

@@ -43,6 +43,20 @@ def test_another_aspect_ratio_is_refused_but_rounding_is_not(tmp_path: Path) -> 
         open_mask(tmp_path / "mask.png", (60, 60))
 
 
+def test_masks_of_which_nothing_is_left_at_the_working_size() -> None:
+    speck = torch.zeros(1, 1, 400, 600)
+    speck[..., 200, 300] = 1
+    block = torch.zeros(1, 1, 400, 600)
+    block[..., 200:210, 300:310] = 1
+    check_something_to_edit(block, "m.png", (208, 304))
+    check_something_to_protect(1 - block, "m.png", (208, 304))
+    check_something_to_edit(speck, "m.png", (400, 600))
+    with pytest.raises(UserError, match=r"nothing to edit once .* 304 x 208 pixels"):
+        check_something_to_edit(speck, "m.png", (208, 304))
+    with pytest.raises(UserError, match=r"nothing to protect once .* 304 x 208 pixels"):
+        check_something_to_protect(1 - speck, "m.png", (208, 304))
+
+
 def test_masks_that_leave_nothing_to_do() -> None:
     white, black, some = torch.ones(1, 1, 4, 4), torch.zeros(1, 1, 4, 4), torch.eye(4)[None, None]
     for mask in (black, some):

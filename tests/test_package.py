@@ -35,6 +35,11 @@ def test_public_protect_is_the_function_whatever_was_imported_before() -> None:
     assert editproof.protect_photos is editproof.photos.protect_photos
 
 
+def test_modules_are_there_without_importing_them() -> None:
+    code = "import editproof; editproof.methods.METHODS, editproof.budgets.Linf, editproof.immunizer.NestedUNet"
+    subprocess.run([sys.executable, "-c", code], check=True, env=os.environ | {"PYTHONPATH": str(ROOT / "src")})
+
+
 def test_versions_and_requirements() -> None:
     assert editproof.__version__ == PROJECT["version"]
     assert PROJECT["requires-python"] == ">=3.11"

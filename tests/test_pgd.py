@@ -147,3 +147,5 @@ def test_the_default_step_is_the_papers_at_the_papers_settings() -> None:
     assert default_step(None, Linf(0.03), 100, paper) == pytest.approx(2.5 * 0.03 / 100)
     assert default_step(None, Linf(0.06), 1000, paper) == pytest.approx(2.5 * 0.06 / 1000)
     assert default_step(0.01, Linf(0.03), 1000, paper) == 0.01
+    assert default_step(None, Linf(0.03 * (1 + 1e-12)), 1000, paper) == 0.005  # a budget that went through arithmetic
+    assert default_step(None, L2(0.03), 1000, paper) != 0.005

@@ -52,7 +52,17 @@ def cut_off() -> bytes:
     return file.getvalue()[: len(file.getvalue()) // 2]
 
 
+def deep(mode: str, kind: str = "TIFF") -> bytes:
+    """A picture of 32 bits a channel."""
+    file = io.BytesIO()
+    Image.fromarray(gradient()[..., 0].astype({"F": np.float32, "I": np.int32}[mode])).save(file, format=kind)
+    return file.getvalue()
+
+
 BAD_FILES = {
+    "float.tiff": (deep("F"), "F pixels"),
+    "int.tiff": (deep("I"), "I pixels"),
+    "float.pfm": (deep("F", "PPM"), "F pixels"),
     "text.jpg": (b"this is not a picture", "not a picture"),
     "empty.png": (b"", "0 bytes"),
     "cut.jpg": (cut_off(), "damaged or cut off"),
@@ -91,6 +101,26 @@ def test_modes(mode: str, suffix: str, alpha: bool, tmp_path: Path) -> None:
     expected = np.broadcast_to(expected.reshape(HEIGHT, WIDTH, -1), (HEIGHT, WIDTH, 3))
     difference = np.abs((opened.pixels.permute(1, 2, 0) * 255).numpy() - expected)
     assert difference.max() <= (12 if suffix == "jpg" else 0.001)
+
+
+def test_sixteen_bits_as_older_pillows_and_pgm_have_them(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Pillow before 11 opens 16-bit PNGs in mode I, as all do with PGM."""
+    array = gradient()[..., 0].astype(np.uint16) * 257
+    (tmp_path / "photo.pgm").write_bytes(b"P5 %d %d 65535\n" % (WIDTH, HEIGHT) + array.astype(">u2").tobytes())
+    Image.fromarray(array).save(tmp_path / "photo.png")
+    opened = Image.open
+
+    def older(path: Path, **settings: object) -> Image.Image:
+        image = opened(path, **settings)  # type: ignore[arg-type]
+        if image.mode.startswith("I;16"):
+            image.load()
+            image.im, image._mode = Image.fromarray(array.astype(np.int32)).im, "I"
+        assert image.mode == "I"
+        return image
+
+    monkeypatch.setattr(photo.Image, "open", older)
+    for name in ("photo.pgm", "photo.png"):
+        assert torch.equal((open_photo(tmp_path / name).pixels[1] * 255).round(), torch.from_numpy(gradient()[..., 0]))
 
 
 @pytest.mark.parametrize("orientation", range(1, 9))

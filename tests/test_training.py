@@ -2,6 +2,8 @@
 
 import json
 import os
+import re
+import shutil
 import signal
 import subprocess
 import sys
@@ -9,7 +11,7 @@ import time
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, get_type_hints
 
 import pytest
 import torch
@@ -166,7 +168,8 @@ def test_weights_serve_the_method(data: Path, settings: dict[str, Any], tmp_path
     images = PhotoPrompts(read_split(data, "train"), 48)[0][0][None]
     protected = METHODS["diffvax"](None, images, weights=str(folder))
     assert 0 < (protected - images).abs().max() <= 8 / 255 + 1e-6
-    assert load_immunizer(folder).trained_eps == 8 / 255
+    network = load_immunizer(folder)
+    assert (network.trained_eps, network.size) == (8 / 255, load_editor(settings["attack_model_link"]).size)
 
 
 def test_kill_and_resume_gives_the_same_bits(data: Path, settings: dict[str, Any], tmp_path: Path) -> None:
@@ -259,6 +262,10 @@ def test_a_checkpoint_belongs_to_its_settings_and_data(data: Path, settings: dic
 EDITOR_FAULTS = {
     "no-such-editor": {"attack_model_link": "no-such-editor"},
     "a multiple of 8": {"resolution": 36},
+    "resolution: 16; allowed for 5 network.depths: more than 16": {
+        "resolution": 16,
+        "network": {"depths": [4, 4, 4, 4, 4]},
+    },
 }
 
 
@@ -323,6 +330,53 @@ def test_settings_are_read_as_meant(tmp_path: Path) -> None:
         read_config(tmp_path / "nowhere.yml")
 
 
+AUTHORS = {  # names and values of the authors' configs/train.yml
+    "iter_num": 1_000_000,
+    "learning_rate": 0.00001,
+    "batch_size": 5,
+    "alpha": 4,
+    "immunization_model": "diffvax",
+    "train_all": True,
+    "project_name": "diffvax",
+    "attack_model_link": "runwayml/stable-diffusion-inpainting",
+    "images_subdir": "train/images",
+    "masks_subdir": "train/masks",
+    "image_prompt_json": "image_prompt_pairs_with_validation.json",
+}
+
+
+def test_the_authors_own_config_is_read(tmp_path: Path) -> None:
+    path, told = tmp_path / "train.yml", []
+    path.write_text(yaml.safe_dump(AUTHORS))
+    config = read_config(path, tell=told.append)
+    folders = {"images_subdir": "train/images", "masks_subdir": "train/masks"}
+    assert config == TrainConfig(attack_model_link="sd-inpaint", **folders)
+    assert told == [
+        f"config '{path}': not used here: immunization_model, project_name, image_prompt_json; attack_model_link: "
+        "sd-inpaint in place of runwayml/stable-diffusion-inpainting, which was deleted from the hub"
+    ]
+    path.write_text("iter_num: 3\n")
+    assert read_config(path, tell=told.append) == TrainConfig(iter_num=3)
+    assert len(told) == 1
+
+
+def test_the_authors_own_config_trains(data: Path, settings: dict[str, Any], tmp_path: Path) -> None:
+    """On the command line, against a small editor; one photo of the training folder that the config names."""
+    path, folder = tmp_path / "train.yml", tmp_path / "data"
+    shutil.copytree(data, folder)
+    (folder / "train/images").rename(folder / "cropped_images")
+    (folder / "train/masks").rename(folder / "sam_masks")
+    path.write_text(yaml.safe_dump({**AUTHORS, "images_subdir": "cropped_images", "masks_subdir": "sam_masks"}))
+    changes = {**settings, "iter_num": 1, "train_all": False, "image_index_list": [1]}
+    arguments = ["train", "--config", str(path), "--data-dir", str(folder), "--output-dir", str(tmp_path / "out")]
+    for name, value in changes.items():
+        arguments += ["--set", f"{name}={json.dumps(value)}"]
+    result = CliRunner().invoke(app, [*arguments, "--device", "cpu"])
+    assert result.exit_code == 0, result.output
+    assert "not used here: immunization_model, project_name, image_prompt_json\n" in result.stderr
+    assert load_immunizer(tmp_path / "out/immunizer").depths == (4, 8, 16)
+
+
 def test_the_shipped_config_is_diffvax_s() -> None:
     config = read_config(ROOT / "configs" / "train.yml")
     assert (config.learning_rate, config.batch_size, config.alpha, config.steps, config.guidance) == (
@@ -337,6 +391,6 @@ def test_the_shipped_config_is_diffvax_s() -> None:
 
 def test_every_setting_with_a_number_has_limits() -> None:
     names = set()
-    for prefix, values in (("", asdict(TrainConfig())), ("network.", asdict(NetworkConfig()))):
-        names |= {prefix + x for x, value in values.items() if not isinstance(value, bool | str | dict)}
+    for prefix, kind in (("", TrainConfig), ("network.", NetworkConfig)):
+        names |= {prefix + x for x, hint in get_type_hints(kind).items() if re.search(r"int|float", str(hint))}
     assert names == set(LIMITS)

@@ -88,7 +88,7 @@ def main() -> None:
 
     fresh = NestedUNet(in_channels=4, depths=args.depths, batch_norm="photo")
     network = (load_immunizer(args.resume) if args.resume else fresh).to(device).train()
-    network.trained_eps = EPS[1]
+    network.trained_eps, network.size = EPS[1], images.shape[-1]
     optimizer = torch.optim.AdamW(network.parameters(), lr=args.lr, betas=(0.9, 0.99), weight_decay=1e-4, fused=cuda)
     average = Average(network, 0.995)
     draw = random.Random(3)

@@ -4,6 +4,7 @@ The names below are loaded when they are first used, so that importing the packa
 """
 
 from importlib import import_module
+from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any
 
 __version__ = "0.1.0"
@@ -55,9 +56,11 @@ __all__ = [
 
 
 def __getattr__(name: str) -> Any:
-    if name not in _HOME:
-        raise AttributeError(f"module 'editproof' has no attribute {name!r}")
-    return getattr(import_module(f"editproof.{_HOME[name]}"), name)
+    if name in _HOME:
+        return getattr(import_module(f"editproof.{_HOME[name]}"), name)
+    if not name.startswith("_") and find_spec(f"editproof.{name}"):
+        return import_module(f"editproof.{name}")
+    raise AttributeError(f"module 'editproof' has no attribute {name!r}")
 
 
 def __dir__() -> list[str]:

@@ -1,11 +1,13 @@
 """How far a protected photo may be from its original: norm balls over each photo, and the one place that puts results
 on the 8-bit grid. All sizes are in [0,1] pixel units."""
 
+import math
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
+from editproof.errors import UserError
 from editproof.randomness import Generators, rand, randn
 
 LEVELS = 255  # an 8-bit channel has the values 0/255 .. 255/255
@@ -16,6 +18,10 @@ class Linf:
     """No channel of any pixel moves by more than `eps` (in [0,1], e.g. 8/255)."""
 
     eps: float
+
+    def __post_init__(self) -> None:
+        if not 0 < self.eps <= 1:
+            raise UserError(f"Linf eps {self.eps}: allowed are numbers above 0 up to 1, such as 8/255 = {8 / 255:.4f}")
 
     def project(self, delta: Tensor) -> Tensor:
         """The nearest perturbation within the budget."""
@@ -42,6 +48,10 @@ class L2:
     """The Euclidean norm of a photo's whole perturbation is at most `eps` (8.0 at 512x512: 2.3/255 a channel)."""
 
     eps: float
+
+    def __post_init__(self) -> None:
+        if not 0 < self.eps < math.inf:
+            raise UserError(f"L2 eps {self.eps}: allowed are numbers above 0, such as 8.0 for 512x512 pixels")
 
     def project(self, delta: Tensor) -> Tensor:
         """The nearest perturbation within the budget."""

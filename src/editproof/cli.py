@@ -1,17 +1,15 @@
 """The command line. Nothing heavy is imported before a command runs, so that --help is quick."""
 
-import json
 import sys
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated, Any
 
 import typer
-from rich.console import Console
 from rich.markup import escape
 
-from editproof import __version__, train_cli
+from editproof import __version__, demo_cli, info_cli, train_cli
+from editproof.display import ERR, OUT, percent, progress_bar
 from editproof.errors import UserError
 from editproof.options import (
     DeviceOption,
@@ -30,12 +28,6 @@ from editproof.options import (
     parse_settings,
 )
 
-if TYPE_CHECKING:
-    from rich.progress import Progress
-
-OUT, ERR = Console(highlight=False), Console(stderr=True, highlight=False)
-GIB = 2**30
-DEMO_EPS = "16/255"
 STOPPED = "stopped; what was finished is complete, nothing is half-written"
 
 app = typer.Typer(
@@ -72,7 +64,10 @@ def protect(
         str | None, typer.Option(metavar="NUMBER", help="An L2 budget instead, as at 512x512: 8.0.", show_default=False)
     ] = None,
     steps: Annotated[
-        int | None, typer.Option(parser=at_least(1), metavar="N", help="Optimisation steps.", show_default=False)
+        int | None,
+        typer.Option(
+            parser=at_least(1), metavar="N", help="Optimisation steps; the preset's if not given.", show_default=False
+        ),
     ] = None,
     preset: PresetOption = None,
     scheduler: SchedulerOption = None,
@@ -102,8 +97,8 @@ def protect(
             knobs=settings, progress=lambda done: bar.update(task, completed=done),
         ):  # fmt: skip
             OUT.print(
-                f"{report['photo']} -> {out / report['protected']}: {report['protected_share']:.0%} of the picture "
-                f"protected, PSNR {report['psnr_db']:.1f} dB, largest change {report['linf_levels']}/255, "
+                f"{report['photo']} -> {out / report['protected']}: {percent(report['protected_share'])} of the "
+                f"picture protected, PSNR {report['psnr_db']:.1f} dB, largest change {report['linf_levels']}/255, "
                 f"{report['seconds']:.1f} s",
                 markup=False, soft_wrap=True,
             )  # fmt: skip
@@ -151,140 +146,8 @@ def edit(
     OUT.print(f"{photo} -> {out}", markup=False, soft_wrap=True)
 
 
-@app.command()
-def demo(
-    image: Annotated[
-        Path | None, typer.Option(help="A photo; scikit-image's astronaut if not given.", show_default=False)
-    ] = None,
-    mask: MaskOption = "none",
-    invert_mask: InvertOption = False,
-    prompt: Annotated[str | None, typer.Option(help="What the edits should show.", show_default=False)] = None,
-    all_methods: Annotated[bool, typer.Option("--all-methods", help="Every method, side by side.")] = False,
-    editor: EditorOption = None,
-    eps: EpsOption = None,
-    preset: Annotated[str, typer.Option(metavar="fast|paper", help="The methods' settings.")] = "fast",
-    out: Annotated[Path, typer.Option(metavar="DIR", help="Folder for the pictures.")] = Path("outputs/demo"),
-    seed: SeedOption = 0,
-    device: DeviceOption = None,
-) -> None:
-    """Edit one picture with and without protection, and show both."""
-    budget = parse_budget(eps or DEMO_EPS, None)
-    from editproof.demo import PROMPT, run_demo
-    from editproof.methods import METHODS
-    from editproof.protection import DEFAULT_METHOD
-    from editproof.sidecar import claim
-
-    with progress_bar() as bar:
-        tasks: dict[str, Any] = {}
-
-        def progress(what: str, share: float) -> None:
-            if what not in tasks:
-                tasks[what] = bar.add_task(what, total=1)
-            bar.update(tasks[what], completed=share)
-
-        rows, paths = run_demo(
-            out, image=image, mask=none_or(mask), invert_mask=invert_mask, prompt=prompt or PROMPT,
-            methods=tuple(METHODS) if all_methods else None, editor=editor or "tiny-inpaint",
-            budget=budget, preset=preset, seed=seed, device=device, progress=progress,
-        )  # fmt: skip
-    table = [
-        {
-            "method": row.method,
-            "PSNR (dB)": f"{row.psnr:.1f}",
-            "largest change": f"{row.linf}/255",
-            "edit change": f"{row.change:.3f}",
-            "D": f"{row.disruption:.2f}",
-            "seconds": f"{row.seconds:.1f}",
-        }
-        for row in rows
-    ]
-    OUT.print(make_table(f"prompt: {prompt or PROMPT}", table))
-    OUT.print(
-        "edit change: 1 - SSIM between the edits of protected and original photo, where the editor repaints.\n"
-        "D: the same, relative to what another seed changes (0: no effect; 1: as much as a new seed).\n"
-        f"{DEFAULT_METHOD} is not told which part will be repainted; the other methods are."
-    )
-    OUT.print("Pictures:", *(str(path) for path in paths), sep="\n  ", markup=False, soft_wrap=True)
-    OUT.print(claim(editor or "tiny-inpaint")["claim"], style="dim", markup=False)
-
-
-@app.command("list")
-def list_(
-    what: Annotated[
-        str, typer.Argument(metavar="[methods|editors]", help="Both if not given.", show_default=False)
-    ] = "",
-    as_json: Annotated[bool, typer.Option("--json", help="For programs.")] = False,
-) -> None:
-    """List the methods and the editors."""
-    if what not in ("", "methods", "editors"):
-        raise UserError(f"cannot list '{what}'; allowed: methods, editors")
-    from editproof import doctor
-
-    found: dict[str, list[dict[str, Any]]] = {}
-    if what != "editors":
-        found["methods"] = doctor.methods_table()
-    if what != "methods":
-        found["editors"] = doctor.editors_table()
-    if as_json:
-        print(json.dumps(found, indent=2))
-        return
-    for title, rows in found.items():
-        OUT.print(make_table(title, rows))
-
-
-@app.command("doctor")
-def doctor_() -> None:
-    """Show versions, devices, memory, and which editors are there and fit."""
-    from editproof import doctor
-
-    versions = [{"package": name, "version": found} for name, found in doctor.package_versions().items()]
-    OUT.print(make_table("versions", versions))
-    found = doctor.devices()
-    gib = [
-        {"device": d.name, "what": d.what, "memory": f"{d.total / GIB:.1f} GiB", "free": f"{d.free / GIB:.1f} GiB"}
-        for d in found
-    ]
-    OUT.print(make_table("devices (the first is the default)", gib))
-    fits = []
-    for name, info in doctor.EDITORS.items():
-        fits.append({"editor": name, "on disk": doctor.on_disk(info)})
-        for device in found:
-            needed = doctor.needed(name, device)
-            fits[-1][f"fits {device.name}"] = f"{'yes' if needed < device.total else 'no'} ({needed / GIB:.1f} GiB)"
-    OUT.print(make_table("editors", fits))
-    OUT.print(
-        "fits: an estimate for one edit. Methods that optimise need several times as much; "
-        "the default method needs no editor."
-    )
-
-
-app.add_typer(train_cli.app)
-
-
-def make_table(title: str, rows: Sequence[dict[str, Any]]) -> Any:
-    """A rich table of rows with the same keys."""
-    from rich.box import SIMPLE_HEAD
-    from rich.table import Table
-
-    table = Table(title=escape(title), title_justify="left", box=SIMPLE_HEAD, pad_edge=False)
-    for i, name in enumerate(rows[0]):
-        table.add_column(name, no_wrap=i == 0, overflow="fold")
-    for row in rows:
-        table.add_row(*(escape("yes" if v is True else "no" if v is False else str(v)) for v in row.values()))
-    return table
-
-
-@contextmanager
-def progress_bar() -> "Iterator[Progress]":
-    """A bar with the time left that vanishes when done; none where nobody is looking."""
-    from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
-
-    console = OUT if OUT.is_terminal else ERR  # lines that are printed meanwhile stay where they belong
-    columns = (TextColumn("{task.description}"), BarColumn(), TaskProgressColumn(), TimeRemainingColumn())
-    with Progress(
-        *columns, console=console, transient=True, redirect_stdout=console is OUT, disable=not console.is_terminal
-    ) as bar:
-        yield bar
+for commands in (demo_cli.app, info_cli.app, train_cli.app):
+    app.add_typer(commands)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -299,7 +162,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except OSError as error:
         message, code = f"{error.strerror or error}: {error.filename or ''}", 2
     except Exception as error:
-        if type(error).__name__ == "OutOfMemoryError" or "can't allocate memory" in str(error):  # torch's
+        out_of_memory = isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError"  # torch's
+        if out_of_memory or "can't allocate memory" in str(error):
             message, code = "not enough memory; allowed: fewer or smaller photos, a smaller editor, --device cpu", 2
         elif hasattr(error, "format_message"):  # the option parser's
             message, code = error.format_message(), 2

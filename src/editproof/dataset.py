@@ -1,6 +1,7 @@
 """Training data in DiffVax's layout (arXiv 2411.17957; hub dataset ozdentarikcan/DiffVaxDataset).
 
 DIR/train/metadata.jsonl       one photo a line: {"file_name": "images/a.png", "prompts": ["a man in a zoo", ...]}
+                               a bare "a.png" is looked for in images/ too
 DIR/train/images/a.png
 DIR/train/masks/mask_a.png     white = edit region; another file may be named as "mask" in the photo's line
 DIR/validation/...             the same; optional for training
@@ -77,10 +78,19 @@ def _open(entry: Entry) -> tuple[Tensor, Tensor]:
     return photo.pixels[None], mask
 
 
-def read_split(folder: str | Path, split: str) -> list[Entry]:
-    """The photos of a split, in the order of its metadata.jsonl. Raises UserError for the list's first problem."""
+def read_split(
+    folder: str | Path, split: str, images_subdir: str | None = None, masks_subdir: str | None = None
+) -> list[Entry]:
+    """The photos of a split, in the order of its metadata.jsonl. Raises UserError for the list's first problem.
+
+    With `images_subdir` (below `folder`) photos are looked for there by the last part of their file_name, as DiffVax
+    does; `masks_subdir` is where the masks without a name of their own are.
+    """
+    for name, subdir in (("images_subdir", images_subdir), ("masks_subdir", masks_subdir)):
+        if subdir is not None and not (_is_inside(subdir) and (_existing(folder) / subdir).is_dir()):
+            raise UserError(f"{name}: {subdir!r}; allowed: a folder inside '{folder}', such as '{split}/images'")
     entries: list[Entry] = []
-    for item in _scan(_existing(folder), split):
+    for item in _scan(_existing(folder), split, images_subdir, masks_subdir):
         if isinstance(item, Problem):
             raise UserError(f"'{folder}/{item.where}' {item.what}; `editproof data check {folder}` lists every problem")
         entries.append(item)
@@ -143,7 +153,17 @@ def _rows(folder: Path, split: str) -> Iterator[tuple[int, object]]:
                 yield number, None
 
 
-def _scan(folder: Path, split: str) -> Iterator[Entry | Problem]:
+def _photo(folder: Path, split: str, name: str, images_subdir: str | None = None) -> Path:
+    """The file that a file_name means: below the split, a bare name also in images/, all names in `images_subdir`."""
+    if images_subdir is not None:
+        return folder / images_subdir / PurePosixPath(name).name
+    bare = len(PurePosixPath(name).parts) == 1 and not (folder / split / name).is_file()
+    return folder / split / "images" / name if bare else folder / split / name
+
+
+def _scan(
+    folder: Path, split: str, images_subdir: str | None = None, masks_subdir: str | None = None
+) -> Iterator[Entry | Problem]:
     """Each line of a split's metadata.jsonl: an entry whose files exist, or what is wrong with it."""
     listing = f"{split}/metadata.jsonl"
     try:
@@ -156,28 +176,33 @@ def _scan(folder: Path, split: str) -> Iterator[Entry | Problem]:
         return
     if not rows:
         yield Problem(listing, "lists no photo")
-    seen: dict[str, int] = {}
+    seen: dict[Path, int] = {}
     for number, row in rows:
         where = f"{listing} line {number}"
         name = row.get("file_name") if isinstance(row, dict) else None
         if not isinstance(row, dict) or not isinstance(name, str):
             yield Problem(where, 'is not a JSON object with a "file_name"')
             continue
-        mask = row.get("mask", f"masks/mask_{PurePosixPath(name).stem}.png")
         prompts = row.get("prompts", [])
-        outside = [x for x in (name, mask) if not isinstance(x, str) or not _is_inside(x)]
+        named = [name, row["mask"]] if "mask" in row else [name]
+        outside = [x for x in named if not isinstance(x, str) or not _is_inside(x)]
         wrong = [Problem(where, f"names {x!r}; allowed: a file inside the folder '{split}'") for x in outside]
-        if not outside:
-            wrong += [Problem(f"{split}/{x}", "is missing") for x in (name, mask) if not (folder / split / x).is_file()]
         if not isinstance(prompts, list) or not prompts or not all(isinstance(p, str) and p.strip() for p in prompts):
             wrong.append(Problem(where, f'{name} has no "prompts"; allowed: a list of one or more texts'))
-        if name in seen:
-            wrong.append(Problem(where, f"{name} is listed in line {seen[name]} already"))
-        seen.setdefault(name, number)
+        if outside:
+            yield from wrong
+            continue
+        photo = _photo(folder, split, name, images_subdir)
+        mask = folder / (masks_subdir or f"{split}/masks") / f"mask_{photo.stem}.png"
+        mask = folder / split / row["mask"] if "mask" in row else mask
+        wrong += [Problem(x.relative_to(folder).as_posix(), "is missing") for x in (photo, mask) if not x.is_file()]
+        if photo in seen:
+            wrong.append(Problem(where, f"{name} is listed in line {seen[photo]} already"))
+        seen.setdefault(photo, number)
         if wrong:
             yield from wrong
         else:
-            yield Entry(folder / split / name, folder / split / mask, tuple(prompts))
+            yield Entry(photo, mask, tuple(prompts))
 
 
 def _is_inside(name: str) -> bool:
@@ -200,8 +225,9 @@ def _check_pictures(entry: Entry, folder: Path, first: dict[str, str]) -> Iterat
 def _unlisted(folder: Path, split: str) -> list[Problem]:
     """Pictures that lie in images/ but are not in metadata.jsonl."""
     try:
-        listed = {row.get("file_name") for _, row in _rows(folder, split) if isinstance(row, dict)}
+        names = [row.get("file_name") for _, row in _rows(folder, split) if isinstance(row, dict)]
     except (OSError, UnicodeDecodeError):
         return []
-    names = [path.relative_to(folder / split).as_posix() for path in sorted((folder / split / "images").glob("[!.]*"))]
-    return [Problem(f"{split}/{name}", "is not listed in metadata.jsonl") for name in names if name not in listed]
+    listed = {_photo(folder, split, name) for name in names if isinstance(name, str)}
+    found = sorted(set((folder / split / "images").glob("[!.]*")) - listed)
+    return [Problem(path.relative_to(folder).as_posix(), "is not listed in metadata.jsonl") for path in found]

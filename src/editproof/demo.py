@@ -101,8 +101,8 @@ def run_demo(
             raise UserError(f"editor '{editor}' needs a --mask with the --image: white = may be repainted")
         if mask is not None:
             native = open_mask(mask, photo.size, invert_mask)
-            check_something_to_protect(native, str(mask))
-            check_something_to_edit(native, str(mask))
+            check_something_to_protect(native, str(mask), size)
+            check_something_to_edit(native, str(mask), size)
             region = working_mask(native, size)
     hole = region if loaded.masked else None
 

@@ -85,16 +85,16 @@ def needed(name: str, device: Device) -> int:
 
 
 def methods_table() -> list[dict[str, Any]]:
-    """The methods: name, whether it needs an editor, its own settings, and what it does with its paper."""
+    """The methods: name, whether it needs an editor, its own settings (--set), and what it does with its paper."""
     from editproof.methods import METHODS
     from editproof.protection import WITHOUT_EDITOR, own_knobs
 
     return [
         {
             "method": name,
-            "needs an editor": name not in WITHOUT_EDITOR,
-            "settings (--set)": ", ".join(own_knobs(name)),
-            "what it is": (inspect.getdoc(inspect.getmodule(function)) or "").splitlines()[0],
+            "needs_editor": name not in WITHOUT_EDITOR,
+            "settings": list(own_knobs(name)),
+            "description": (inspect.getdoc(inspect.getmodule(function)) or "").splitlines()[0],
         }
         for name, function in METHODS.items()
     ]
@@ -107,7 +107,7 @@ def editors_table() -> list[dict[str, Any]]:
             "editor": name,
             "side": info.size,
             "mask": info.masked,
-            "on disk": on_disk(info),
+            "on_disk": on_disk(info),
             "licence": info.licence,
             "source": "embedded" if info.embedded else info.source,
         }

@@ -9,7 +9,7 @@ from torch import Tensor
 from editproof.editors import load_editor
 from editproof.errors import UserError
 from editproof.masks import check_something_to_edit, open_mask
-from editproof.photo import check_folder, open_photo, save_png
+from editproof.photo import check_folder, check_output, open_photo, save_png
 from editproof.resolution import resize, working_copy, working_mask, working_size
 
 
@@ -38,8 +38,7 @@ def edit_photo(
     if out.suffix.lower() != ".png":
         raise UserError(f"output '{out}' is not a PNG file; allowed: a name that ends in .png")
     check_folder(out.parent)
-    if out.exists() and not overwrite:
-        raise UserError(f"output '{out}' exists; allowed: another --out, or --overwrite")
+    check_output(out, overwrite)
     opened = open_photo(photo)
     region = None if mask is None else open_mask(mask, opened.size, invert_mask)
     if region is not None:
@@ -49,6 +48,8 @@ def edit_photo(
     progress(f"load {editor}", 1)
     original = opened.pixels[None]
     size = working_size(*opened.size, loaded.size)
+    if region is not None:
+        check_something_to_edit(region, str(mask), size)
     edited = loaded.edit(
         working_copy(original, size),
         prompt,

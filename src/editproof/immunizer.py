@@ -49,10 +49,11 @@ class NestedUNet(nn.Module):
     `(B,in_channels,H,W)` in [-1,1] -> `(B,out_channels,H,W)`, H and W multiples of `2 ** (len(depths) - 1)`. Without
     arguments it is DiffVax's network: 9,163,395 parameters and the keys of its checkpoint. `batch_norm` is "stored"
     (PyTorch's BatchNorm) or "photo" (each photo's own statistics, in training too). `trained_eps` is the bound it was
-    trained with, None for none.
+    trained with, None for none; `size` the side of the photos it was trained on, in pixels.
     """
 
     trained_eps: float | None = None
+    size: int = 512  # DiffVax's
 
     def __init__(
         self, in_channels: int = 3, out_channels: int = 3, depths: Sequence[int] = DEPTHS, batch_norm: str = "stored"
@@ -96,7 +97,8 @@ def perturb(network: NestedUNet, images: Tensor, mask: Tensor | None = None, eps
     With `eps` it is `eps * tanh(output)`; without a bound half the output (DiffVax adds it to images in [-1,1]). The
     sum with `images` is not clamped. A 4-channel network sees the whole photo and a channel that is 0 without a mask,
     otherwise +1 on kept and -1 on repaintable pixels; a 3-channel one sees the photo with the edit region at mid-grey,
-    as DiffVax's does. Any size: edges are replicated up to the multiple that the network needs.
+    as DiffVax's does. Any size: edges are replicated up to the multiple that the network needs; UserError where that
+    leaves a single value in its lowest level, which has no statistics.
     """
     x = images * 2 - 1
     if network.in_channels == 4:
@@ -106,6 +108,8 @@ def perturb(network: NestedUNet, images: Tensor, mask: Tensor | None = None, eps
         x = x * (1 - mask)
     height, width = x.shape[-2:]
     multiple = 2 ** (len(network.depths) - 1)
+    if network.batch_norm == "photo" and max(height, width) <= multiple:
+        raise UserError(f"{width} x {height} pixels; allowed: more than {multiple} along one side for this network")
     if height % multiple or width % multiple:
         x = functional.pad(x, (0, -width % multiple, 0, -height % multiple), mode="replicate")
     output = network(x)[..., :height, :width].float()
@@ -125,6 +129,7 @@ def save_immunizer(network: NestedUNet, folder: str | Path, half: bool = False, 
         "depths": list(network.depths),
         "batch_norm": network.batch_norm,
         "eps": network.trained_eps,
+        "size": network.size,
         **notes,
     }
     with atomic(folder / "config.json") as file:
@@ -137,22 +142,14 @@ def load_immunizer(path: str | Path | None = None) -> NestedUNet:
     """The network at `path` in eval mode, float32 on the CPU; None is the embedded one.
 
     `path` is a folder of save_immunizer, its .safetensors, or a state dict (.pth or .safetensors) without a config.json
-    beside it, such as DiffVax's `diffvax_trained.pth`: trained without a bound, norms on the photo's own statistics.
-    Raises UserError when the file is missing or holds something else.
+    beside it, such as DiffVax's `diffvax_trained.pth`: trained at 512 without a bound, norms on the photo's own
+    statistics. Raises UserError when the file is missing or holds something else.
     """
-    file = EMBEDDED if path is None else Path(path)
-    file = file / "model.safetensors" if file.is_dir() or path is None else file
-    if not file.is_file():
-        raise UserError(
-            f"weights {str(file)!r}: no such file; allowed are a .safetensors, a .pth or a training's folder"
-        )
-    safe = file.suffix == ".safetensors"
-    config_file = file.with_name("config.json")
+    file = _weights_file(path)
+    config = _read_config(file)
     try:
+        safe = file.suffix == ".safetensors"
         tensors = load_file(file) if safe else torch.load(file, map_location="cpu", weights_only=True)
-        config: dict[str, Any] = {"batch_norm": "photo", "eps": None}
-        if safe and config_file.is_file():
-            config = json.loads(config_file.read_text())
         levels = sum(f"conv{level}_0.conv1.weight" in tensors for level in range(len(tensors)))
         network = NestedUNet(
             in_channels=tensors["conv0_0.conv1.weight"].shape[1],
@@ -160,8 +157,37 @@ def load_immunizer(path: str | Path | None = None) -> NestedUNet:
             batch_norm=config["batch_norm"],
         )
         network.load_state_dict(tensors)
-        network.trained_eps = config["eps"]
-    except Exception as error:  # torch.load and safetensors raise many kinds for a damaged file
-        reason = f"{type(error).__name__}: {str(error).strip().splitlines()[0]}" if str(error) else type(error).__name__
-        raise UserError(f"weights {str(file)!r}: not a NestedUNet state dict ({reason})") from error
+    except Exception as error:  # torch.load and safetensors raise many kinds, with long advice, for a damaged file
+        raise UserError(f"weights {str(file)!r}: not a NestedUNet state dict") from error
+    network.trained_eps, network.size = config["eps"], config["size"]
     return network.eval()
+
+
+def trained_size(path: str | Path | None = None) -> int:
+    """The `size` of the network at `path` (see load_immunizer), which is not loaded for it. Raises UserError."""
+    return _read_config(_weights_file(path))["size"]
+
+
+def _weights_file(path: str | Path | None) -> Path:
+    file = EMBEDDED if path is None else Path(path)
+    file = file / "model.safetensors" if file.is_dir() or path is None else file
+    if not file.is_file():
+        raise UserError(
+            f"weights {str(file)!r}: no such file; allowed are a .safetensors, a .pth or a training's folder"
+        )
+    return file
+
+
+def _read_config(weights: Path) -> dict[str, Any]:
+    """batch_norm, eps and size from the config.json beside a .safetensors; a bare state dict's are DiffVax's."""
+    file = weights.with_name("config.json")
+    if weights.suffix != ".safetensors" or not file.is_file():
+        return {"batch_norm": "photo", "eps": None, "size": NestedUNet.size}
+    try:
+        config = json.loads(file.read_text())
+        eps, size = config["eps"], config.get("size", NestedUNet.size)
+        if config["batch_norm"] in ("photo", "stored") and (eps is None or 0 < eps <= 1) and 16 <= size <= 8192:
+            return {"batch_norm": config["batch_norm"], "eps": eps, "size": int(size)}
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+        pass
+    raise UserError(f"weights {str(weights)!r}: '{file}' is not one that `editproof train` writes")

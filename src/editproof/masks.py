@@ -9,6 +9,7 @@ from torch import Tensor
 
 from editproof.errors import UserError
 from editproof.photo import read_image
+from editproof.resolution import working_mask
 
 ASPECT_TOLERANCE = 0.02
 
@@ -35,17 +36,30 @@ def open_mask(path: str | Path, size: tuple[int, int], invert: bool = False) -> 
     return torch.from_numpy(repaint.astype(np.float32))[None, None]
 
 
-def check_something_to_protect(mask: Tensor, name: str) -> None:
-    """Raise UserError if the mask lets the editor repaint everything, so that nothing is left to protect."""
+def check_something_to_protect(mask: Tensor, name: str, size: tuple[int, int] | None = None) -> None:
+    """Raise UserError if the mask lets the editor repaint everything, so that nothing is left to protect.
+
+    With `size` (height, width), that at which the photo is worked on, this must not come of scaling to it either.
+    """
     if bool((mask == 1).all()):
         raise UserError(
             f"mask '{name}' is white everywhere (nothing to protect); allowed: black where the picture is to be kept"
         )
+    if size is not None and bool((working_mask(mask, size) == 1).all()):
+        raise UserError(
+            f"mask '{name}' has too little black (nothing to protect once the photo is worked on at "
+            f"{size[1]} x {size[0]} pixels); allowed: a larger part to keep"
+        )
 
 
-def check_something_to_edit(mask: Tensor, name: str) -> None:
-    """Raise UserError if the mask keeps everything, so that nothing is left to edit."""
+def check_something_to_edit(mask: Tensor, name: str, size: tuple[int, int] | None = None) -> None:
+    """Raise UserError if the mask keeps everything, so that nothing is left to edit, also at `size` as above."""
     if bool((mask == 0).all()):
         raise UserError(
             f"mask '{name}' is black everywhere (nothing to edit); allowed: white where the editor may repaint"
+        )
+    if size is not None and bool((working_mask(mask, size) == 0).all()):
+        raise UserError(
+            f"mask '{name}' has too little white (nothing to edit once the photo is worked on at "
+            f"{size[1]} x {size[0]} pixels); allowed: a larger part to repaint"
         )

@@ -15,17 +15,21 @@ if TYPE_CHECKING:
     from editproof.budgets import Budget
 
 
-def at_least(lowest: int, number: type = int) -> Callable[[str], Any]:
-    """A parser of option values: numbers of at least `lowest`."""
+LARGEST_SEED = 2**63 - 1
+
+
+def at_least(lowest: int, number: type = int, highest: float = math.inf) -> Callable[[str], Any]:
+    """A parser of option values: finite numbers from `lowest` to `highest`."""
 
     def parse(text: str) -> Any:
         try:
             value = number(text)
         except ValueError:
             value = math.nan
-        if not lowest <= value < math.inf:
+        if not lowest <= value <= highest or value == math.inf:
             kind = "whole number" if number is int else "number"
-            raise typer.BadParameter(f"'{text}'; allowed: a {kind} of at least {lowest}")
+            limits = f"of at least {lowest}" if highest == math.inf else f"from {lowest} to {highest}"
+            raise typer.BadParameter(f"'{text}'; allowed: a {kind} {limits}")
         return value
 
     return parse
@@ -38,7 +42,10 @@ MaskOption = Annotated[
     str, typer.Option("--mask", metavar="FILE|none", help="White = the editor may repaint, black = keep.")
 ]
 InvertOption = Annotated[bool, typer.Option("--invert-mask", help="Black = the editor may repaint.")]
-SeedOption = Annotated[int, typer.Option(parser=at_least(0), metavar="N", help="Same seed, same machine: same result.")]
+SeedOption = Annotated[
+    int,
+    typer.Option(parser=at_least(0, highest=LARGEST_SEED), metavar="N", help="Same seed, same machine: same result."),
+]
 DeviceOption = Annotated[
     str | None, typer.Option(help="cuda, mps or cpu; the best there is if not given.", show_default=False)
 ]
@@ -56,13 +63,17 @@ OverwriteOption = Annotated[bool, typer.Option("--overwrite", help="Replace exis
 EpsOption = Annotated[
     str | None,
     typer.Option(
-        metavar="NUMBER", help="Largest change of a channel: 8/255 or 0.03. Default 8/255.", show_default=False
+        metavar="NUMBER",
+        help="Largest change of a channel: 8/255 or 0.03. Default 8/255; with --preset paper, the paper's budget.",
+        show_default=False,
     ),
 ]
 PresetOption = Annotated[
     str | None,
     typer.Option(
-        metavar="fast|paper", help="fast: fits a CPU. paper: the paper's steps and budget.", show_default=False
+        metavar="fast|paper",
+        help="fast: fewer steps, fits a CPU. paper: the paper's steps and budget. Not given: its steps, 8/255.",
+        show_default=False,
     ),
 ]
 
@@ -94,6 +105,8 @@ def parse_budget(eps: str | None, l2: str | None) -> "Budget | None":
         return None
     from editproof.budgets import L2, Linf
 
+    if number is not None and number < 0.999 / 255:
+        raise UserError(f"--eps '{eps}' is less than one level of an 8-bit picture; allowed: 1/255 and more")
     return Linf(number) if number is not None else L2(length or 0.0)
 
 
@@ -106,6 +119,6 @@ def parse_settings(pairs: Sequence[str]) -> dict[str, Any]:
             raise UserError(f"--set '{pair}' is not usable; allowed: NAME=VALUE, such as samples=4")
         try:
             settings[name] = ast.literal_eval(value)
-        except (ValueError, SyntaxError):
+        except (ValueError, SyntaxError, MemoryError, RecursionError):  # the latter two of thousands of brackets
             settings[name] = value
     return settings

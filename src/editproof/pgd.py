@@ -11,6 +11,7 @@ The papers as arguments, in [0,1] pixel units:
 | VETO                  | -entropy of attention slices     | Linf(4/255)  | 100, 2/255           | momentum=.9        |
 """
 
+import math
 from collections.abc import Callable
 
 import torch
@@ -22,6 +23,7 @@ from editproof.randomness import Generators
 
 Objective = Callable[[Tensor], Tensor]
 Step = float | Callable[[int], float]
+Paper = tuple[Budget, int, Step]  # a paper's budget, steps and step size
 Callback = Callable[[int, int, float], None]
 
 
@@ -79,8 +81,9 @@ def pgd(
     return on_grid(images + delta, images, budget, support)
 
 
-def default_step(step_size: Step | None, budget: Budget, steps: int, paper: tuple[Budget, int, Step]) -> Step:
+def default_step(step_size: Step | None, budget: Budget, steps: int, paper: Paper) -> Step:
     """`step_size` if given, the paper's step at the paper's budget and steps, otherwise 2.5 x eps / steps."""
     if step_size is not None:
         return step_size
-    return paper[2] if (budget, steps) == paper[:2] else 2.5 * budget.eps / max(steps, 1)
+    same = type(budget) is type(paper[0]) and math.isclose(budget.eps, paper[0].eps, rel_tol=1e-6)
+    return paper[2] if same and steps == paper[1] else 2.5 * budget.eps / max(steps, 1)

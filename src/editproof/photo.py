@@ -18,6 +18,7 @@ from editproof.errors import UserError
 
 # Pillow's names; what phones write as MPO opens as JPEG.
 FORMATS = ("PNG", "JPEG", "WEBP", "TIFF", "BMP", "GIF", "AVIF", "JPEG2000", "PPM")
+SIXTEEN_BIT = ("PNG", "PPM")  # with these, Pillow's mode I (32-bit integers) is a 16-bit picture, 0 to 65535
 SIDES = (16, 20_000)  # pixels
 MAX_PIXELS = 150_000_000
 
@@ -58,6 +59,10 @@ def read_image(path: Path, what: str) -> tuple[Image.Image, bytes | None]:
                 if frames > 1 and image.format != "MPO":
                     raise UserError(f"{what} '{path}' has {frames} frames or pages; allowed: one")
                 icc = image.info.get("icc_profile")
+                if image.mode == "F" or (image.mode == "I" and image.format not in SIXTEEN_BIT):
+                    raise UserError(
+                        f"{what} '{path}' has {image.mode} pixels (32 bits a channel); allowed: 8 or 16 bits"
+                    )
                 return _eight_bit(ImageOps.exif_transpose(image)), icc if icc and icc[16:20] == b"RGB " else None
     except (UserError, MemoryError):
         raise
@@ -81,7 +86,7 @@ def _check_size(path: Path, what: str, width: int, height: int) -> None:
 
 
 def _eight_bit(image: Image.Image) -> Image.Image:
-    if image.mode.startswith("I;16"):  # Pillow's own conversion would cut off at 255
+    if image.mode.startswith("I"):  # 16 bits; Pillow's own conversion would cut off at 255
         image = Image.fromarray((np.asarray(image, dtype=np.uint16) >> 8).astype(np.uint8))
     return image.convert("RGBA" if image.has_transparency_data else "RGB")
 
@@ -141,6 +146,14 @@ def _umask() -> int:
     mask = os.umask(0)
     os.umask(mask)
     return mask
+
+
+def check_output(path: Path, overwrite: bool) -> None:
+    """Raise UserError unless a file may take this name in a folder that check_folder has passed."""
+    if path.is_dir():
+        raise UserError(f"output '{path}' is a folder; allowed: the name of a file")
+    if path.exists() and not overwrite:
+        raise UserError(f"output '{path}' exists; allowed: another --out, or --overwrite")
 
 
 def check_folder(folder: str | Path) -> None:

@@ -10,23 +10,24 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from editproof.budgets import L2, Budget
+from editproof.budgets import Budget
 from editproof.editors import load_editor, pick_device
 from editproof.errors import UserError
 from editproof.masks import check_something_to_protect, open_mask
 from editproof.metrics import psnr
-from editproof.photo import Photo, atomic, check_folder, check_photo, open_photo, write_png
+from editproof.photo import Photo, atomic, check_folder, check_output, check_photo, open_photo, write_png
 from editproof.protection import (
     DEFAULT_BUDGET,
     DEFAULT_EDITOR,
     DEFAULT_METHOD,
-    EMBEDDED_SIDE,
     WITHOUT_EDITOR,
+    budget_at,
     method_settings,
     protect,
+    working_side,
 )
 from editproof.resolution import working_size
-from editproof.sidecar import claim, describe_budget, effective, protected_share, versions
+from editproof.sidecar import claim, effective, protected_share, versions
 
 BATCH, BATCH_PIXELS = 8, 48_000_000  # photos and pixels that are in memory together
 
@@ -56,8 +57,7 @@ def plan(photos: Sequence[str | Path], out: str | Path, overwrite: bool = False)
         if png.resolve() in inputs:
             raise UserError(f"photo '{photo}' would become '{png}', which is one of the photos to protect")
         for path in (png, report):
-            if path.exists() and not overwrite:
-                raise UserError(f"output '{path}' exists; allowed: another --out, or --overwrite")
+            check_output(path, overwrite)
         jobs.append(Job(photo, check_photo(photo), png, report))
     return jobs
 
@@ -95,12 +95,18 @@ def protect_photos(
     """Protect photo files: writes `<stem>-protected.png` and `.json` to `out` and yields each report (the JSON).
 
     Everything is checked before the first photo is worked on. `mask` (a file, None: everything is protected) is shared
-    by all photos. An L2 budget is meant at 512x512 and scaled with each photo's size. `progress` is told how many
+    by all photos. An L2 budget is meant at 512x512 and scaled with each photo's size; None: see
+    protection.budget_in_effect. `progress` is told how many
     photos are done, in fractions. Raises UserError.
     """
     settings = method_settings(method, preset, steps, knobs or {})
     if editor is not None and method in WITHOUT_EDITOR and editor != DEFAULT_EDITOR:
         raise UserError(f"method '{method}' uses no editor, so '{editor}' would change nothing; allowed: no --editor")
+    if scheduler is not None and method in WITHOUT_EDITOR:
+        raise UserError(
+            f"method '{method}' uses no editor, so scheduler '{scheduler}' would change nothing; "
+            "allowed: no --scheduler"
+        )
     jobs = plan(photos, out, overwrite)
     masks = {size: None if mask is None else open_mask(mask, size, invert_mask) for size in {j.size for j in jobs}}
     for tensor in masks.values():
@@ -109,14 +115,18 @@ def protect_photos(
     loaded = None
     if method not in WITHOUT_EDITOR:
         loaded = load_editor(editor or DEFAULT_EDITOR, device=device, scheduler=scheduler)
-    side = loaded.size if loaded is not None else EMBEDDED_SIDE
+    side = working_side(method, loaded, settings)
+    for size, tensor in masks.items():
+        if tensor is not None:
+            check_something_to_protect(tensor, str(mask), working_size(*size, side))
     against = loaded.name if loaded is not None else settings.get("weights") or DEFAULT_EDITOR
     done = 0
     for batch in batches(jobs):
         started = time.perf_counter()
         opened = [open_photo(job.photo) for job in batch]
         height, width = batch[0].size
-        own_budget = L2(budget.eps * (height * width) ** 0.5 / 512) if isinstance(budget, L2) else budget
+        working = working_size(height, width, side)
+        own_budget = budget_at((height, width), budget, (512, 512))
 
         def callback(step: int, steps: int, loss: float, done: int = done, n: int = len(batch)) -> None:
             if progress is not None:
@@ -130,16 +140,20 @@ def protect_photos(
         )  # fmt: skip
         seconds = (time.perf_counter() - started) / len(batch)
         for job, photo, result in zip(batch, opened, protected, strict=True):
+            if torch.equal(result, photo.pixels):
+                raise UserError(
+                    f"photo '{job.photo}' came out unchanged, so nothing was written for it; allowed: a larger budget "
+                    "or more steps"
+                )
             report = {
                 "photo": job.photo.name,
                 "protected": job.png.name,
                 "size": [width, height],
-                "working_size": list(reversed(working_size(height, width, side))),
+                "working_size": list(reversed(working)),
                 "method": method,
                 "editor": loaded.name if loaded is not None else None,
-                "scheduler": scheduler,
-                "budget": describe_budget(own_budget),
-                **effective(method, arguments),
+                "scheduler": type(loaded.pipe.scheduler).__name__ if loaded is not None else None,
+                **effective(method, arguments, own_budget, batch[0].size, working),
                 "preset": preset,
                 "device": str(loaded.device if loaded is not None else pick_device(device)),
                 "mask": None if mask is None else {"file": Path(mask).name, "inverted": invert_mask},
@@ -162,4 +176,4 @@ def save(job: Job, photo: Photo, result: Tensor, report: Mapping[str, Any]) -> N
     """Both files of one photo; neither takes its name before both are written."""
     with atomic(job.png) as png, atomic(job.report) as text:
         write_png(png, result, alpha=photo.alpha, icc=photo.icc)
-        text.write((json.dumps(report, indent=2) + "\n").encode())
+        text.write((json.dumps(report, indent=2, allow_nan=False) + "\n").encode())

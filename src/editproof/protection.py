@@ -2,6 +2,7 @@
 
 import inspect
 from collections.abc import Callable, Mapping
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -11,7 +12,8 @@ from editproof.budgets import L2, Budget, Linf, on_grid
 from editproof.editors import pick_device
 from editproof.editors.pipeline import Editor
 from editproof.errors import UserError
-from editproof.methods import METHODS, PRESETS
+from editproof.immunizer import load_immunizer, trained_size
+from editproof.methods import METHODS, PAPERS, PRESETS
 from editproof.resolution import resize, working_copy, working_mask, working_size
 
 DEFAULT_METHOD = "diffvax"
@@ -19,7 +21,7 @@ CONTEXT_METHOD = "decontext"  # what is demonstrated against in-context editors
 DEFAULT_EDITOR = "tiny-inpaint"
 DEFAULT_BUDGET = Linf(8 / 255)
 WITHOUT_EDITOR = ("noise", "diffvax")
-EMBEDDED_SIDE = 256  # pixels: what the embedded immunizer was trained at
+MOST = 1_000_000  # of a setting that is a number
 SHARED = ("editor", "images", "mask", "prompt", "budget", "steps", "seed", "callback")
 
 
@@ -37,27 +39,61 @@ def protect(
 
     The method works on an anti-aliased copy at the editor's size; its perturbation is scaled up to the photos' own
     size, bounded again and added there, only where `mask` (1 or B, 1, H, W) is 0. An L2 budget holds at the photos' own
-    size; None is what the method's paper has. Without an editor, the methods that need none work at the embedded
-    immunizer's size. `settings` go to the method: prompt, steps, seed, callback, its own knobs. Raises UserError for an
-    unknown method or a missing editor.
+    size; None: see budget_in_effect. Without an editor, the methods that need none work at the size that the
+    immunizer was trained at (see working_side). `settings` go to the method: prompt, steps, seed, callback, its own
+    knobs. Raises UserError for an unknown method or a missing editor.
     """
     function = get_method(method)
     if editor is None and method not in WITHOUT_EDITOR:
         raise UserError(f"method '{method}' needs an editor; allowed without one: {', '.join(WITHOUT_EDITOR)}")
     device = editor.device if editor is not None else pick_device(device)
     height, width = images.shape[-2:]
-    size = working_size(height, width, editor.size if editor is not None else EMBEDDED_SIDE)
+    size = working_size(height, width, working_side(method, editor, settings))
     small = working_copy(images, size).to(device)
     small_mask = None if mask is None else working_mask(mask, size).expand(len(images), -1, -1, -1).to(device)
-    small_budget = budget
-    if isinstance(budget, L2):
-        small_budget = L2(budget.eps * (size[0] * size[1] / (height * width)) ** 0.5)
+    budget = budget_in_effect(method, budget, (height, width), settings)
+    small_budget = budget_at(size, budget, (height, width))
     protected = function(editor, small, mask=small_mask, budget=small_budget, **settings)
     small_delta = (protected - small).float().cpu()
     reach = small_delta.abs().amax((1, 2, 3), keepdim=True)
     delta = resize(small_delta, (height, width)).clamp(-reach, reach)  # bicubic scaling overshoots
     delta = delta if budget is None else budget.project(delta)
     return on_grid(images + delta, images, budget, None if mask is None else (1 - mask).expand(len(images), -1, -1, -1))
+
+
+def working_side(method: str, editor: Editor | None, settings: Mapping[str, Any]) -> int:
+    """The side in pixels that a method works at: the editor's, else the one that its network was trained at.
+
+    That is the one of diffvax's `weights`, and of the embedded ones for a method without a network.
+    """
+    if editor is not None:
+        return editor.size
+    return trained_size(settings.get("weights") if method == "diffvax" else None)
+
+
+def budget_in_effect(
+    method: str, budget: Budget | None, size: tuple[int, int], settings: Mapping[str, Any]
+) -> Budget | None:
+    """`budget`, or where that is None what the method then keeps to for photos of `size` (height, width).
+
+    That is its paper's, for diffvax the bound that its weights were trained with (None if there is none), and
+    8/255 for noise.
+    """
+    if budget is not None:
+        return budget
+    if method in PAPERS:
+        return PAPERS[method](*size)[0]
+    if method == "diffvax":
+        eps = load_immunizer(settings.get("weights")).trained_eps
+        return None if eps is None else Linf(eps)
+    return DEFAULT_BUDGET
+
+
+def budget_at(size: tuple[int, int], budget: Budget | None, meant: tuple[int, int]) -> Budget | None:
+    """A budget that is `meant` at one (height, width) at another `size`: L2 grows with the square root of the area."""
+    if not isinstance(budget, L2):
+        return budget
+    return L2(budget.eps * (size[0] * size[1] / (meant[0] * meant[1])) ** 0.5)
 
 
 def get_method(name: str) -> Callable[..., Tensor]:
@@ -73,13 +109,32 @@ def own_knobs(method: str) -> dict[str, Any]:
     return {name: parameter.default for name, parameter in parameters.items() if name not in SHARED}
 
 
+def check_knob(method: str, name: str, value: Any) -> None:
+    """Raise UserError if a knob is not annotated to take `value`: counts are above 0, other numbers at least 0."""
+    annotation = inspect.signature(get_method(method)).parameters[name].annotation
+    kind, _, optional = (annotation.__name__ if isinstance(annotation, type) else str(annotation)).partition(" | ")
+    number = isinstance(value, int | float) and not isinstance(value, bool)
+    allowed, usable = {
+        "int": ("a whole number above 0", number and isinstance(value, int) and value > 0),
+        "float": (f"a number from 0 to {MOST:,}", number and 0 <= value <= MOST),
+        "Step": (f"a number from 0 to {MOST:,}", callable(value) or (number and 0 <= value <= MOST)),
+        "str": ("text", isinstance(value, str | Path)),
+    }[kind]
+    if not usable and not (optional == "None" and value is None):
+        raise UserError(f"setting {name}={value!r} of '{method}' cannot be used; allowed: {allowed}")
+
+
 def method_settings(method: str, preset: str | None, steps: int | None, knobs: Mapping[str, Any]) -> dict[str, Any]:
-    """The keyword arguments for a method: the preset's, then what was asked for. Raises UserError for unknown names."""
+    """The keyword arguments for a method: the preset's, then what was asked for.
+
+    Raises UserError for unknown names and for values of another kind.
+    """
     if preset is not None and preset not in PRESETS:
         raise UserError(f"preset '{preset}' is unknown; allowed: {', '.join(PRESETS)}")
     allowed = own_knobs(method)
     for name in knobs:
         if name not in allowed:
             raise UserError(f"method '{method}' has no setting '{name}'; allowed: {', '.join(allowed) or 'none'}")
+        check_knob(method, name, knobs[name])
     preset_settings = PRESETS[preset].get(method, {}) if preset is not None else {}
     return {**preset_settings, **({} if steps is None else {"steps": steps}), **knobs}

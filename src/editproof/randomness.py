@@ -1,5 +1,5 @@
-"""Random numbers as arguments: every photo owns a seeded CPU generator, so a result depends neither on its batch nor on
-the device it was computed on."""
+"""Random numbers as arguments: every photo owns a seeded CPU generator, so what is drawn depends neither on its batch
+nor on the device. Results of networks then agree up to float32 rounding, which differs with the batch's size."""
 
 import math
 from collections.abc import Sequence

@@ -3,6 +3,7 @@
 import inspect
 from collections.abc import Mapping
 from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
 from typing import Any
 
 from torch import Tensor
@@ -10,7 +11,9 @@ from torch import Tensor
 from editproof import __version__
 from editproof.budgets import Budget
 from editproof.editors import EDITORS
-from editproof.protection import SHARED, get_method, own_knobs
+from editproof.methods import PAPERS
+from editproof.pgd import default_step
+from editproof.protection import SHARED, budget_at, budget_in_effect, get_method, own_knobs
 
 CLAIM = (
     "Measured against {measured}: the effect on {unmeasured} is unknown until measured. "
@@ -19,24 +22,31 @@ CLAIM = (
 )
 
 
-def effective(method: str, arguments: Mapping[str, Any]) -> dict[str, Any]:
-    """Every setting that a method ran with, its defaults included, in what JSON can say."""
+def effective(
+    method: str, arguments: Mapping[str, Any], budget: Budget | None, size: tuple[int, int], working: tuple[int, int]
+) -> dict[str, Any]:
+    """Every setting that a method ran with, its defaults included, in what JSON can say.
+
+    The budget is that at the photo's own `size`, the step size that at the `working` size (both height, width); of a
+    step size that changes it is the first and the last.
+    """
     defaults = {n: p.default for n, p in inspect.signature(get_method(method)).parameters.items() if n in SHARED[3:]}
     skipped = ("budget", "callback")
     shared = {n: v for n, v in {**defaults, **arguments}.items() if n in SHARED and n not in skipped}
     own = {n: v for n, v in {**own_knobs(method), **arguments}.items() if n not in SHARED}
-    plain = {n: v if isinstance(v, int | float | str | None) else repr(v) for n, v in own.items()}
-    return {**shared, "settings": plain}
-
-
-def describe_budget(budget: Budget | None) -> dict[str, Any] | None:
-    """A budget in what JSON can say; None is none."""
-    return None if budget is None else {"norm": type(budget).__name__, "eps": budget.eps}
+    own = {n: str(v) if isinstance(v, Path) else v for n, v in own.items()}
+    budget = budget_in_effect(method, budget, size, arguments)
+    working_budget = budget_at(working, budget, size)
+    if method in PAPERS and working_budget is not None:
+        step = default_step(own["step_size"], working_budget, shared["steps"], PAPERS[method](*working))
+        own["step_size"] = [step(0), step(shared["steps"] - 1)] if callable(step) else step
+    described = None if budget is None else {"norm": type(budget).__name__, "eps": budget.eps}
+    return {"budget": described, **shared, "settings": own}
 
 
 def protected_share(mask: Tensor | None) -> float:
     """The share of the picture that the editor may not repaint, and that is therefore protected."""
-    return 1.0 if mask is None else round(1 - mask.mean().item(), 4)
+    return 1.0 if mask is None else round(1 - mask.double().mean().item(), 6)
 
 
 def claim(editor: str) -> dict[str, Any]:

@@ -31,7 +31,7 @@ def train(
     """
     from editproof.train_config import read_config
 
-    read = read_config(config, _parse(settings or []))
+    read = read_config(config, _parse(settings or []), tell=lambda line: typer.echo(line, err=True))
     os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # needed for the same bits at every run on CUDA
 
     import torch

@@ -1,7 +1,7 @@
 """The settings of `editproof train`: DiffVax's names (arXiv 2411.17957), checked before anything is loaded."""
 
 import types
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, fields, is_dataclass
 from fractions import Fraction
 from pathlib import Path
@@ -32,6 +32,8 @@ class TrainConfig:
     attack_model_link: str = "tiny-inpaint"  # an inpainting editor: name, hub id or folder
     train_all: bool = True  # false: only the photos in image_index_list
     image_index_list: tuple[int, ...] = ()  # lines of train/metadata.jsonl, the first is 0
+    images_subdir: str | None = None  # of the training photos, below the data folder; null: as metadata.jsonl says
+    masks_subdir: str | None = None  # of their masks; null: train/masks
     steps: int = 4  # denoising steps that the loss is taken back through
     guidance: float = 7.5
     eps: float | None = None  # Linf bound in [0,1], such as 8/255; null or 0: none, as DiffVax
@@ -66,9 +68,19 @@ LIMITS: dict[str, tuple[float, float]] = {
 }
 CHOICES = {"network.batch_norm": ("photo", "stored")}
 
+# In DiffVax's own configs/train.yml: what has nothing to set here, and its editor, which is no longer on the hub.
+UNUSED = ("immunization_model", "project_name", "image_prompt_json")
+MOVED = {"runwayml/stable-diffusion-inpainting": "sd-inpaint"}
 
-def read_config(path: str | Path, changes: Mapping[str, Any] | None = None) -> TrainConfig:
-    """The settings in a YAML file, with `changes` laid over it. Raises UserError for what is not allowed."""
+
+def read_config(
+    path: str | Path, changes: Mapping[str, Any] | None = None, tell: Callable[[str], None] | None = None
+) -> TrainConfig:
+    """The settings in a YAML file, DiffVax's own included, with `changes` laid over it.
+
+    `tell` is given one line that says which of DiffVax's settings were left out or replaced, if any were. Raises
+    UserError for what is not allowed.
+    """
     try:
         values = yaml.safe_load(Path(path).read_text(encoding="utf-8"))
     except (OSError, UnicodeDecodeError) as error:
@@ -77,7 +89,16 @@ def read_config(path: str | Path, changes: Mapping[str, Any] | None = None) -> T
         raise UserError(f"config '{path}' is not YAML: {' '.join(str(error).split())}") from error
     if values is not None and not isinstance(values, dict):
         raise UserError(f"config '{path}' holds a {type(values).__name__}; allowed: one 'name: value' a line")
-    return make_config({**(values or {}), **(changes or {})})
+    settings = {**(values or {}), **(changes or {})}
+    unused = [name for name in UNUSED if name in settings]
+    news = [f"not used here: {', '.join(unused)}"] if unused else []
+    link = settings.get("attack_model_link")
+    if isinstance(link, str) and link in MOVED:
+        settings["attack_model_link"] = MOVED[link]
+        news.append(f"attack_model_link: {MOVED[link]} in place of {link}, which was deleted from the hub")
+    if news and tell is not None:
+        tell(f"config '{path}': {'; '.join(news)}")
+    return make_config({name: value for name, value in settings.items() if name not in unused})
 
 
 def make_config(values: Mapping[str, Any]) -> TrainConfig:

@@ -4,9 +4,10 @@ Each step immunizes a batch with the network, edits it (4 denoising steps, guida
 
     alpha * L1(perturbation) / kept area  +  L1(edited region - mid-grey) / edited area        (pixels in [-1,1])
 
-with Adam, back through the editor. Differences from the authors' code: areas and losses per photo instead of per batch,
-each photo its own noise, norms on each photo's own statistics (network.batch_norm), an optional bound (eps), a network
-that sees the whole photo (network.in_channels: 4).
+with Adam, back through the editor. Differences from the authors' code: photos are cut to their middle square instead of
+squashed to 512x512, areas and losses per photo instead of per batch, each photo its own noise, norms on each photo's
+own statistics (network.batch_norm), an optional bound (eps), a network that sees the whole photo
+(network.in_channels: 4).
 """
 
 import dataclasses
@@ -78,7 +79,7 @@ def train(
     """
     output = Path(output_dir)
     check_folder(output)
-    entries = _chosen(read_split(data_dir, "train"), config)
+    entries = _chosen(read_split(data_dir, "train", config.images_subdir, config.masks_subdir), config)
     held_out = read_split(data_dir, "validation") if (Path(data_dir) / "validation").exists() else []
     checkpoint = _read_checkpoint(output / "checkpoint.pt", config, _fingerprint(entries))
 
@@ -89,11 +90,14 @@ def train(
         raise UserError(f"attack_model_link: {editor.name!r} takes no mask; allowed: an inpainting editor")
     if size % editor.multiple:
         raise UserError(f"resolution: {size}; allowed for {editor.name!r}: a multiple of {editor.multiple}")
+    levels = len(config.network.depths)
+    if size <= 2 ** (levels - 1):
+        raise UserError(f"resolution: {size}; allowed for {levels} network.depths: more than {2 ** (levels - 1)}")
 
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(config.seed)
         network = NestedUNet(**dataclasses.asdict(config.network))
-    network.trained_eps = config.eps or None
+    network.trained_eps, network.size = config.eps or None, size
     network.to(chosen_device)
     optimizer = torch.optim.Adam(network.parameters(), lr=config.learning_rate)
     random = torch.Generator().manual_seed(config.seed)

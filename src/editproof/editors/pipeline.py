@@ -23,7 +23,8 @@ class Editor:
     """An image editor: images (B,3,H,W) in [0,1] with sides a multiple of `multiple` go in and come out.
 
     One prompt serves a whole batch, or one each; or what `read` made of them. Every image has a generator of its own,
-    so that a result does not depend on its batch. Gradients go to images only: the weights require none.
+    so that a result does not depend on its batch but for float32 rounding. Gradients go to images only: the weights
+    require none.
     """
 
     masked: bool  # True: repaints what a mask allows and needs one; False: edits the whole picture and takes none
@@ -198,6 +199,7 @@ class Editor:
         callback: Callable[[int, int], None] | None = None,
     ) -> Tensor:
         """The shipped pipeline from images and prompt to latents."""
+        self._check_steps(steps)
         self._check(images, mask)
         images = images.to(self.device).clamp(0, 1)  # outside, diffusers would take them for [-1,1]
         mask = None if mask is None else mask.to(self.device).float().expand(len(images), -1, -1, -1)
@@ -222,6 +224,11 @@ class Editor:
         )
         return output.images
 
+    def _check_steps(self, steps: int) -> None:
+        most = self.pipe.scheduler.config.num_train_timesteps
+        if not 1 <= steps <= most:
+            raise UserError(f"{self.name} cannot denoise in {steps} steps; allowed: a whole number from 1 to {most}")
+
     def _check(self, images: Tensor, mask: Tensor | None) -> None:
         height, width = images.shape[-2:]
         if height % self.multiple or width % self.multiple:
@@ -230,6 +237,8 @@ class Editor:
             raise UserError(f"{self.name} needs a mask: it repaints only what a mask allows")
         if not self.masked and mask is not None:
             raise UserError(f"{self.name} takes no mask: it edits the whole picture")
+        if mask is not None and len(mask) not in (1, len(images)):
+            raise UserError(f"{len(mask)} masks for {len(images)} pictures: give one, or one each")
         if mask is not None and mask.shape[-2:] != images.shape[-2:]:
             raise UserError(f"the mask is {mask.shape[-1]}x{mask.shape[-2]}, the picture {width}x{height}")
 

@@ -9,12 +9,18 @@ from typing import Any
 from torch import Tensor
 
 from editproof.methods.decontext import decontext
+from editproof.methods.decontext import paper as decontext_paper
 from editproof.methods.diffusionguard import diffusionguard
+from editproof.methods.diffusionguard import paper as diffusionguard_paper
 from editproof.methods.diffvax import diffvax
 from editproof.methods.noise import noise
+from editproof.methods.photoguard_diffusion import paper as photoguard_diffusion_paper
 from editproof.methods.photoguard_diffusion import photoguard_diffusion
+from editproof.methods.photoguard_encoder import paper as photoguard_encoder_paper
 from editproof.methods.photoguard_encoder import photoguard_encoder
+from editproof.methods.veto import paper as veto_paper
 from editproof.methods.veto import veto
+from editproof.pgd import Paper
 
 METHODS: dict[str, Callable[..., Tensor]] = {
     "noise": noise,
@@ -24,6 +30,15 @@ METHODS: dict[str, Callable[..., Tensor]] = {
     "diffvax": diffvax,
     "decontext": decontext,
     "veto": veto,
+}
+
+# Of the methods that optimise: (height, width) of the pictures -> the paper's budget, steps and step size.
+PAPERS: dict[str, Callable[[int, int], Paper]] = {
+    "photoguard-encoder": photoguard_encoder_paper,
+    "photoguard-diffusion": photoguard_diffusion_paper,
+    "diffusionguard": diffusionguard_paper,
+    "decontext": decontext_paper,
+    "veto": veto_paper,
 }
 
 # "fast" is ours: 20-60 s on a CPU for a 256x256 photo and the embedded editor.

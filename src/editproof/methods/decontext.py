@@ -14,10 +14,15 @@ from editproof.randomness import generators, rand
 
 if TYPE_CHECKING:
     from editproof.editors.pipeline import Editor
-    from editproof.pgd import Callback, Step
+    from editproof.pgd import Callback, Paper, Step
 
 BUDGET, STEPS = Linf(12.75 / 255), 800
 SINGLE_BLOCKS = 26  # of FLUX's 38
+
+
+def paper(height: int, width: int) -> "Paper":
+    """The paper's budget, steps and step size, the same for pictures of any size."""
+    return BUDGET, STEPS, 0.6375 / 255
 
 
 def decontext(
@@ -77,7 +82,7 @@ def decontext(
         images,
         budget,
         steps=steps,
-        step_size=default_step(step_size, budget, steps, (BUDGET, STEPS, 0.6375 / 255)),
+        step_size=default_step(step_size, budget, steps, paper(*images.shape[-2:])),
         support=kept_pixels(images, mask),
         samples=samples,
         momentum=momentum,

@@ -12,9 +12,14 @@ from editproof.randomness import generators, random_masks
 
 if TYPE_CHECKING:
     from editproof.editors.pipeline import Editor
-    from editproof.pgd import Callback, Step
+    from editproof.pgd import Callback, Paper, Step
 
 BUDGET, STEPS = Linf(16 / 255), 800
+
+
+def paper(height: int, width: int) -> "Paper":
+    """The paper's budget, steps and step size, the same for pictures of any size."""
+    return BUDGET, STEPS, 1 / 255
 
 
 def diffusionguard(
@@ -62,7 +67,7 @@ def diffusionguard(
         images,
         budget,
         steps=steps,
-        step_size=default_step(step_size, budget, steps, (BUDGET, STEPS, 1 / 255)),
+        step_size=default_step(step_size, budget, steps, paper(*images.shape[-2:])),
         support=kept,
         momentum=momentum,
         callback=callback,

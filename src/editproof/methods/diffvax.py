@@ -6,7 +6,6 @@ import torch
 from torch import Tensor
 
 from editproof.budgets import Budget, Linf, on_grid
-from editproof.errors import UserError
 from editproof.immunizer import load_immunizer, perturb
 from editproof.methods.checks import kept_pixels
 
@@ -34,8 +33,9 @@ def diffvax(
     weights: None for the embedded network, which needs no mask and uses one if given; or what `editproof train` wrote;
     or DiffVax's diffvax_trained.pth, which sees the photo with the edit region at mid-grey. batch_norm: "photo" (each
     photo's own statistics, as the authors run theirs) or "stored"; None: as the weights were trained. budget: a network
-    that was trained with a bound is scaled to it (and needs one), the output of any other is projected into it; None is
-    the paper: no bound. editor, prompt, steps and seed have no effect. Results are rounded to 8 bits within the budget.
+    that was trained with a bound is scaled to it, the output of any other is projected into it; None is the bound that
+    the weights were trained with, and no bound for weights without one, as in the paper. editor, prompt, steps and seed
+    have no effect. Results are rounded to 8 bits within the budget.
     """
     kept = kept_pixels(images, mask)
     network = load_immunizer(weights)
@@ -46,12 +46,10 @@ def diffvax(
     if network.trained_eps is None:
         delta = perturb(network, images.float(), hole)
         delta = delta if budget is None else budget.project(delta)
-    elif budget is None:
-        raise UserError(f"{weights or 'the embedded weights'} were trained with a bound: give an eps, such as 8/255")
-    elif isinstance(budget, Linf):
-        delta = perturb(network, images.float(), hole, budget.eps)
     else:
-        delta = budget.project(perturb(network, images.float(), hole, 1.0))
+        budget = Linf(network.trained_eps) if budget is None else budget
+        eps = budget.eps if isinstance(budget, Linf) else 1.0
+        delta = budget.project(perturb(network, images.float(), hole, eps))
     if callback is not None:
         callback(1, 1, 0.0)
     return on_grid(images + delta, images, budget, kept)

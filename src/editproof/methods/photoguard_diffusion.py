@@ -11,9 +11,15 @@ from editproof.randomness import generators, random_masks
 
 if TYPE_CHECKING:
     from editproof.editors.pipeline import Editor
-    from editproof.pgd import Callback, Step
+    from editproof.pgd import Callback, Paper, Step
 
 STEPS = 200
+
+
+def paper(height: int, width: int) -> "Paper":
+    """The paper's budget (L2), steps and step size for pictures of this size: 8.0 and .5 at 512x512."""
+    side = (height * width) ** 0.5 / 512
+    return L2(8.0 * side), STEPS, 0.5 * side
 
 
 def photoguard_diffusion(
@@ -43,9 +49,8 @@ def photoguard_diffusion(
     Deviations: the result is rounded to 8 bits within the budget.
     """
     editor = require(editor, "photoguard-diffusion")
-    side = (images.shape[-2] * images.shape[-1]) ** 0.5 / 512
-    paper = L2(8.0 * side)
-    budget = budget or paper
+    values = paper(*images.shape[-2:])
+    budget = budget or values[0]
     kept = kept_pixels(images, mask)
     draws = generators(seed, len(images))
 
@@ -59,7 +64,7 @@ def photoguard_diffusion(
         images,
         budget,
         steps=steps,
-        step_size=default_step(step_size, budget, steps, (paper, STEPS, 0.5 * side)),
+        step_size=default_step(step_size, budget, steps, values),
         support=kept,
         samples=samples,
         momentum=momentum,

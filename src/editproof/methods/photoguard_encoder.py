@@ -12,7 +12,7 @@ from editproof.randomness import generators
 
 if TYPE_CHECKING:
     from editproof.editors.pipeline import Editor
-    from editproof.pgd import Callback, Step
+    from editproof.pgd import Callback, Paper, Step
 
 BUDGET, STEPS = Linf(0.03), 1000
 
@@ -20,6 +20,11 @@ BUDGET, STEPS = Linf(0.03), 1000
 def falling(step: int) -> float:
     """The paper's step: .005, falling linearly to a hundredth of that (half of the authors' values in [-1,1])."""
     return 0.005 * (1 - 0.99 * step / STEPS)
+
+
+def paper(height: int, width: int) -> "Paper":
+    """The paper's budget, steps and step size, the same for pictures of any size."""
+    return BUDGET, STEPS, falling
 
 
 def photoguard_encoder(
@@ -58,7 +63,7 @@ def photoguard_encoder(
         images,
         budget,
         steps=steps,
-        step_size=default_step(step_size, budget, steps, (BUDGET, STEPS, falling)),
+        step_size=default_step(step_size, budget, steps, paper(*images.shape[-2:])),
         support=kept,
         random_start=True,
         momentum=momentum,

@@ -12,9 +12,14 @@ from editproof.randomness import generators
 
 if TYPE_CHECKING:
     from editproof.editors.pipeline import Editor
-    from editproof.pgd import Callback, Step
+    from editproof.pgd import Callback, Paper, Step
 
 BUDGET, STEPS = Linf(4 / 255), 100
+
+
+def paper(height: int, width: int) -> "Paper":
+    """The paper's budget, steps and step size, the same for pictures of any size."""
+    return BUDGET, STEPS, 2 / 255
 
 
 def veto(
@@ -60,7 +65,7 @@ def veto(
         images,
         budget,
         steps=steps,
-        step_size=default_step(step_size, budget, steps, (BUDGET, STEPS, 2 / 255)),
+        step_size=default_step(step_size, budget, steps, paper(*images.shape[-2:])),
         support=kept_pixels(images, mask),
         samples=len(levels),
         momentum=momentum,

@@ -1,0 +1,63 @@
+"""`editproof list` and `editproof doctor`: imports nothing heavy until they run."""
+
+import json
+from typing import Annotated, Any
+
+import typer
+
+from editproof.display import OUT, make_table
+from editproof.errors import UserError
+
+GIB = 2**30
+
+app = typer.Typer()
+
+
+@app.command("list")
+def list_(
+    what: Annotated[
+        str, typer.Argument(metavar="[methods|editors]", help="Both if not given.", show_default=False)
+    ] = "",
+    as_json: Annotated[bool, typer.Option("--json", help="For programs.")] = False,
+) -> None:
+    """List the methods and the editors."""
+    if what not in ("", "methods", "editors"):
+        raise UserError(f"cannot list '{what}'; allowed: methods, editors")
+    from editproof import doctor
+
+    found: dict[str, list[dict[str, Any]]] = {}
+    if what != "editors":
+        found["methods"] = doctor.methods_table()
+    if what != "methods":
+        found["editors"] = doctor.editors_table()
+    if as_json:
+        print(json.dumps(found, indent=2))
+        return
+    for title, rows in found.items():
+        OUT.print(make_table(title, rows))
+
+
+@app.command("doctor")
+def doctor_() -> None:
+    """Show versions, devices, memory, and which editors are there and fit."""
+    from editproof import doctor
+
+    versions = [{"package": name, "version": found} for name, found in doctor.package_versions().items()]
+    OUT.print(make_table("versions", versions))
+    found = doctor.devices()
+    gib = [
+        {"device": d.name, "what": d.what, "memory": f"{d.total / GIB:.1f} GiB", "free": f"{d.free / GIB:.1f} GiB"}
+        for d in found
+    ]
+    OUT.print(make_table("devices (the first is the default)", gib))
+    fits = []
+    for name, info in doctor.EDITORS.items():
+        fits.append({"editor": name, "on_disk": doctor.on_disk(info)})
+        for device in found:
+            needed = doctor.needed(name, device)
+            fits[-1][f"fits {device.name}"] = f"{'yes' if needed < device.total else 'no'} ({needed / GIB:.1f} GiB)"
+    OUT.print(make_table("editors", fits))
+    OUT.print(
+        "fits: an estimate for one edit. Methods that optimise need several times as much; "
+        "the default method needs no editor."
+    )
