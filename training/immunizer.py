@@ -3,7 +3,7 @@
     python training/immunizer.py --pictures pictures --out work/immunizer --seconds 400
 
 DiffVax trains towards a mid-grey edit; here the edit of the protected photo is pushed away from the edit of the photo
-with the same noise (SSIM and L1 in the edited region), under a hard bound, which broke the small editor's edits better.
+with the same noise (SSIM and L1 in the edited region), under a hard bound. The two losses were not compared.
 """
 
 import argparse
