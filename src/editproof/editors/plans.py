@@ -1,13 +1,14 @@
-"""Memory plans: where an editor's weights are while it works. The machinery is diffusers' and accelerate's own."""
+"""Memory plans: where an editor's weights are while it works."""
 
 from typing import Any
 
 import torch
-from accelerate import cpu_offload
 
+from editproof.editors.streaming import recompute_resnets, stream
 from editproof.errors import UserError
 
 ROOM = 0.75  # the share of a GPU's memory that weights may take if all of them are to stay on it
+LARGE = 10**9  # parameters of a denoiser from which a backward pass computes each block anew
 
 
 def first_block_parts(class_name: str, label: str, source: str, dtype: torch.dtype) -> dict[str, Any]:
@@ -41,15 +42,15 @@ def place(pipe: Any, plan: str | None, device: torch.device) -> str:
         weights = sum(p.numel() * p.element_size() for part in parts for p in part.parameters())
         total = torch.cuda.get_device_properties(device).total_memory if device.type == "cuda" else weights / ROOM
         plan = "whole" if weights <= ROOM * total else "stream"
+    denoiser = pipe.unet if hasattr(pipe, "unet") else pipe.transformer
+    if plan != "whole" or sum(p.numel() for p in denoiser.parameters()) > LARGE:
+        getattr(denoiser, "flux", denoiser).enable_gradient_checkpointing()
+        recompute_resnets(pipe.vae)
     if plan == "whole":
         pipe.to(device)
     elif plan == "stream":
-        denoiser = pipe.unet if hasattr(pipe, "unet") else pipe.transformer
-        getattr(
-            denoiser, "flux", denoiser
-        ).enable_gradient_checkpointing()  # or weights would stay for the backward pass
         for part in parts:
-            cpu_offload(part, device, offload_buffers=len(part._parameters) > 0)
+            stream(part, device)
     else:
         for part in (pipe.vae, pipe.transformer):  # the text encoders work on the CPU
             part.to(device)
