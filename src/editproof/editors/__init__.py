@@ -20,7 +20,10 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class EditorInfo:
-    """What is known of an editor before it is loaded; `size` is the side in pixels it was trained for."""
+    """What is known of an editor before it is loaded; `size` is the side in pixels it was trained for.
+
+    Numbers of weights are in millions; safety checkers are not counted.
+    """
 
     name: str
     kind: str  # "inpaint": repaints what a mask allows; "instruct": changes the whole picture as the prompt says;
@@ -32,25 +35,31 @@ class EditorInfo:
     note: str
     embedded: bool = False
     in_parts: bool = False  # published as single files, which have to be put together once (docs/in-context.md)
+    weights: int = 0  # of all parts, text encoders and VAE included
+    largest: int = 0  # of the largest layer: what the plan "stream" has on the device at once
+    first_block: int = 0  # of what the plan "first-block" has there; 0: there is no such plan
 
 
 EDITORS: dict[str, EditorInfo] = {
     info.name: info
     for info in (
         EditorInfo("tiny-inpaint", "inpaint", "tiny-inpaint", "MIT", 256, True,
-                   "embedded: a small latent-diffusion inpainter trained for editproof", embedded=True),
+                   "embedded: a small latent-diffusion inpainter trained for editproof", embedded=True,
+                   weights=9, largest=1),
         EditorInfo("sd-inpaint", "inpaint", "stable-diffusion-v1-5/stable-diffusion-inpainting",
-                   "CreativeML OpenRAIL-M", 512, True, "Stable Diffusion 1.5 inpainting"),
+                   "CreativeML OpenRAIL-M", 512, True, "Stable Diffusion 1.5 inpainting", weights=1067, largest=38),
         EditorInfo("sd2-inpaint", "inpaint", "sd2-community/stable-diffusion-2-inpainting", "CreativeML OpenRAIL++-M",
-                   512, True, "Stable Diffusion 2 inpainting"),
+                   512, True, "Stable Diffusion 2 inpainting", weights=1290, largest=51),
         EditorInfo("sdxl-inpaint", "inpaint", "diffusers/stable-diffusion-xl-1.0-inpainting-0.1",
-                   "CreativeML OpenRAIL++-M", 1024, True, "Stable Diffusion XL inpainting"),
+                   "CreativeML OpenRAIL++-M", 1024, True, "Stable Diffusion XL inpainting", weights=3469, largest=63),
         EditorInfo("instruct-pix2pix", "instruct", "timbrooks/instruct-pix2pix", "MIT", 512, False,
-                   "InstructPix2Pix: edits the whole picture by instruction, takes no mask"),
+                   "InstructPix2Pix: edits the whole picture by instruction, takes no mask", weights=1067, largest=38),
         EditorInfo("flux-kontext", "kontext", "black-forest-labs/FLUX.1-Kontext-dev", "FLUX.1-dev Non-Commercial", 1024,
-                   False, "FLUX.1 Kontext: edits the whole picture by instruction, takes no mask"),
+                   False, "FLUX.1 Kontext: edits the whole picture by instruction, takes no mask", weights=16870,
+                   largest=132, first_block=488),
         EditorInfo("step1x-edit", "kontext", "stepfun-ai/Step1X-Edit", "Apache-2.0", 512, False,
-                   "Step1X-Edit: edits the whole picture by instruction, takes no mask", in_parts=True),
+                   "Step1X-Edit: edits the whole picture by instruction, takes no mask", in_parts=True, weights=20830,
+                   largest=545),
     )
 }  # fmt: skip
 
@@ -74,12 +83,13 @@ SCHEDULERS: dict[str, tuple[str, dict[str, Any]]] = {
     "kdpm2": ("KDPM2DiscreteScheduler", {}),
 }
 
-# Where the weights are while an editor works. With the last, VETO is all that the editor can be used for.
+# Where the weights are while an editor works.
 PLANS = {
     "whole": "everything on the device",
     "stream": "in CPU memory, each layer on the device while it computes",
     "first-block": "of FLUX Kontext, what VETO needs: VAE, embedders, the first block; the layers of T5 stay on disk",
 }
+VETO_ONLY = "first-block"
 
 
 def load_editor(
@@ -108,8 +118,7 @@ def load_editor(
             f"{name} is published in parts: put them together once with Step1XPipeline.from_published "
             "(see docs/in-context.md) and name the folder"
         )
-    if plan is not None and plan not in PLANS:
-        raise UserError(f"unknown plan {plan!r}: one of {', '.join(PLANS)}")
+    check_plan(plan, "veto")
     label = str(name) if embedded or str(name) == source else f"{name} ({source})"
     folder = embedded or Path(source).is_dir()
     if not folder and (source.count("/") != 1 or source.startswith((".", "/", "~"))):
@@ -148,10 +157,21 @@ def load_editor(
         pipe.scheduler = getattr(diffusers, scheduler_class).from_config(pipe.scheduler.config, **settings)
     module, editor_class = PIPELINES[class_name]
     try:
-        import_module("editproof.editors.plans").place(pipe, plan, chosen_device)
-        return getattr(import_module(module), editor_class)(str(name), pipe, dtype)
+        plan = import_module("editproof.editors.plans").place(pipe, plan, chosen_device)
+        editor = getattr(import_module(module), editor_class)(str(name), pipe, dtype)
     except torch.OutOfMemoryError as error:
         raise UserError(f"editor {label} does not fit on {chosen_device}: {_one_line(error)}") from error
+    editor.plan = plan
+    return editor
+
+
+def check_plan(plan: str | None, method: str | None = None) -> None:
+    """UserError for a plan that is not in PLANS, or that loads too little for a method, or for an edit (None)."""
+    if plan is not None and plan not in PLANS:
+        raise UserError(f"unknown plan {plan!r}: one of {', '.join(PLANS)}")
+    if plan == VETO_ONLY and method != "veto":
+        others = ", ".join(name for name in PLANS if name != plan)
+        raise UserError(f"plan {plan!r} loads what veto needs, too little for {method or 'an edit'}; allowed: {others}")
 
 
 def pick_device(device: "str | torch.device | None" = None) -> "torch.device":

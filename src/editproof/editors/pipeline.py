@@ -32,6 +32,7 @@ class Editor:
     steps: int = 30  # the defaults of an edit, as the papers edit
     guidance: float = 7.5
     single_guidance: float = 1.0  # at which the denoiser is called once a step
+    plan: str = "whole"  # a name in PLANS: where the weights are
     settings: ClassVar[dict[str, Any]] = {"eta": 1.0}  # used by schedulers that take it (DDIM)
 
     def __init__(self, name: str, pipe: Any, dtype: torch.dtype) -> None:
