@@ -14,6 +14,7 @@ import pytest
 import tiny
 import torch
 from huggingface_hub import errors
+from PIL import Image
 from torch import Tensor
 
 from editproof.editors import EDITORS, PIPELINES, SCHEDULERS, load_editor
@@ -38,6 +39,8 @@ def shipped_edit(folder: Path, scheduler: str | None = None, steps: int = 5) -> 
     name = json.loads((folder / "model_index.json").read_text())["_class_name"]
     pipe = getattr(diffusers, name).from_pretrained(folder)
     pipe.set_progress_bar_config(disable=True)
+    if name == "Flux2KleinPipeline":
+        return klein_edit(pipe, steps)
     if scheduler:
         scheduler_class, settings = SCHEDULERS[scheduler]
         pipe.scheduler = getattr(diffusers, scheduler_class).from_config(pipe.scheduler.config, **settings)
@@ -55,6 +58,18 @@ def shipped_edit(folder: Path, scheduler: str | None = None, steps: int = 5) -> 
         prompt=["a red hat", "snow"], image=IMAGES, num_inference_steps=steps,
         generator=[torch.Generator().manual_seed(3) for _ in range(2)], output_type="pt", **arguments,
     ).images  # fmt: skip
+
+
+def klein_edit(pipe: diffusers.DiffusionPipeline, steps: int, **more: float) -> Tensor:
+    """It takes PIL pictures of at least 64 pixels, one to an edit."""
+    pipe.image_processor.check_image_input = lambda picture: None
+    pictures = [Image.fromarray((image.permute(1, 2, 0) * 255).round().byte().numpy()) for image in IMAGES]
+    edits = [
+        pipe(image=picture, prompt=prompt, num_inference_steps=steps, generator=torch.Generator().manual_seed(3),
+             output_type="pt", guidance_scale=1.0, **more).images
+        for picture, prompt in zip(pictures, ["a red hat", "snow"], strict=True)
+    ]  # fmt: skip
+    return torch.cat(edits)
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -131,14 +146,14 @@ def test_the_first_prediction_is_what_the_scheduler_gets_first(
     editor.sample(IMAGES, "", mask=hole_for(editor), steps=4, guidance=guidance, generator=generators(2, 2))
     monkeypatch.undo()
     first = editor.first_prediction(IMAGES, mask=hole_for(editor), generator=generators(2, 2))
-    expected = seen[0][0]
+    expected = torch.cat([output for output, timestep in seen if timestep == seen[0][1]])  # klein: one for each photo
     if editor.in_context:
-        expected = editor.pipe._unpack_latents(expected, 32, 32, editor.pipe.vae_scale_factor)
-        assert [timestep for _, timestep in seen] == pytest.approx(
-            [1000, 826, 612, 345], abs=1
-        )  # shifted for 16 tokens
-    else:
-        assert [timestep for _, timestep in seen] == [751, 501, 251, 1]
+        expected = editor._unpack(expected, IMAGES)
+    shifted = {"flux-kontext": [1000, 826, 612, 345], "flux2-klein": [1000, 954, 874, 699]}  # for 16 tokens
+    timesteps = [timestep for _, timestep in seen[-4:]]
+    assert timesteps == pytest.approx(shifted.get(name, [751, 501, 251, 1]), abs=1)
+    if editor.in_context:
+        assert [1000 * level for level in editor.noise_levels(IMAGES, 4)] == pytest.approx(timesteps, abs=1)
     assert torch.allclose(first, expected, atol=1e-6)
     assert not editor.denoiser._forward_hooks
 

@@ -30,8 +30,8 @@ ATTACKS: dict[str, dict] = {
 }
 ONLY_ON = {
     "diffusionguard": ("sd-inpaint", "sdxl-inpaint"),
-    "decontext": ("flux-kontext",),
-    "veto": ("flux-kontext",),
+    "decontext": ("flux-kontext", "flux2-klein"),
+    "veto": ("flux-kontext", "flux2-klein"),
 }
 SUPPORTED = [
     (method, editor) for method in ("noise", *ATTACKS) for editor in ONLY_ON.get(method, tiny.MAKERS)

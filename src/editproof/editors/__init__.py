@@ -57,6 +57,9 @@ EDITORS: dict[str, EditorInfo] = {
         EditorInfo("flux-kontext", "kontext", "black-forest-labs/FLUX.1-Kontext-dev", "FLUX.1-dev Non-Commercial", 1024,
                    False, "FLUX.1 Kontext: edits the whole picture by instruction, takes no mask", weights=16870,
                    largest=132, first_block=488),
+        EditorInfo("flux2-klein", "kontext", "black-forest-labs/FLUX.2-klein-4B", "Apache-2.0", 1024, False,
+                   "FLUX.2 klein 4B: edits the whole picture by instruction, takes no mask", weights=7982, largest=389,
+                   first_block=524),
         EditorInfo("step1x-edit", "kontext", "stepfun-ai/Step1X-Edit", "Apache-2.0", 512, False,
                    "Step1X-Edit: edits the whole picture by instruction, takes no mask", in_parts=True, weights=20830,
                    largest=545),
@@ -69,6 +72,7 @@ PIPELINES = {
     "StableDiffusionXLInpaintPipeline": ("editproof.editors.inpaint", "InpaintEditor"),
     "StableDiffusionInstructPix2PixPipeline": ("editproof.editors.instruct", "InstructEditor"),
     "FluxKontextPipeline": ("editproof.editors.kontext", "KontextEditor"),
+    "Flux2KleinPipeline": ("editproof.editors.klein", "KleinEditor"),
     "Step1XPipeline": ("editproof.editors.kontext", "Step1XEditor"),
 }
 OWN_PIPELINES = {"Step1XPipeline": "editproof.editors.step1x_pipeline"}  # where, if not in diffusers

@@ -12,7 +12,7 @@ LARGE = 10**9  # parameters of a denoiser from which a backward pass computes ea
 
 
 def first_block_parts(class_name: str, label: str, source: str, dtype: torch.dtype) -> dict[str, Any]:
-    """Parts to load a FluxKontextPipeline with for VETO: of the transformer, the embedders and the first double block;
+    """Parts to load a FLUX pipeline with for VETO: of the transformer, the embedders and the first double block;
 
     of T5, the embedding table: its layers stay on disk and are read one by one when a prompt is encoded.
     """
