@@ -35,7 +35,7 @@ class EditorInfo:
     note: str
     embedded: bool = False
     in_parts: bool = False  # published as single files, which have to be put together once (docs/in-context.md)
-    weights: int = 0  # of all parts, text encoders and VAE included
+    weights: int = 0  # of all parts that stay in memory: not of the text encoders of FLUX editors (editors/texts.py)
     largest: int = 0  # of the largest layer: what the plan "stream" has on the device at once
     first_block: int = 0  # of what the plan "first-block" has there; 0: there is no such plan
 
@@ -55,10 +55,10 @@ EDITORS: dict[str, EditorInfo] = {
         EditorInfo("instruct-pix2pix", "instruct", "timbrooks/instruct-pix2pix", "MIT", 512, False,
                    "InstructPix2Pix: edits the whole picture by instruction, takes no mask", weights=1067, largest=38),
         EditorInfo("flux-kontext", "kontext", "black-forest-labs/FLUX.1-Kontext-dev", "FLUX.1-dev Non-Commercial", 1024,
-                   False, "FLUX.1 Kontext: edits the whole picture by instruction, takes no mask", weights=16870,
+                   False, "FLUX.1 Kontext: edits the whole picture by instruction, takes no mask", weights=11985,
                    largest=132, first_block=488),
         EditorInfo("flux2-klein", "kontext", "black-forest-labs/FLUX.2-klein-4B", "Apache-2.0", 1024, False,
-                   "FLUX.2 klein 4B: edits the whole picture by instruction, takes no mask", weights=7982, largest=389,
+                   "FLUX.2 klein 4B: edits the whole picture by instruction, takes no mask", weights=3960, largest=389,
                    first_block=524),
         EditorInfo("step1x-edit", "kontext", "stepfun-ai/Step1X-Edit", "Apache-2.0", 512, False,
                    "Step1X-Edit: edits the whole picture by instruction, takes no mask", in_parts=True, weights=20830,
@@ -91,7 +91,7 @@ SCHEDULERS: dict[str, tuple[str, dict[str, Any]]] = {
 PLANS = {
     "whole": "everything on the device",
     "stream": "in CPU memory, each layer on the device while it computes",
-    "first-block": "of FLUX Kontext, what VETO needs: VAE, embedders, the first block; the layers of T5 stay on disk",
+    "first-block": "of a FLUX editor, what VETO needs: VAE, embedders and the first block",
 }
 VETO_ONLY = "first-block"
 
@@ -144,14 +144,18 @@ def load_editor(
     if dtype is None:
         dtype = _default_dtype(chosen_device, embedded)
     try:
-        with _quiet():  # this import tells of optional parts that are missing
+        with quiet():  # this import tells of optional parts that are missing
             home = import_module(OWN_PIPELINES[class_name]) if class_name in OWN_PIPELINES else diffusers
             pipeline_class = getattr(home, class_name)
-        parts: dict[str, Any] = {}
-        if plan == "first-block":
-            with _quiet():  # it would list the blocks that are left out
-                parts = import_module("editproof.editors.plans").first_block_parts(class_name, label, source, dtype)
-        with _quiet() if embedded else nullcontext():
+        texts = import_module("editproof.editors.texts")
+        if class_name in texts.ENCODERS and not folder:
+            source = pipeline_class.download(source, use_safetensors=True)
+        encoders = {} if embedded else texts.encoders(class_name, source)
+        parts: dict[str, Any] = dict.fromkeys(encoders)
+        if plan == VETO_ONLY:
+            with quiet():  # it would list the blocks that are left out
+                parts |= import_module("editproof.editors.plans").first_block_parts(class_name, label, source, dtype)
+        with quiet() if embedded else nullcontext():
             dtypes = {"vae": torch.float32, "default": dtype} if "XL" in class_name else dtype
             pipe = pipeline_class.from_pretrained(source, dtype=dtypes, use_safetensors=True, **parts)
     except (OSError, ValueError, huggingface_hub.errors.HfHubHTTPError) as error:
@@ -166,6 +170,8 @@ def load_editor(
     except torch.OutOfMemoryError as error:
         raise UserError(f"editor {label} does not fit on {chosen_device}: {_one_line(error)}") from error
     editor.plan = plan
+    if encoders:
+        editor.texts = texts.Texts(pipe, source, dtype, chosen_device)
     return editor
 
 
@@ -231,11 +237,16 @@ def _one_line(error: Exception) -> str:
 
 
 @contextmanager
-def _quiet() -> "Iterator[None]":
+def quiet() -> "Iterator[None]":
     """Without remarks and loading bars, for what takes a second. Download bars are not affected."""
+    import logging
+
     import diffusers.utils.logging
     import transformers.utils.logging
 
+    accelerate = logging.getLogger("accelerate")
+    level = accelerate.level
+    accelerate.setLevel(logging.ERROR)
     modules = (diffusers.utils.logging, transformers.utils.logging)
     before = [(module, module.get_verbosity(), module.is_progress_bar_enabled()) for module in modules]
     for module in modules:
@@ -244,6 +255,7 @@ def _quiet() -> "Iterator[None]":
     try:
         yield
     finally:
+        accelerate.setLevel(level)
         for module, verbosity, bar in before:
             module.set_verbosity(verbosity)
             if bar:

@@ -34,9 +34,10 @@ class KleinEditor(KontextEditor):
 
     def read(self, images: Tensor, prompt: Prompt) -> Reading:
         """What the text encoder makes of a prompt, and of an empty one where the model needs that for its guidance."""
+        if isinstance(prompt, dict) or self.distilled:
+            return super().read(images, prompt)
+        self.encode_prompts([*self._one_each(images, prompt), ""])
         reading = super().read(images, prompt)
-        if self.distilled or "negative_prompt_embeds" in reading:
-            return reading
         return {**reading, "negative_prompt_embeds": super().read(images, "")["prompt_embeds"]}
 
     def first_prediction(self, images: Tensor, prompt: Prompt = "", *, generator: Generators, **more: Any) -> Tensor:
@@ -66,7 +67,7 @@ class KleinEditor(KontextEditor):
         height, width = images.shape[-2:]
         return {"image": Picture(images), "height": height, "width": width}
 
-    def _encode_prompt(self, prompt: str) -> dict[str, Tensor]:
+    def _encode_prompt(self, prompt: str | list[str]) -> dict[str, Tensor]:
         return {"prompt_embeds": self.pipe.encode_prompt(prompt, device=self.device)[0]}
 
     def _latents(self, images: Tensor, prompt: Prompt, **more: Any) -> Tensor:

@@ -88,7 +88,7 @@ class KontextEditor(Editor):
         height, width = images.shape[-2:]
         return {"image": images, "height": height, "width": width, "max_area": height * width}
 
-    def _encode_prompt(self, prompt: str) -> dict[str, Tensor]:
+    def _encode_prompt(self, prompt: str | list[str]) -> dict[str, Tensor]:
         embeddings, pooled, _ = self.pipe.encode_prompt(prompt, device=self.device)
         return {"prompt_embeds": embeddings, "pooled_prompt_embeds": pooled}
 

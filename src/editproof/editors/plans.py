@@ -11,26 +11,19 @@ ROOM = 0.75  # the share of a GPU's memory that weights may take if all of them 
 LARGE = 10**9  # parameters of a denoiser from which a backward pass computes each block anew
 
 
+FIRST_BLOCK = {"FluxKontextPipeline": "FluxTransformer2DModel", "Flux2KleinPipeline": "Flux2Transformer2DModel"}
+
+
 def first_block_parts(class_name: str, label: str, source: str, dtype: torch.dtype) -> dict[str, Any]:
-    """Parts to load a FLUX pipeline with for VETO: of the transformer, the embedders and the first double block;
+    """Parts to load a FLUX pipeline with for VETO: of the transformer, the embedders and the first double block."""
+    if class_name not in FIRST_BLOCK:
+        raise UserError(f"plan 'first-block' is for FLUX Kontext and klein, and editor {label} is a {class_name}")
+    import diffusers
 
-    of T5, the embedding table: its layers stay on disk and are read one by one when a prompt is encoded.
-    """
-    if class_name != "FluxKontextPipeline":
-        raise UserError(f"plan 'first-block' is for FLUX Kontext, and editor {label} is a {class_name}")
-    from diffusers import FluxTransformer2DModel
-    from transformers import T5EncoderModel
-
-    blocks = {"num_layers": 1, "num_single_layers": 0}
-    on_cpu = ("shared", "encoder.embed_tokens", "encoder.final_layer_norm", "encoder.dropout")
-    places = {**dict.fromkeys(on_cpu, "cpu"), "encoder.block": "disk"}
-    more = {"torch_dtype": dtype, "use_safetensors": True}
-    return {
-        "transformer": FluxTransformer2DModel.from_pretrained(source, subfolder="transformer", **blocks, **more),
-        "text_encoder_2": T5EncoderModel.from_pretrained(
-            source, subfolder="text_encoder_2", device_map=places, dtype=dtype
-        ),
-    }
+    transformer = getattr(diffusers, FIRST_BLOCK[class_name]).from_pretrained(
+        source, subfolder="transformer", num_layers=1, num_single_layers=0, torch_dtype=dtype, use_safetensors=True
+    )
+    return {"transformer": transformer}
 
 
 def place(pipe: Any, plan: str | None, device: torch.device) -> str:
@@ -46,12 +39,9 @@ def place(pipe: Any, plan: str | None, device: torch.device) -> str:
     if plan != "whole" or sum(p.numel() for p in denoiser.parameters()) > LARGE:
         getattr(denoiser, "flux", denoiser).enable_gradient_checkpointing()
         recompute_resnets(pipe.vae)
-    if plan == "whole":
-        pipe.to(device)
-    elif plan == "stream":
+    if plan == "stream":
         for part in parts:
             stream(part, device)
     else:
-        for part in (pipe.vae, pipe.transformer):  # the text encoders work on the CPU
-            part.to(device)
+        pipe.to(device)
     return plan
