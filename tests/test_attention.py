@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 import tiny
 import torch
-from diffusers import FluxTransformer2DModel
+from diffusers import Flux2KleinPipeline, Flux2Transformer2DModel, FluxTransformer2DModel
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
@@ -22,6 +22,7 @@ from editproof.editors.attention import (
 from editproof.errors import UserError
 from editproof.randomness import generators
 
+FAMILIES = [FluxTransformer2DModel, Flux2Transformer2DModel]
 GOLDEN = Path(__file__).parent / "golden"
 
 
@@ -47,7 +48,11 @@ def golden_model() -> FluxTransformer2DModel:
     return model.eval().requires_grad_(False)
 
 
-def small(seed: int = 0, **more: object) -> tuple[FluxTransformer2DModel, dict]:
+FLUX2 = {"in_channels": 8, "num_layers": 2, "num_single_layers": 3, "attention_head_dim": 8, "joint_attention_dim": 6,
+         "num_attention_heads": 2, "timestep_guidance_channels": 16, "axes_dims_rope": (2, 2, 2, 2)}  # fmt: skip
+
+
+def small(seed: int = 0, family: type = FluxTransformer2DModel, **more: object) -> tuple[nn.Module, dict]:
     """A model of 2 + 3 blocks, and tokens of two pictures of 5 x 3 with contexts of another size."""
     config = {
         "in_channels": 8,
@@ -60,18 +65,23 @@ def small(seed: int = 0, **more: object) -> tuple[FluxTransformer2DModel, dict]:
         "guidance_embeds": True,
         "axes_dims_rope": (2, 2, 4),
     }
+    fourth = family is Flux2Transformer2DModel
+    config = {**FLUX2, "guidance_embeds": True} if fourth else config
     with torch.random.fork_rng():
         torch.manual_seed(seed)
-        model = FluxTransformer2DModel(**{**config, **more}).eval().requires_grad_(False)
+        model = family(**{**config, **more}).eval().requires_grad_(False)
         for parameter in model.parameters():
             parameter.data += 0.3 * torch.randn_like(parameter)
         tokens = {"target": torch.randn(2, 15, 8), "context": torch.randn(2, 8, 8), "text": torch.randn(2, 7, 6),
                   "pooled": torch.randn(2, 4), "target_ids": grid(0, 5, 3), "context_ids": grid(1, 2, 4),
                   "timestep": torch.tensor([0.98, 0.5]), "guidance": 3.5}  # fmt: skip
+    if fourth:
+        ids = {name: nn.functional.pad(tokens[name], (0, 1)) for name in ("target_ids", "context_ids")}
+        tokens |= {"pooled": None, **ids}
     return model, tokens
 
 
-def by_hand(model: FluxTransformer2DModel, tokens: dict) -> tuple[list[Tensor], Tensor]:
+def by_hand(model: nn.Module, tokens: dict) -> tuple[list[Tensor], Tensor]:
     """The attention matrices (B,heads,N,N) of every block of the shipped forward, in float64, and its output."""
     matrices = []
     softmax = torch.nn.functional.scaled_dot_product_attention
@@ -82,11 +92,17 @@ def by_hand(model: FluxTransformer2DModel, tokens: dict) -> tuple[list[Tensor], 
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(torch.nn.functional, "scaled_dot_product_attention", record)
-        output = model(
-            torch.cat([tokens["target"], tokens["context"]], 1), tokens["text"], tokens["pooled"], tokens["timestep"],
-            torch.cat([tokens["target_ids"], tokens["context_ids"]]), torch.zeros(tokens["text"].shape[1], 3),
-            None if tokens["guidance"] is None else torch.full((2,), tokens["guidance"]),
-        ).sample  # fmt: skip
+        inputs = {
+            "hidden_states": torch.cat([tokens["target"], tokens["context"]], 1),
+            "encoder_hidden_states": tokens["text"], "timestep": tokens["timestep"],
+            "img_ids": torch.cat([tokens["target_ids"], tokens["context_ids"]]),
+            "guidance": None if tokens["guidance"] is None else torch.full((2,), tokens["guidance"]),
+        }  # fmt: skip
+        if isinstance(model, Flux2Transformer2DModel):
+            inputs["txt_ids"] = Flux2KleinPipeline._prepare_text_ids(tokens["text"])
+        else:
+            inputs |= {"pooled_projections": tokens["pooled"], "txt_ids": torch.zeros(tokens["text"].shape[1], 3)}
+        output = model(**inputs).sample
     return matrices, output
 
 
@@ -107,8 +123,9 @@ def test_the_mass_and_its_gradient_are_those_of_the_published_code(golden_model:
     "blocks", ["all single", "all double", "double.1", "single.0-1", ["double.0", "single.2"]], ids=str
 )
 @pytest.mark.parametrize("guided", [True, False])
-def test_mass_and_entropy_agree_with_the_attention_matrix(blocks: str | list[str], guided: bool) -> None:
-    model, tokens = small(guidance_embeds=guided)
+@pytest.mark.parametrize("family", FAMILIES)
+def test_mass_and_entropy_agree_with_the_attention_matrix(blocks: str | list[str], guided: bool, family: type) -> None:
+    model, tokens = small(family=family, guidance_embeds=guided)
     tokens["guidance"] = 3.5 if guided else None
     matrices, _ = by_hand(model, tokens)
     numbers = [
@@ -126,8 +143,9 @@ def test_mass_and_entropy_agree_with_the_attention_matrix(blocks: str | list[str
 
 @pytest.mark.filterwarnings("ignore:The .grad attribute")  # PyTorch's compiler looks at it
 @pytest.mark.parametrize("measure", [token_context_mass, token_slice_entropy])
-def test_checkpointing_and_compiled_blocks_change_nothing(measure: Callable[..., Tensor]) -> None:
-    model, tokens = small()
+@pytest.mark.parametrize("family", FAMILIES)
+def test_checkpointing_and_compiled_blocks_change_nothing(measure: Callable[..., Tensor], family: type) -> None:
+    model, tokens = small(family=family)
 
     def value_and_gradient() -> tuple[Tensor, Tensor]:
         context = tokens["context"].clone().requires_grad_()
@@ -191,24 +209,26 @@ def test_blocks_that_do_not_exist() -> None:
 # An editor's photos
 
 
-def test_the_mass_on_a_photo_is_that_of_the_shipped_pipelines_first_step(tiny_editor: Callable) -> None:
-    editor, wide = tiny_editor("flux-kontext"), tiny.pictures(2, 24, 56)
+@pytest.mark.parametrize("name", ["flux-kontext", "flux2-klein"])
+def test_the_mass_on_a_photo_is_that_of_the_shipped_pipelines_first_step(tiny_editor: Callable, name: str) -> None:
+    editor, wide = tiny_editor(name), tiny.pictures(2, 24, 56)
     images = wide.clone().requires_grad_()
-    seen: dict = {}
-
-    def first_call(module: nn.Module, arguments: tuple, named: dict) -> None:
-        seen.setdefault("inputs", named)
-
-    handle = editor.denoiser.register_forward_pre_hook(first_call, with_kwargs=True)
+    calls: list[dict] = []  # klein calls once for each photo
+    handle = editor.denoiser.register_forward_pre_hook(lambda m, a, named: calls.append(named), with_kwargs=True)
     editor.sample(wide, ["a red hat", "snow"], steps=1, generator=generators(3, 2))
     handle.remove()
-    named, n = seen["inputs"], 3 * 7
-    assert named["hidden_states"].shape[1] == 2 * n
-    by_pipeline = token_context_mass(
-        editor.denoiser, named["hidden_states"][:, :n], named["hidden_states"][:, n:], named["encoder_hidden_states"],
-        named["pooled_projections"], target_ids=named["img_ids"][:n], context_ids=named["img_ids"][n:],
-        timestep=named["timestep"], guidance=named["guidance"], blocks="all single",
-    )  # fmt: skip
+    n, masses = 3 * 7, []
+    for named in calls:
+        assert named["hidden_states"].shape[1] == 2 * n
+        ids = named["img_ids"].flatten(0, -2)
+        masses.append(
+            token_context_mass(
+                editor.denoiser, named["hidden_states"][:, :n], named["hidden_states"][:, n:],
+                named["encoder_hidden_states"], named.get("pooled_projections"), target_ids=ids[:n],
+                context_ids=ids[n:], timestep=named["timestep"], guidance=named["guidance"], blocks="all single",
+            )
+        )  # fmt: skip
+    by_pipeline = torch.cat(masses)
     settings = {"blocks": "all single", "timestep": 1.0}
     mass = context_mass(editor, images, ["a red hat", "snow"], **settings, generator=generators(3, 2))
     assert torch.allclose(mass, by_pipeline, rtol=1e-5)
@@ -218,8 +238,9 @@ def test_the_mass_on_a_photo_is_that_of_the_shipped_pipelines_first_step(tiny_ed
     assert torch.allclose(mass[1:], alone, rtol=1e-5)
 
 
-def test_the_canvas_of_the_entropy_is_the_noised_photo(tiny_editor: Callable) -> None:
-    editor, images = tiny_editor("flux-kontext"), tiny.pictures().requires_grad_()
+@pytest.mark.parametrize("name", ["flux-kontext", "flux2-klein"])
+def test_the_canvas_of_the_entropy_is_the_noised_photo(tiny_editor: Callable, name: str) -> None:
+    editor, images = tiny_editor(name), tiny.pictures().requires_grad_()
     tokens = editor.tokens(images, "", generators(0, 2))
     value = slice_entropy(editor, images, blocks="double.0", timestep=0.25, generator=generators(0, 2))
     by_hand = token_slice_entropy(

@@ -30,8 +30,8 @@ ATTACKS: dict[str, dict] = {
 }
 ONLY_ON = {
     "diffusionguard": ("sd-inpaint", "sdxl-inpaint"),
-    "decontext": ("flux-kontext",),
-    "veto": ("flux-kontext",),
+    "decontext": ("flux-kontext", "flux2-klein"),
+    "veto": ("flux-kontext", "flux2-klein"),
 }
 SUPPORTED = [
     (method, editor) for method in ("noise", *ATTACKS) for editor in ONLY_ON.get(method, tiny.MAKERS)
@@ -117,7 +117,8 @@ def own_objective(method: str, editor: Editor, mask: Tensor | None) -> Callable[
     ("method", "name"),
     [(method, "tiny-inpaint") for method in ATTACKS if "flux-kontext" not in ONLY_ON.get(method, ())]
     + [("photoguard-encoder", name) for name in tiny.MAKERS]
-    + [(method, "flux-kontext") for method in ("photoguard-diffusion", "decontext", "veto")],
+    + [(method, "flux-kontext") for method in ("photoguard-diffusion", "decontext", "veto")]
+    + [(method, "flux2-klein") for method in ("decontext", "veto")],
 )
 def test_an_attack_beats_noise_in_its_own_objective(tiny_editor: Load, method: str, name: str) -> None:
     """The objectives of a random UNet hardly depend on the photo, so that takes the embedded, trained editor."""

@@ -5,9 +5,12 @@ from pathlib import Path
 import torch
 from diffusers import (
     AutoencoderKL,
+    AutoencoderKLFlux2,
     DDIMScheduler,
     DiffusionPipeline,
     FlowMatchEulerDiscreteScheduler,
+    Flux2KleinPipeline,
+    Flux2Transformer2DModel,
     FluxKontextPipeline,
     FluxTransformer2DModel,
     StableDiffusionInpaintPipeline,
@@ -22,6 +25,9 @@ from transformers import (
     CLIPTextModel,
     CLIPTextModelWithProjection,
     CLIPTokenizer,
+    Qwen2Tokenizer,
+    Qwen3Config,
+    Qwen3ForCausalLM,
     T5Config,
     T5EncoderModel,
     T5Tokenizer,
@@ -138,20 +144,60 @@ def flux_kontext() -> DiffusionPipeline:
     )  # fmt: skip
 
 
+MARKS = ["<|endoftext|>", "<|im_start|>", "<|im_end|>", "<|vision_start|>", "<|vision_end|>", "<|image_pad|>"]
+
+
+def qwen_tokenizer() -> Qwen2Tokenizer:
+    """Spells every word in bytes; the marks of a chat and of a picture are tokens, and a chat has a template."""
+    letters = sorted(ByteLevel.alphabet())
+    words = Qwen2Tokenizer(
+        vocab={symbol: i for i, symbol in enumerate([*letters, *MARKS])}, merges=[], pad_token=MARKS[0],
+        additional_special_tokens=MARKS[1:],
+    )  # fmt: skip
+    words.chat_template = (
+        "{% for message in messages %}<|im_start|>{{ message.role }}\n{{ message.content }}<|im_end|>\n{% endfor %}"
+        "{% if add_generation_prompt %}<|im_start|>assistant\n{% endif %}"
+    )
+    return words
+
+
+def flux2_klein(distilled: bool = True) -> DiffusionPipeline:
+    """Its text encoder has as many layers as the pipeline looks at (the 27th is the last)."""
+    words = qwen_tokenizer()
+    text = Qwen3Config(
+        vocab_size=len(words), hidden_size=8, intermediate_size=8, num_hidden_layers=28, num_attention_heads=2,
+        num_key_value_heads=1, head_dim=4, tie_word_embeddings=True, bos_token_id=None, eos_token_id=None,
+    )  # fmt: skip
+    transformer = Flux2Transformer2DModel(
+        in_channels=16, num_layers=2, num_single_layers=3, attention_head_dim=16, num_attention_heads=2,
+        joint_attention_dim=24, timestep_guidance_channels=32, axes_dims_rope=(4, 4, 4, 4), guidance_embeds=False,
+    )  # fmt: skip
+    with torch.no_grad():
+        for parameter in transformer.parameters():
+            parameter += 0.1 * torch.randn_like(parameter)
+        for block in transformer.transformer_blocks:  # as in flux_transformer
+            block.attn.to_v.weight *= 40
+            block.attn.add_v_proj.weight *= 0.1
+    vae = AutoencoderKLFlux2(block_out_channels=(8, 8, 8), down_block_types=("DownEncoderBlock2D",) * 3,
+        up_block_types=("UpDecoderBlock2D",) * 3, latent_channels=4, norm_num_groups=4, sample_size=SIZE)  # fmt: skip
+    vae.bn.running_mean.normal_(std=0.1)
+    vae.bn.running_var.uniform_(0.05, 0.1)
+    return Flux2KleinPipeline(
+        vae=vae, text_encoder=Qwen3ForCausalLM(text), tokenizer=words, transformer=transformer,
+        scheduler=FlowMatchEulerDiscreteScheduler(shift=3.0, use_dynamic_shifting=True), is_distilled=distilled,
+    )  # fmt: skip
+
+
 def step1x() -> DiffusionPipeline:
     """Not one of MAKERS, as it needs no test that Kontext has not had; a language model that reads 4 to 9 patches."""
-    from transformers import Qwen2_5_VLConfig, Qwen2_5_VLForConditionalGeneration, Qwen2Tokenizer
+    from transformers import Qwen2_5_VLConfig, Qwen2_5_VLForConditionalGeneration
     from transformers.models.qwen2_vl.image_processing_pil_qwen2_vl import Qwen2VLImageProcessorPil
 
     from editproof.editors.step1x import Step1XTransformer
     from editproof.editors.step1x_pipeline import Step1XPipeline
 
-    marks = ["<|endoftext|>", "<|im_start|>", "<|im_end|>", "<|vision_start|>", "<|vision_end|>", "<|image_pad|>"]
-    letters = sorted(ByteLevel.alphabet())
-    words = Qwen2Tokenizer(
-        vocab={symbol: i for i, symbol in enumerate([*letters, *marks])}, merges=[], additional_special_tokens=marks[1:]
-    )
-    numbers = dict(zip(marks, words.convert_tokens_to_ids(marks), strict=True))
+    words = qwen_tokenizer()
+    numbers = dict(zip(MARKS, words.convert_tokens_to_ids(MARKS), strict=True))
     reader = Qwen2_5_VLForConditionalGeneration(Qwen2_5_VLConfig(
         text_config={
             "vocab_size": len(words), "hidden_size": 32, "intermediate_size": 32, "num_hidden_layers": 2,
@@ -182,6 +228,7 @@ MAKERS = {
     "sdxl-inpaint": sdxl_inpaint,
     "instruct-pix2pix": instruct_pix2pix,
     "flux-kontext": flux_kontext,
+    "flux2-klein": flux2_klein,
 }
 
 

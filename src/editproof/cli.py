@@ -19,6 +19,7 @@ from editproof.options import (
     MaskOption,
     OverwriteOption,
     PhotosArgument,
+    PlanOption,
     PresetOption,
     SchedulerOption,
     SeedOption,
@@ -71,6 +72,7 @@ def protect(
     ] = None,
     preset: PresetOption = None,
     scheduler: SchedulerOption = None,
+    plan: PlanOption = None,
     prompt: Annotated[str, typer.Option(help="What the editor is expected to be told.")] = "",
     knobs: Annotated[
         list[str] | None,
@@ -92,9 +94,9 @@ def protect(
     with progress_bar() as bar:
         task = bar.add_task(f"protect with {escape(method)}", total=len(photos))
         for report in protect_photos(
-            photos, out, method=method, editor=editor, scheduler=scheduler, mask=none_or(mask), invert_mask=invert_mask,
-            overwrite=overwrite, budget=budget, prompt=prompt, steps=steps, preset=preset, seed=seed, device=device,
-            knobs=settings, progress=lambda done: bar.update(task, completed=done),
+            photos, out, method=method, editor=editor, scheduler=scheduler, plan=plan, mask=none_or(mask),
+            invert_mask=invert_mask, overwrite=overwrite, budget=budget, prompt=prompt, steps=steps, preset=preset,
+            seed=seed, device=device, knobs=settings, progress=lambda done: bar.update(task, completed=done),
         ):  # fmt: skip
             OUT.print(
                 f"{report['photo']} -> {out / report['protected']}: {percent(report['protected_share'])} of the "
@@ -114,6 +116,7 @@ def edit(
     invert_mask: InvertOption = False,
     editor: EditorOption = None,
     scheduler: SchedulerOption = None,
+    plan: PlanOption = None,
     steps: Annotated[
         int | None,
         typer.Option(
@@ -140,8 +143,8 @@ def edit(
         task = bar.add_task("edit", total=1)
         edit_photo(
             photo, prompt, out, mask=none_or(mask), invert_mask=invert_mask, editor=editor or "tiny-inpaint",
-            scheduler=scheduler, steps=steps, guidance=guidance, overwrite=overwrite, seed=seed, device=device,
-            progress=lambda what, share: bar.update(task, description=what, completed=share),
+            scheduler=scheduler, plan=plan, steps=steps, guidance=guidance, overwrite=overwrite, seed=seed,
+            device=device, progress=lambda what, share: bar.update(task, description=what, completed=share),
         )  # fmt: skip
     OUT.print(f"{photo} -> {out}", markup=False, soft_wrap=True)
 

@@ -13,7 +13,7 @@ from PIL import Image, ImageDraw, ImageFont
 from torch import Tensor
 
 from editproof.budgets import Budget
-from editproof.editors import load_editor
+from editproof.editors import check_plan, load_editor
 from editproof.errors import UserError
 from editproof.masks import check_something_to_edit, check_something_to_protect, open_mask
 from editproof.methods import METHODS
@@ -64,6 +64,7 @@ def run_demo(
     prompt: str = PROMPT,
     methods: Sequence[str] | None = None,
     editor: str = "tiny-inpaint",
+    plan: str | None = None,
     budget: Budget | None = None,
     preset: str | None = "fast",
     seed: int = 0,
@@ -81,10 +82,11 @@ def run_demo(
     """
     out = Path(out)
     check_folder(out)
+    check_plan(plan)
     settings = {method: method_settings(method, preset, None, {}) for method in methods or METHODS}
     photo = None if image is None else open_photo(image)
     progress(f"load {editor}", 0)
-    loaded = load_editor(editor, device=device)
+    loaded = load_editor(editor, device=device, plan=plan)
     progress(f"load {editor}", 1)
     default = CONTEXT_METHOD if loaded.in_context else DEFAULT_METHOD
     methods = [method for method in methods or (default,) if works_on(method, loaded)] or [default]

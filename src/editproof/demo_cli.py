@@ -11,6 +11,7 @@ from editproof.options import (
     EditorOption,
     InvertOption,
     MaskOption,
+    PlanOption,
     SeedOption,
     none_or,
     parse_budget,
@@ -29,6 +30,7 @@ def demo(
     prompt: Annotated[str | None, typer.Option(help="What the edits should show.", show_default=False)] = None,
     all_methods: Annotated[bool, typer.Option("--all-methods", help="Every method, side by side.")] = False,
     editor: EditorOption = None,
+    plan: PlanOption = None,
     eps: Annotated[
         str, typer.Option(metavar="NUMBER", help="Largest change of a channel: 8/255 or 0.03; with every preset.")
     ] = "16/255",
@@ -58,7 +60,7 @@ def demo(
         rows, paths = run_demo(
             out, image=image, mask=none_or(mask), invert_mask=invert_mask, prompt=prompt,
             methods=tuple(METHODS) if all_methods else None, editor=editor or "tiny-inpaint",
-            budget=budget, preset=preset, seed=seed, device=device, progress=progress,
+            plan=plan, budget=budget, preset=preset, seed=seed, device=device, progress=progress,
         )  # fmt: skip
     table = [
         {

@@ -12,20 +12,10 @@ from typing import Any
 import psutil
 
 from editproof import __version__
-from editproof.editors import EDITORS, EditorInfo
+from editproof.editors import EDITORS, VETO_ONLY, EditorInfo
 
 PACKAGES = ("torch", "diffusers", "transformers", "accelerate", "huggingface_hub", "safetensors", "numpy", "pillow")
-# Millions of parameters, text encoders and VAE included, safety checkers not.
-PARAMETERS = {
-    "tiny-inpaint": 9,
-    "sd-inpaint": 1067,
-    "sd2-inpaint": 1290,
-    "sdxl-inpaint": 3469,
-    "instruct-pix2pix": 1067,
-    "flux-kontext": 16870,
-    "step1x-edit": 20830,
-}
-EDITING = 1.3  # what an edit of one photo takes, relative to the weights: a rule of thumb
+PER_PIXEL = 2048  # activations of an edit for each pixel, in numbers of a weight's size: a rule of thumb
 
 
 @dataclass(frozen=True)
@@ -79,9 +69,34 @@ def on_disk(info: EditorInfo) -> bool:
     return all(isinstance(path, str) for path in found)
 
 
-def needed(name: str, device: Device) -> int:
-    """Bytes that one edit needs on a device: weights and some room. Gradients need several times as much."""
-    return int(PARAMETERS[name] * 1e6 * device.bytes_per_weight * EDITING)
+def needed(info: EditorInfo, device: Device) -> dict[str, int]:
+    """Bytes that an editor takes on a device, by plan, to edit (or with "first-block", to protect) one photo."""
+    from editproof.editors.streaming import AHEAD
+
+    weight, activations = device.bytes_per_weight, device.bytes_per_weight * PER_PIXEL * info.size**2
+    found = {"whole": info.weights * 10**6 * weight + activations}
+    if device.name != "cpu":
+        found["stream"] = AHEAD + 2 * info.largest * 10**6 * weight + activations
+    if info.first_block:
+        found["first-block"] = info.first_block * 10**6 * weight + activations
+    return found
+
+
+def fitting(info: EditorInfo, device: Device, memory: int) -> str:
+    """The first plan of an editor that fits a device of a machine with `memory` bytes, in words."""
+    from editproof.editors.plans import ROOM
+
+    plans = needed(info, device)
+    weights = info.weights * 10**6 * device.bytes_per_weight
+    usable = {
+        "whole": weights <= ROOM * device.total or device.name == "cpu",
+        "stream": weights <= memory,
+        "first-block": True,
+    }
+    for plan, size in plans.items():
+        if usable[plan] and size <= device.total:
+            return f"{plan}, {size / 2**30:.1f} GiB" + (" (veto only)" if plan == VETO_ONLY else "")
+    return f"no, {min(plans.values()) / 2**30:.1f} GiB"
 
 
 def methods_table() -> list[dict[str, Any]]:

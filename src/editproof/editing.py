@@ -6,7 +6,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from editproof.editors import load_editor
+from editproof.editors import check_plan, load_editor
 from editproof.errors import UserError
 from editproof.masks import check_something_to_edit, open_mask
 from editproof.photo import check_folder, check_output, open_photo, save_png
@@ -22,6 +22,7 @@ def edit_photo(
     invert_mask: bool = False,
     editor: str = "tiny-inpaint",
     scheduler: str | None = None,
+    plan: str | None = None,
     steps: int | None = None,
     guidance: float | None = None,
     overwrite: bool = False,
@@ -37,6 +38,7 @@ def edit_photo(
     out = Path(out)
     if out.suffix.lower() != ".png":
         raise UserError(f"output '{out}' is not a PNG file; allowed: a name that ends in .png")
+    check_plan(plan)
     check_folder(out.parent)
     check_output(out, overwrite)
     opened = open_photo(photo)
@@ -44,7 +46,7 @@ def edit_photo(
     if region is not None:
         check_something_to_edit(region, str(mask))
     progress(f"load {editor}", 0)
-    loaded = load_editor(editor, device=device, scheduler=scheduler)
+    loaded = load_editor(editor, device=device, scheduler=scheduler, plan=plan)
     progress(f"load {editor}", 1)
     original = opened.pixels[None]
     size = working_size(*opened.size, loaded.size)

@@ -41,6 +41,7 @@ def list_(
 def doctor_() -> None:
     """Show versions, devices, memory, and which editors are there and fit."""
     from editproof import doctor
+    from editproof.editors import PLANS
 
     versions = [{"package": name, "version": found} for name, found in doctor.package_versions().items()]
     OUT.print(make_table("versions", versions))
@@ -54,10 +55,10 @@ def doctor_() -> None:
     for name, info in doctor.EDITORS.items():
         fits.append({"editor": name, "on_disk": doctor.on_disk(info)})
         for device in found:
-            needed = doctor.needed(name, device)
-            fits[-1][f"fits {device.name}"] = f"{'yes' if needed < device.total else 'no'} ({needed / GIB:.1f} GiB)"
-    OUT.print(make_table("editors", fits))
+            fits[-1][f"plan on {device.name}"] = doctor.fitting(info, device, found[-1].total)
+    OUT.print(make_table("editors, the --plan that fits, and the memory it takes there", fits))
     OUT.print(
-        "fits: an estimate for one edit. Methods that optimise need several times as much; "
-        "the default method needs no editor."
-    )
+        *(f"{plan}: {where}" for plan, where in PLANS.items()),
+        "The memory is an estimate for one edit. Methods that optimise need several times as much beside the weights; "
+        "the default method needs no editor.", sep="\n",
+    )  # fmt: skip

@@ -59,6 +59,13 @@ EditorOption = Annotated[
 SchedulerOption = Annotated[
     str | None, typer.Option(help="ddim, pndm, euler, lms or kdpm2; the model's own if not given.", show_default=False)
 ]
+PlanOption = Annotated[
+    str | None,
+    typer.Option(
+        help="Where weights are: whole, stream or first-block (see `editproof doctor`); what fits if not given.",
+        show_default=False,
+    ),
+]
 OverwriteOption = Annotated[bool, typer.Option("--overwrite", help="Replace existing output.")]
 EpsOption = Annotated[
     str | None,

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from editproof.budgets import Budget
-from editproof.editors import load_editor, pick_device
+from editproof.editors import check_plan, load_editor, pick_device
 from editproof.errors import UserError
 from editproof.masks import check_something_to_protect, open_mask
 from editproof.metrics import psnr
@@ -42,7 +42,7 @@ class Job:
     report: Path
 
 
-def plan(photos: Sequence[str | Path], out: str | Path, overwrite: bool = False) -> list[Job]:
+def plan_jobs(photos: Sequence[str | Path], out: str | Path, overwrite: bool = False) -> list[Job]:
     """Check every photo and every output before any work; writes nothing. Raises UserError."""
     out = Path(out)
     check_folder(out)
@@ -80,6 +80,7 @@ def protect_photos(
     method: str = DEFAULT_METHOD,
     editor: str | None = None,
     scheduler: str | None = None,
+    plan: str | None = None,
     mask: str | Path | None = None,
     invert_mask: bool = False,
     overwrite: bool = False,
@@ -102,19 +103,20 @@ def protect_photos(
     settings = method_settings(method, preset, steps, knobs or {})
     if editor is not None and method in WITHOUT_EDITOR and editor != DEFAULT_EDITOR:
         raise UserError(f"method '{method}' uses no editor, so '{editor}' would change nothing; allowed: no --editor")
-    if scheduler is not None and method in WITHOUT_EDITOR:
-        raise UserError(
-            f"method '{method}' uses no editor, so scheduler '{scheduler}' would change nothing; "
-            "allowed: no --scheduler"
-        )
-    jobs = plan(photos, out, overwrite)
+    for option, value in (("scheduler", scheduler), ("plan", plan)):
+        if value is not None and method in WITHOUT_EDITOR:
+            raise UserError(
+                f"method '{method}' uses no editor, so {option} '{value}' would change nothing; allowed: no --{option}"
+            )
+    check_plan(plan, method)
+    jobs = plan_jobs(photos, out, overwrite)
     masks = {size: None if mask is None else open_mask(mask, size, invert_mask) for size in {j.size for j in jobs}}
     for tensor in masks.values():
         if tensor is not None:
             check_something_to_protect(tensor, str(mask))
     loaded = None
     if method not in WITHOUT_EDITOR:
-        loaded = load_editor(editor or DEFAULT_EDITOR, device=device, scheduler=scheduler)
+        loaded = load_editor(editor or DEFAULT_EDITOR, device=device, scheduler=scheduler, plan=plan)
     side = working_side(method, loaded, settings)
     for size, tensor in masks.items():
         if tensor is not None:
@@ -153,6 +155,7 @@ def protect_photos(
                 "method": method,
                 "editor": loaded.name if loaded is not None else None,
                 "scheduler": type(loaded.pipe.scheduler).__name__ if loaded is not None else None,
+                "plan": loaded.plan if loaded is not None else None,
                 **effective(method, arguments, own_budget, batch[0].size, working),
                 "preset": preset,
                 "device": str(loaded.device if loaded is not None else pick_device(device)),

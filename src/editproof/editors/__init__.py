@@ -20,7 +20,10 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class EditorInfo:
-    """What is known of an editor before it is loaded; `size` is the side in pixels it was trained for."""
+    """What is known of an editor before it is loaded; `size` is the side in pixels it was trained for.
+
+    Numbers of weights are in millions; safety checkers are not counted.
+    """
 
     name: str
     kind: str  # "inpaint": repaints what a mask allows; "instruct": changes the whole picture as the prompt says;
@@ -32,25 +35,34 @@ class EditorInfo:
     note: str
     embedded: bool = False
     in_parts: bool = False  # published as single files, which have to be put together once (docs/in-context.md)
+    weights: int = 0  # of all parts that stay in memory: not of the text encoders of FLUX editors (editors/texts.py)
+    largest: int = 0  # of the largest layer: what the plan "stream" has on the device at once
+    first_block: int = 0  # of what the plan "first-block" has there; 0: there is no such plan
 
 
 EDITORS: dict[str, EditorInfo] = {
     info.name: info
     for info in (
         EditorInfo("tiny-inpaint", "inpaint", "tiny-inpaint", "MIT", 256, True,
-                   "embedded: a small latent-diffusion inpainter trained for editproof", embedded=True),
+                   "embedded: a small latent-diffusion inpainter trained for editproof", embedded=True,
+                   weights=9, largest=1),
         EditorInfo("sd-inpaint", "inpaint", "stable-diffusion-v1-5/stable-diffusion-inpainting",
-                   "CreativeML OpenRAIL-M", 512, True, "Stable Diffusion 1.5 inpainting"),
+                   "CreativeML OpenRAIL-M", 512, True, "Stable Diffusion 1.5 inpainting", weights=1067, largest=38),
         EditorInfo("sd2-inpaint", "inpaint", "sd2-community/stable-diffusion-2-inpainting", "CreativeML OpenRAIL++-M",
-                   512, True, "Stable Diffusion 2 inpainting"),
+                   512, True, "Stable Diffusion 2 inpainting", weights=1290, largest=51),
         EditorInfo("sdxl-inpaint", "inpaint", "diffusers/stable-diffusion-xl-1.0-inpainting-0.1",
-                   "CreativeML OpenRAIL++-M", 1024, True, "Stable Diffusion XL inpainting"),
+                   "CreativeML OpenRAIL++-M", 1024, True, "Stable Diffusion XL inpainting", weights=3469, largest=63),
         EditorInfo("instruct-pix2pix", "instruct", "timbrooks/instruct-pix2pix", "MIT", 512, False,
-                   "InstructPix2Pix: edits the whole picture by instruction, takes no mask"),
+                   "InstructPix2Pix: edits the whole picture by instruction, takes no mask", weights=1067, largest=38),
         EditorInfo("flux-kontext", "kontext", "black-forest-labs/FLUX.1-Kontext-dev", "FLUX.1-dev Non-Commercial", 1024,
-                   False, "FLUX.1 Kontext: edits the whole picture by instruction, takes no mask"),
+                   False, "FLUX.1 Kontext: edits the whole picture by instruction, takes no mask", weights=11985,
+                   largest=132, first_block=488),
+        EditorInfo("flux2-klein", "kontext", "black-forest-labs/FLUX.2-klein-4B", "Apache-2.0", 1024, False,
+                   "FLUX.2 klein 4B: edits the whole picture by instruction, takes no mask", weights=3960, largest=389,
+                   first_block=524),
         EditorInfo("step1x-edit", "kontext", "stepfun-ai/Step1X-Edit", "Apache-2.0", 512, False,
-                   "Step1X-Edit: edits the whole picture by instruction, takes no mask", in_parts=True),
+                   "Step1X-Edit: edits the whole picture by instruction, takes no mask", in_parts=True, weights=20830,
+                   largest=545),
     )
 }  # fmt: skip
 
@@ -60,6 +72,7 @@ PIPELINES = {
     "StableDiffusionXLInpaintPipeline": ("editproof.editors.inpaint", "InpaintEditor"),
     "StableDiffusionInstructPix2PixPipeline": ("editproof.editors.instruct", "InstructEditor"),
     "FluxKontextPipeline": ("editproof.editors.kontext", "KontextEditor"),
+    "Flux2KleinPipeline": ("editproof.editors.klein", "KleinEditor"),
     "Step1XPipeline": ("editproof.editors.kontext", "Step1XEditor"),
 }
 OWN_PIPELINES = {"Step1XPipeline": "editproof.editors.step1x_pipeline"}  # where, if not in diffusers
@@ -74,12 +87,13 @@ SCHEDULERS: dict[str, tuple[str, dict[str, Any]]] = {
     "kdpm2": ("KDPM2DiscreteScheduler", {}),
 }
 
-# Where the weights are while an editor works. With the last, VETO is all that the editor can be used for.
+# Where the weights are while an editor works.
 PLANS = {
     "whole": "everything on the device",
     "stream": "in CPU memory, each layer on the device while it computes",
-    "first-block": "of FLUX Kontext, what VETO needs: VAE, embedders, the first block; the layers of T5 stay on disk",
+    "first-block": "of a FLUX editor, what VETO needs: VAE, embedders and the first block",
 }
+VETO_ONLY = "first-block"
 
 
 def load_editor(
@@ -108,8 +122,7 @@ def load_editor(
             f"{name} is published in parts: put them together once with Step1XPipeline.from_published "
             "(see docs/in-context.md) and name the folder"
         )
-    if plan is not None and plan not in PLANS:
-        raise UserError(f"unknown plan {plan!r}: one of {', '.join(PLANS)}")
+    check_plan(plan, "veto")
     label = str(name) if embedded or str(name) == source else f"{name} ({source})"
     folder = embedded or Path(source).is_dir()
     if not folder and (source.count("/") != 1 or source.startswith((".", "/", "~"))):
@@ -131,14 +144,18 @@ def load_editor(
     if dtype is None:
         dtype = _default_dtype(chosen_device, embedded)
     try:
-        with _quiet():  # this import tells of optional parts that are missing
+        with quiet():  # this import tells of optional parts that are missing
             home = import_module(OWN_PIPELINES[class_name]) if class_name in OWN_PIPELINES else diffusers
             pipeline_class = getattr(home, class_name)
-        parts: dict[str, Any] = {}
-        if plan == "first-block":
-            with _quiet():  # it would list the blocks that are left out
-                parts = import_module("editproof.editors.plans").first_block_parts(class_name, label, source, dtype)
-        with _quiet() if embedded else nullcontext():
+        texts = import_module("editproof.editors.texts")
+        if class_name in texts.ENCODERS and not folder:
+            source = pipeline_class.download(source, use_safetensors=True)
+        encoders = {} if embedded else texts.encoders(class_name, source)
+        parts: dict[str, Any] = dict.fromkeys(encoders)
+        if plan == VETO_ONLY:
+            with quiet():  # it would list the blocks that are left out
+                parts |= import_module("editproof.editors.plans").first_block_parts(class_name, label, source, dtype)
+        with quiet() if embedded else nullcontext():
             dtypes = {"vae": torch.float32, "default": dtype} if "XL" in class_name else dtype
             pipe = pipeline_class.from_pretrained(source, dtype=dtypes, use_safetensors=True, **parts)
     except (OSError, ValueError, huggingface_hub.errors.HfHubHTTPError) as error:
@@ -148,10 +165,23 @@ def load_editor(
         pipe.scheduler = getattr(diffusers, scheduler_class).from_config(pipe.scheduler.config, **settings)
     module, editor_class = PIPELINES[class_name]
     try:
-        import_module("editproof.editors.plans").place(pipe, plan, chosen_device)
-        return getattr(import_module(module), editor_class)(str(name), pipe, dtype)
+        plan = import_module("editproof.editors.plans").place(pipe, plan, chosen_device)
+        editor = getattr(import_module(module), editor_class)(str(name), pipe, dtype)
     except torch.OutOfMemoryError as error:
         raise UserError(f"editor {label} does not fit on {chosen_device}: {_one_line(error)}") from error
+    editor.plan = plan
+    if encoders:
+        editor.texts = texts.Texts(pipe, source, dtype, chosen_device)
+    return editor
+
+
+def check_plan(plan: str | None, method: str | None = None) -> None:
+    """UserError for a plan that is not in PLANS, or that loads too little for a method, or for an edit (None)."""
+    if plan is not None and plan not in PLANS:
+        raise UserError(f"unknown plan {plan!r}: one of {', '.join(PLANS)}")
+    if plan == VETO_ONLY and method != "veto":
+        others = ", ".join(name for name in PLANS if name != plan)
+        raise UserError(f"plan {plan!r} loads what veto needs, too little for {method or 'an edit'}; allowed: {others}")
 
 
 def pick_device(device: "str | torch.device | None" = None) -> "torch.device":
@@ -207,11 +237,16 @@ def _one_line(error: Exception) -> str:
 
 
 @contextmanager
-def _quiet() -> "Iterator[None]":
+def quiet() -> "Iterator[None]":
     """Without remarks and loading bars, for what takes a second. Download bars are not affected."""
+    import logging
+
     import diffusers.utils.logging
     import transformers.utils.logging
 
+    accelerate = logging.getLogger("accelerate")
+    level = accelerate.level
+    accelerate.setLevel(logging.ERROR)
     modules = (diffusers.utils.logging, transformers.utils.logging)
     before = [(module, module.get_verbosity(), module.is_progress_bar_enabled()) for module in modules]
     for module in modules:
@@ -220,6 +255,7 @@ def _quiet() -> "Iterator[None]":
     try:
         yield
     finally:
+        accelerate.setLevel(level)
         for module, verbosity, bar in before:
             module.set_verbosity(verbosity)
             if bar:

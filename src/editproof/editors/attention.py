@@ -14,6 +14,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
+from editproof.editors.blocks import family
 from editproof.errors import UserError
 from editproof.randomness import Generators
 
@@ -75,7 +76,7 @@ def token_context_mass(
     target: Tensor,
     context: Tensor,
     text: Tensor,
-    pooled: Tensor,
+    pooled: Tensor | None,
     *,
     target_ids: Tensor,
     context_ids: Tensor,
@@ -85,8 +86,9 @@ def token_context_mass(
 ) -> Tensor:
     """The softmax mass `(B,)` in [0,1] that target queries put on context keys: mean over heads, queries and blocks.
 
-    transformer: a FluxTransformer2DModel. target (B,N,C), context (B,M,C): packed latents; text (B,T,D), pooled (B,P):
-    embeddings of the prompt. target_ids (N,3), context_ids (M,3): positions. timestep: noise level in [0,1], one or
+    transformer: a FluxTransformer2DModel or Flux2Transformer2DModel. target (B,N,C), context (B,M,C): packed latents;
+    text (B,T,D), pooled (B,P): embeddings of the prompt (FLUX.2 has no pooled one). target_ids (N,A), context_ids
+    (M,A): positions, with 3 axes (FLUX.2: 4). timestep: noise level in [0,1], one or
     `(B,)`. guidance: for models that embed it. blocks: names such as `single.0` and `double.3`, ranges such as
     `single.0-25`, `all single`, `all double`, as a list or with commas. float32, differentiable with respect to
     `context`. Raises UserError for blocks that the transformer does not have.
@@ -101,7 +103,7 @@ def token_slice_entropy(
     target: Tensor,
     context: Tensor,
     text: Tensor,
-    pooled: Tensor,
+    pooled: Tensor | None,
     *,
     target_ids: Tensor,
     context_ids: Tensor,
@@ -159,7 +161,7 @@ def _mean_over_blocks(
     target: Tensor,
     context: Tensor,
     text: Tensor,
-    pooled: Tensor,
+    pooled: Tensor | None,
     target_ids: Tensor,
     context_ids: Tensor,
     timestep: float | Tensor,
@@ -168,30 +170,35 @@ def _mean_over_blocks(
     measure: Measure,
 ) -> Tensor:
     """The model's forward up to the last of `blocks`, and the mean over `blocks` of what is measured in each."""
+    from diffusers.models.embeddings import apply_rotary_emb
+
     names = block_names(transformer, blocks)
     model: Any = transformer
     dtype, batch = model.dtype, len(target)
     ends = [0, text.shape[1], text.shape[1] + target.shape[1], text.shape[1] + target.shape[1] + context.shape[1]]
     ranges = {name: slice(*ends[i : i + 2]) for i, name in enumerate(("text", "target", "context"))}
 
-    times = [_per_image(timestep, batch, target, dtype) * 1000]
+    strength = None
     if model.config.guidance_embeds:
         if guidance is None:
             raise UserError("this transformer embeds the guidance: give one")
-        times.append(_per_image(guidance, batch, target, dtype) * 1000)
-    state = model.time_text_embed(*times, pooled.to(dtype))
-    image = model.x_embedder(torch.cat([target, context], dim=1).to(dtype))
-    words = model.context_embedder(text.to(dtype))
+        strength = _per_image(guidance, batch, target, dtype) * 1000
     positions = [target_ids.reshape(-1, target_ids.shape[-1])[: target.shape[1]],
                  context_ids.reshape(-1, context_ids.shape[-1])[: context.shape[1]]]  # fmt: skip
-    rope = model.pos_embed(torch.cat([torch.zeros_like(positions[0][:1]).expand(text.shape[1], -1), *positions]))
+    words, image = text.to(dtype), torch.cat([target, context], dim=1).to(dtype)
+    pooled = None if pooled is None else pooled.to(dtype)
+    times = _per_image(timestep, batch, target, dtype) * 1000
+    forward = family(model)(model, times, strength, pooled, words, torch.cat(positions))
+    words, image = model.context_embedder(words), model.x_embedder(image)
 
     def step(block: nn.Module, words: Tensor, image: Tensor, name: str) -> tuple[Tensor, Tensor, Tensor | None]:
         measured = None
         if name in names:
-            measured = measure(*_queries_and_keys(block, words, image, state, rope), ranges)
+            pair = forward.queries_and_keys(block, name, words, image)
+            queries, keys = (apply_rotary_emb(tokens, forward.rope, sequence_dim=1).transpose(1, 2) for tokens in pair)
+            measured = measure(queries, keys, ranges)
         if name != names[-1]:
-            words, image = block(hidden_states=image, encoder_hidden_states=words, temb=state, image_rotary_emb=rope)
+            words, image = forward(block, name, words, image)
         return words, image, measured
 
     values = []
@@ -205,30 +212,6 @@ def _mean_over_blocks(
         if name == names[-1]:
             break
     return torch.stack(values).mean(0)
-
-
-def _queries_and_keys(
-    block: Any, words: Tensor, image: Tensor, state: Tensor, rope: tuple[Tensor, Tensor]
-) -> tuple[Tensor, Tensor]:
-    """What a block's softmax sees, (B,heads,N,d) each: all tokens in the order text, target, context, after RoPE."""
-    from diffusers.models.embeddings import apply_rotary_emb
-
-    attention = block.attn
-
-    def heads(projected: Tensor) -> Tensor:
-        return projected.unflatten(-1, (-1, attention.head_dim))
-
-    if attention.added_kv_proj_dim is None:  # a single-stream block
-        normed = block.norm(torch.cat([words, image], dim=1), emb=state)[0]
-        queries = attention.norm_q(heads(attention.to_q(normed)))
-        keys = attention.norm_k(heads(attention.to_k(normed)))
-    else:
-        normed, normed_words = block.norm1(image, emb=state)[0], block.norm1_context(words, emb=state)[0]
-        queries = torch.cat([attention.norm_added_q(heads(attention.add_q_proj(normed_words))),
-                             attention.norm_q(heads(attention.to_q(normed)))], dim=1)  # fmt: skip
-        keys = torch.cat([attention.norm_added_k(heads(attention.add_k_proj(normed_words))),
-                          attention.norm_k(heads(attention.to_k(normed)))], dim=1)  # fmt: skip
-    return tuple(apply_rotary_emb(tokens, rope, sequence_dim=1).transpose(1, 2) for tokens in (queries, keys))
 
 
 def _mass(queries: Tensor, keys: Tensor, ranges: dict[str, slice]) -> Tensor:

@@ -1,6 +1,6 @@
 """In-context editors: transformers that read the photo as tokens beside those they denoise. They take no mask.
 
-FLUX.1 Kontext (arXiv 2506.15742) and Step1X-Edit (arXiv 2504.17761).
+FLUX.1 Kontext (arXiv 2506.15742) and Step1X-Edit (arXiv 2504.17761); FLUX.2 klein is in klein.py.
 """
 
 from typing import Any, ClassVar, NamedTuple
@@ -14,12 +14,12 @@ from editproof.randomness import Generators
 
 
 class Tokens(NamedTuple):
-    """What the transformer is given: packed latents (B,N,C), text embeddings and positions (N,3)."""
+    """What the transformer is given: packed latents (B,N,C), text embeddings and positions (N,3; FLUX.2: 4)."""
 
     target: Tensor  # pure noise, drawn
     context: Tensor  # the photo
     text: Tensor
-    pooled: Tensor
+    pooled: Tensor | None
     target_ids: Tensor
     context_ids: Tensor
 
@@ -63,19 +63,23 @@ class KontextEditor(Editor):
         )  # fmt: skip
         return Tokens(target, context, text, pooled, target_ids, context_ids)
 
-    def _text_tokens(self, reading: Reading, timestep: float | Tensor) -> tuple[Tensor, Tensor]:
+    def _text_tokens(self, reading: Reading, timestep: float | Tensor) -> tuple[Tensor, Tensor | None]:
         return reading["prompt_embeds"], reading["pooled_prompt_embeds"]
 
     def noise_levels(self, images: Tensor, steps: int) -> list[float]:
         """The share of noise, from 1 down, in the latents at each of `steps` steps of an edit of images (B,3,H,W)."""
+        scheduler = type(self.pipe.scheduler).from_config(self.pipe.scheduler.config)
+        tokens = images.shape[-2] * images.shape[-1] // self.multiple**2
+        scheduler.set_timesteps(sigmas=[1 - step / steps for step in range(steps)], mu=self._shift(tokens, steps))
+        return scheduler.sigmas[:steps].tolist()
+
+    def _shift(self, tokens: int, steps: int) -> float:
+        """How far the schedule is shifted towards noise for so many target tokens."""
         from diffusers.pipelines.flux.pipeline_flux_kontext import calculate_shift
 
-        scheduler = type(self.pipe.scheduler).from_config(self.pipe.scheduler.config)
+        config = self.pipe.scheduler.config
         names = {"base_image_seq_len": 256, "max_image_seq_len": 4096, "base_shift": 0.5, "max_shift": 1.15}
-        tokens = images.shape[-2] * images.shape[-1] // self.multiple**2
-        mu = calculate_shift(tokens, *(scheduler.config.get(name, value) for name, value in names.items()))
-        scheduler.set_timesteps(sigmas=[1 - step / steps for step in range(steps)], mu=mu)
-        return scheduler.sigmas[:steps].tolist()
+        return calculate_shift(tokens, *(config.get(name, value) for name, value in names.items()))
 
     def _trained_side(self) -> int:
         return self.pipe.vae.config.sample_size
@@ -84,13 +88,16 @@ class KontextEditor(Editor):
         height, width = images.shape[-2:]
         return {"image": images, "height": height, "width": width, "max_area": height * width}
 
-    def _encode_prompt(self, prompt: str) -> dict[str, Tensor]:
+    def _encode_prompt(self, prompt: str | list[str]) -> dict[str, Tensor]:
         embeddings, pooled, _ = self.pipe.encode_prompt(prompt, device=self.device)
         return {"prompt_embeds": embeddings, "pooled_prompt_embeds": pooled}
 
-    def _latents(self, images: Tensor, prompt: Prompt, **more: Any) -> Tensor:
+    def _check_steps(self, steps: int) -> None:
         if len(self.denoiser.single_transformer_blocks) == 0:
             raise UserError(f"only the first block of {self.name} is loaded, with which it cannot edit")
+        super()._check_steps(steps)
+
+    def _latents(self, images: Tensor, prompt: Prompt, **more: Any) -> Tensor:
         return self._unpack(super()._latents(images, prompt, **more), images)
 
     def _unpack(self, tokens: Tensor, images: Tensor) -> Tensor:

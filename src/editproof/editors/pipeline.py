@@ -6,13 +6,16 @@ black.
 """
 
 from collections.abc import Callable, Sequence
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import torch
 from torch import Tensor, nn
 
 from editproof.errors import UserError
 from editproof.randomness import Generators, generators
+
+if TYPE_CHECKING:
+    from editproof.editors.texts import Texts
 
 Reading = dict[str, Tensor]  # what a text encoder has made of prompts: the pipeline's arguments
 Prompt = str | Sequence[str] | Reading
@@ -32,12 +35,14 @@ class Editor:
     steps: int = 30  # the defaults of an edit, as the papers edit
     guidance: float = 7.5
     single_guidance: float = 1.0  # at which the denoiser is called once a step
+    plan: str = "whole"  # a name in PLANS: where the weights are
     settings: ClassVar[dict[str, Any]] = {"eta": 1.0}  # used by schedulers that take it (DDIM)
 
     def __init__(self, name: str, pipe: Any, dtype: torch.dtype) -> None:
         self.name, self.pipe, self.dtype = name, pipe, dtype
         self.multiple: int = pipe.vae_scale_factor
         self.size: int = self._trained_side()
+        self.texts: Texts | None = None  # where text encoders are loaded only when they are needed
         self._texts: dict[str, dict[str, Tensor]] = {}
         for part in pipe.components.values():
             if isinstance(part, nn.Module):
@@ -88,10 +93,19 @@ class Editor:
         prompts = self._one_each(images, prompt)
         if len(self._texts) > 200:
             self._texts.clear()
+        if self.texts is not None:
+            self.encode_prompts(prompts)
         for text in set(prompts) - set(self._texts):
             with torch.no_grad():
                 self._texts[text] = self._encode_prompt(text)
-        return {key: torch.cat([self._texts[text][key] for text in prompts]) for key in self._texts[prompts[0]]}
+        rows = {key: torch.cat([self._texts[text][key] for text in prompts]) for key in self._texts[prompts[0]]}
+        return {key: value.to(self.device) for key, value in rows.items()}
+
+    def encode_prompts(self, prompts: Sequence[str]) -> None:
+        """Encode prompts that are to be read later in one go, where that means loading the text encoders."""
+        missing = [prompt for prompt in prompts if prompt not in self._texts]
+        if self.texts is not None and missing:
+            self._texts |= self.texts(missing, self._encode_prompt)
 
     def first_prediction(
         self, images: Tensor, prompt: Prompt = "", *, mask: Tensor | None = None, steps: int = 4, generator: Generators
@@ -183,8 +197,8 @@ class Editor:
         """The pipeline's arguments that carry the picture. images in [0,1], on the device."""
         raise NotImplementedError
 
-    def _encode_prompt(self, prompt: str) -> dict[str, Tensor]:
-        """The pipeline's arguments that carry the text, for one prompt."""
+    def _encode_prompt(self, prompt: Any) -> dict[str, Tensor]:
+        """The pipeline's arguments that carry the text, for one prompt, or where `texts` is used for a list of them."""
         raise NotImplementedError
 
     def _latents(

@@ -1,35 +1,29 @@
-"""Memory plans: where an editor's weights are while it works. The machinery is diffusers' and accelerate's own."""
+"""Memory plans: where an editor's weights are while it works."""
 
 from typing import Any
 
 import torch
-from accelerate import cpu_offload
 
+from editproof.editors.streaming import recompute_resnets, stream
 from editproof.errors import UserError
 
 ROOM = 0.75  # the share of a GPU's memory that weights may take if all of them are to stay on it
+LARGE = 10**9  # parameters of a denoiser from which a backward pass computes each block anew
+
+
+FIRST_BLOCK = {"FluxKontextPipeline": "FluxTransformer2DModel", "Flux2KleinPipeline": "Flux2Transformer2DModel"}
 
 
 def first_block_parts(class_name: str, label: str, source: str, dtype: torch.dtype) -> dict[str, Any]:
-    """Parts to load a FluxKontextPipeline with for VETO: of the transformer, the embedders and the first double block;
+    """Parts to load a FLUX pipeline with for VETO: of the transformer, the embedders and the first double block."""
+    if class_name not in FIRST_BLOCK:
+        raise UserError(f"plan 'first-block' is for FLUX Kontext and klein, and editor {label} is a {class_name}")
+    import diffusers
 
-    of T5, the embedding table: its layers stay on disk and are read one by one when a prompt is encoded.
-    """
-    if class_name != "FluxKontextPipeline":
-        raise UserError(f"plan 'first-block' is for FLUX Kontext, and editor {label} is a {class_name}")
-    from diffusers import FluxTransformer2DModel
-    from transformers import T5EncoderModel
-
-    blocks = {"num_layers": 1, "num_single_layers": 0}
-    on_cpu = ("shared", "encoder.embed_tokens", "encoder.final_layer_norm", "encoder.dropout")
-    places = {**dict.fromkeys(on_cpu, "cpu"), "encoder.block": "disk"}
-    more = {"torch_dtype": dtype, "use_safetensors": True}
-    return {
-        "transformer": FluxTransformer2DModel.from_pretrained(source, subfolder="transformer", **blocks, **more),
-        "text_encoder_2": T5EncoderModel.from_pretrained(
-            source, subfolder="text_encoder_2", device_map=places, dtype=dtype
-        ),
-    }
+    transformer = getattr(diffusers, FIRST_BLOCK[class_name]).from_pretrained(
+        source, subfolder="transformer", num_layers=1, num_single_layers=0, torch_dtype=dtype, use_safetensors=True
+    )
+    return {"transformer": transformer}
 
 
 def place(pipe: Any, plan: str | None, device: torch.device) -> str:
@@ -41,16 +35,13 @@ def place(pipe: Any, plan: str | None, device: torch.device) -> str:
         weights = sum(p.numel() * p.element_size() for part in parts for p in part.parameters())
         total = torch.cuda.get_device_properties(device).total_memory if device.type == "cuda" else weights / ROOM
         plan = "whole" if weights <= ROOM * total else "stream"
-    if plan == "whole":
-        pipe.to(device)
-    elif plan == "stream":
-        denoiser = pipe.unet if hasattr(pipe, "unet") else pipe.transformer
-        getattr(
-            denoiser, "flux", denoiser
-        ).enable_gradient_checkpointing()  # or weights would stay for the backward pass
+    denoiser = pipe.unet if hasattr(pipe, "unet") else pipe.transformer
+    if plan != "whole" or sum(p.numel() for p in denoiser.parameters()) > LARGE:
+        getattr(denoiser, "flux", denoiser).enable_gradient_checkpointing()
+        recompute_resnets(pipe.vae)
+    if plan == "stream":
         for part in parts:
-            cpu_offload(part, device, offload_buffers=len(part._parameters) > 0)
+            stream(part, device)
     else:
-        for part in (pipe.vae, pipe.transformer):  # the text encoders work on the CPU
-            part.to(device)
+        pipe.to(device)
     return plan

@@ -64,6 +64,7 @@ def decontext(
     if blocks is None:
         blocks = ",".join(block_names(editor.denoiser, "all single")[:SINGLE_BLOCKS])
     draws = generators(seed, len(images))
+    editor.encode_prompts([prompt] if prompt else POOL)
 
     calls, reading = 0, {}
 

@@ -1,0 +1,138 @@
+"""FLUX.2 klein: an in-context editor with normalised latents, whose pipeline takes one photo, as a PIL picture."""
+
+from collections.abc import Callable, Iterator
+from typing import Any, ClassVar, NamedTuple
+
+import torch
+from torch import Tensor
+
+from editproof.editors.kontext import KontextEditor, Tokens
+from editproof.editors.pipeline import Prompt, Reading
+from editproof.randomness import Generators
+
+
+class KleinEditor(KontextEditor):
+    """Edits the whole picture at its own size. Photos of a batch are edited one after another."""
+
+    single_guidance = 1.0  # guided and unguided are two calls, so without guidance it is one
+    settings: ClassVar[dict[str, Any]] = {}
+
+    def __init__(self, name: str, pipe: Any, dtype: torch.dtype) -> None:
+        super().__init__(name, pipe, dtype)
+        self.distilled = bool(pipe.config.is_distilled)
+        self.steps, self.guidance = (4, 1.0) if self.distilled else (50, 4.0)  # the model cards' settings
+
+    def encode(self, images: Tensor, mask: Tensor | None = None) -> Tensor:
+        """Latents (B,C,h,w) of images (B,3,H,W) in 2 x 2 patches, normalised; differentiable. The mask is ignored."""
+        return self.pipe._encode_vae_image((2 * images - 1).to(self.device, self.pipe.vae.dtype), None).float()
+
+    def decode(self, latents: Tensor) -> Tensor:
+        """Images (B,3,H,W) of such latents, float32, about [0,1] but not clamped; differentiable."""
+        mean, deviation = self._statistics(latents)
+        latents = self.pipe._unpatchify_latents(latents.float() * deviation + mean)
+        return self.pipe.vae.decode(latents.to(self.pipe.vae.dtype), return_dict=False)[0].float() / 2 + 0.5
+
+    def read(self, images: Tensor, prompt: Prompt) -> Reading:
+        """What the text encoder makes of a prompt, and of an empty one where the model needs that for its guidance."""
+        if isinstance(prompt, dict) or self.distilled:
+            return super().read(images, prompt)
+        self.encode_prompts([*self._one_each(images, prompt), ""])
+        reading = super().read(images, prompt)
+        return {**reading, "negative_prompt_embeds": super().read(images, "")["prompt_embeds"]}
+
+    def first_prediction(self, images: Tensor, prompt: Prompt = "", *, generator: Generators, **more: Any) -> Tensor:
+        """The velocity that the transformer predicts first, as latents; see `Editor`."""
+        rows = [super(KleinEditor, self).first_prediction(image, reading, generator=[own], **more)
+                for image, reading, own in self._each(images, prompt, generator)]  # fmt: skip
+        return torch.cat(rows)
+
+    def tokens(self, images: Tensor, prompt: Prompt, generator: Generators, timestep: float | Tensor = 1.0) -> Tokens:
+        """The transformer's input for images (B,3,H,W) in [0,1] at the first step; see `KontextEditor`."""
+        self._check(images, None)
+        text = self.read(images, prompt)["prompt_embeds"]
+        photo = self.encode(images)
+        target, target_ids = self.pipe.prepare_latents(
+            len(images), self.denoiser.config.in_channels // 4, *images.shape[-2:], text.dtype, self.device,
+            list(generator),
+        )  # fmt: skip
+        context_ids = self.pipe._prepare_image_ids([photo[:1]])[0].to(self.device)
+        return Tokens(target, self.pipe._pack_latents(photo).to(text.dtype), text, None, target_ids[0], context_ids)
+
+    def _shift(self, tokens: int, steps: int) -> float:
+        from diffusers.pipelines.flux2.pipeline_flux2_klein import compute_empirical_mu
+
+        return compute_empirical_mu(tokens, steps)
+
+    def _inputs(self, images: Tensor, mask: Tensor | None) -> dict[str, Any]:
+        height, width = images.shape[-2:]
+        return {"image": Picture(images), "height": height, "width": width}
+
+    def _encode_prompt(self, prompt: str | list[str]) -> dict[str, Tensor]:
+        return {"prompt_embeds": self.pipe.encode_prompt(prompt, device=self.device)[0]}
+
+    def _latents(self, images: Tensor, prompt: Prompt, **more: Any) -> Tensor:
+        generator, callback = more.pop("generator"), more.pop("callback", None)
+
+        def told(number: int) -> Callable[[int, int], None] | None:
+            if callback is None:
+                return None
+            return lambda step, steps: callback(number * steps + step, len(images) * steps)
+
+        def edited(number: int, image: Tensor, reading: Reading, own: torch.Generator) -> Tensor:
+            latents = super(KontextEditor, self)._latents
+            return latents(image, reading, generator=[own], callback=told(number), **more)
+
+        shipped = self.pipe.image_processor
+        self.pipe.image_processor = AsTheyAre
+        try:
+            rows = [edited(number, *one) for number, one in enumerate(self._each(images, prompt, generator))]
+        finally:
+            self.pipe.image_processor = shipped
+        latents = self.pipe._patchify_latents(torch.cat(rows).float())  # the pipeline has undone both
+        mean, deviation = self._statistics(latents)
+        return (latents - mean) / deviation
+
+    def _unpack(self, tokens: Tensor, images: Tensor) -> Tensor:
+        height, width = (length // self.multiple for length in images.shape[-2:])
+        return tokens.mT.unflatten(2, (height, width))
+
+    def _statistics(self, latents: Tensor) -> tuple[Tensor, Tensor]:
+        bn = self.pipe.vae.bn
+        mean, variance = (x.to(latents.device).float().view(1, -1, 1, 1) for x in (bn.running_mean, bn.running_var))
+        return mean, (variance + self.pipe.vae.config.batch_norm_eps).sqrt()
+
+    def _each(
+        self, images: Tensor, prompt: Prompt, generator: Generators
+    ) -> Iterator[tuple[Tensor, Reading, torch.Generator]]:
+        reading = self.read(images, prompt)
+        for number, own in enumerate(generator):
+            row = slice(number, number + 1)
+            yield images[row], {key: value[row] for key, value in reading.items()}, own
+
+
+class Picture(NamedTuple):
+    """One photo (1,3,H,W) in [0,1], with the attribute that the pipeline asks of a PIL picture."""
+
+    pixels: Tensor
+
+    @property
+    def size(self) -> tuple[int, int]:
+        """Width and height."""
+        return self.pixels.shape[-1], self.pixels.shape[-2]
+
+
+class AsTheyAre:
+    """Takes the place of the pipeline's image processor, so that pictures keep their gradients and their size."""
+
+    @staticmethod
+    def check_image_input(picture: Picture) -> None:
+        """Any size will do."""
+
+    @staticmethod
+    def _resize_to_target_area(picture: Picture, area: int) -> Picture:
+        return picture
+
+    @staticmethod
+    def preprocess(picture: Picture, **size: Any) -> Tensor:
+        """The photo in [-1,1]."""
+        return 2 * picture.pixels - 1
