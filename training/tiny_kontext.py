@@ -181,7 +181,7 @@ def main() -> None:
     rates = [optimizer.param_groups[0]["lr"] for optimizer in optimizers]
     average = Average(model, 0.9995)
     if cuda:
-        model.transformer.compile_repeated_blocks(fullgraph=True)
+        model.transformer.compile_repeated_blocks(fullgraph=True, dynamic=False)
     torch.manual_seed(2 + rank)
     running = 0.0
     for step, done in timed_steps(args.seconds, args.max_steps):

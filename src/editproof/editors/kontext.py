@@ -89,7 +89,8 @@ class KontextEditor(Editor):
         return {"image": images, "height": height, "width": width, "max_area": height * width}
 
     def _encode_prompt(self, prompt: str | list[str]) -> dict[str, Tensor]:
-        embeddings, pooled, _ = self.pipe.encode_prompt(prompt, device=self.device)
+        tokens = min(512, self.pipe.tokenizer_2.model_max_length)  # 512 is FLUX's; tiny-kontext's says 64, for speed
+        embeddings, pooled, _ = self.pipe.encode_prompt(prompt, device=self.device, max_sequence_length=tokens)
         return {"prompt_embeds": embeddings, "pooled_prompt_embeds": pooled}
 
     def _check_steps(self, steps: int) -> None:
