@@ -44,4 +44,4 @@ def make_t5_tokenizer(texts: list[str], size: int = 800) -> T5Tokenizer:
     )  # fmt: skip
     model.train_from_iterator(texts, trainer)
     vocabulary = [tuple(piece) for piece in json.loads(model.to_str())["model"]["vocab"]]
-    return T5Tokenizer(vocab=vocabulary, extra_ids=0, model_max_length=512)
+    return T5Tokenizer(vocab=vocabulary, extra_ids=0, model_max_length=64)
