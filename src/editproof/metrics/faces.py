@@ -49,6 +49,19 @@ def distance(images: Tensor, reference: Tensor) -> Tensor:
     return (embeddings(images, source) - source).norm(dim=1)
 
 
+def recognised(images: Tensor, reference: Tensor) -> Tensor:
+    """(B,): 1 where a face in `images` is the person in `reference`, else 0; nan where `reference` has no face."""
+    source = embeddings(reference)
+    same = ((embeddings(images, source) - source).norm(dim=1) < SAME_PERSON).float()
+    return torch.where(source.isnan().any(1), torch.nan, same)
+
+
+def missing(images: Tensor, reference: Tensor) -> Tensor:
+    """(B,): 1 where `images` have no face, else 0; nan where `reference` has none."""
+    gone, never = (embeddings(pictures).isnan().any(1) for pictures in (images, reference))
+    return torch.where(never, torch.nan, gone.float())
+
+
 @lru_cache(maxsize=128)  # an original is asked for again and again
 def _faces(pixels: bytes, height: int, width: int) -> Tensor:
     """The embeddings (N, 128) of all faces in an 8-bit RGB picture, largest face first."""

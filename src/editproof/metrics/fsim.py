@@ -58,7 +58,7 @@ def phase_congruency(y: Tensor) -> Tensor:
     0: not at all, or no more than noise does; 1: all of them, whatever the contrast.
     """
     spectrum = torch.fft.fft2(y)[:, 0]
-    radial, angular = _filters(*y.shape[-2:], y)
+    radial, angular = _filters(y)
     energy, amplitude = torch.zeros_like(spectrum.real), torch.zeros_like(spectrum.real)
     for direction in angular:
         filters = radial * direction
@@ -86,9 +86,9 @@ def _noise(finest: Tensor, filters: Tensor) -> Tensor:
     return threshold / 1.7  # Kovesi's correction for the overlap of the filters
 
 
-def _filters(height: int, width: int, like: Tensor) -> tuple[Tensor, Tensor]:
-    """Log-Gabor filters in the frequency domain: (scales, H, W) by wavelength and (orientations, H, W) by direction."""
-    fy, fx = (torch.fft.fftfreq(side, dtype=torch.float64) for side in (height, width))
+def _filters(y: Tensor) -> tuple[Tensor, Tensor]:
+    """Log-Gabor filters for (B, 1, H, W): (scales, H, W) by wavelength and (orientations, H, W) by direction."""
+    fy, fx = (torch.fft.fftfreq(side, dtype=torch.float64) for side in y.shape[-2:])
     fy, fx = torch.meshgrid(fy, fx, indexing="ij")
     radius = (fx**2 + fy**2).sqrt()
     radius[0, 0] = 1
@@ -100,4 +100,4 @@ def _filters(height: int, width: int, like: Tensor) -> tuple[Tensor, Tensor]:
     turn = torch.atan2(-fy, fx) - angles
     turn = torch.atan2(turn.sin(), turn.cos())
     angular = (-(turn**2) / (2 * SPREAD**2)).exp()
-    return radial.to(like), angular.to(like)
+    return radial.to(y), angular.to(y)

@@ -11,7 +11,7 @@ from editproof.errors import UserError
 class Trial:
     """A batch of photos, protected, attacked and edited. Pictures are (B, 3, H, W) in [0, 1], all of one shape.
 
-    Raises UserError where shapes do not fit together.
+    Raises UserError for other shapes.
     """
 
     original: Tensor
@@ -24,6 +24,8 @@ class Trial:
     truth: Tensor | None = None  # exactly what was asked for, where that can be computed
 
     def __post_init__(self) -> None:
+        if self.original.ndim != 4 or self.original.shape[1] != 3 or not len(self.original):
+            raise UserError(f"pictures of {tuple(self.original.shape)} cannot be measured; allowed: (B, 3, H, W)")
         for picture in (self.protected, self.edit, self.attacked, self.other, self.truth):
             if picture is not None:
                 check_pair(picture, self.original, self.mask)
