@@ -15,7 +15,6 @@ import hashlib
 import json
 import time
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -31,6 +30,7 @@ from editproof.editors.pipeline import Editor
 from editproof.errors import UserError
 from editproof.immunizer import NestedUNet, perturb, save_immunizer
 from editproof.photo import atomic, check_folder
+from editproof.randomness import same_bits
 from editproof.train_config import TrainConfig
 
 MAY_CHANGE = ("iter_num", "checkpoint_every", "resume", "workers")  # between a checkpoint and its continuation
@@ -130,7 +130,7 @@ def train(
             torch.save(state, file)
         save_immunizer(network, output / "immunizer", trained_against=config.attack_model_link, steps=step)
 
-    with _deterministic(chosen_device), _progress(console) as progress:
+    with same_bits(chosen_device), _progress(console) as progress:
         bar = progress.add_task("training", total=config.iter_num * per_epoch, completed=step, status="")
         if checkpoint is None:
             save()
@@ -246,20 +246,6 @@ def _read_checkpoint(path: Path, config: TrainConfig, data: str) -> dict[str, An
     if checkpoint["data"] != data:
         raise UserError(f"'{path}' was trained on other photos or prompts; allowed: the same, or another output folder")
     return checkpoint
-
-
-@contextmanager
-def _deterministic(device: torch.device) -> Iterator[None]:
-    """On CUDA, kernels that give the same bits every time, where PyTorch has them."""
-    if device.type != "cuda":
-        yield
-        return
-    before = torch.are_deterministic_algorithms_enabled(), torch.is_deterministic_algorithms_warn_only_enabled()
-    torch.use_deterministic_algorithms(True, warn_only=True)
-    try:
-        yield
-    finally:
-        torch.use_deterministic_algorithms(before[0], warn_only=before[1])
 
 
 def _progress(console: Console | None) -> Progress:
