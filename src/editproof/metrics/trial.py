@@ -34,10 +34,7 @@ class Trial:
 
 
 def check_pair(images: Tensor, reference: Tensor, mask: Tensor | None = None) -> None:
-    """Raise UserError unless both are (B, C, H, W) of one shape and the mask, if any, is (B, 1, H, W) or (1, 1, H, W).
-
-    The picture in a message is the first that does not fit.
-    """
+    """Raise UserError unless both are (B, C, H, W) of one shape, the mask (B, 1, H, W) or (1, 1, H, W), not all 0."""
     if images.ndim != 4 or images.shape != reference.shape:
         raise UserError(
             f"pictures of {tuple(images.shape)} cannot be measured against {tuple(reference.shape)}; "
@@ -45,12 +42,7 @@ def check_pair(images: Tensor, reference: Tensor, mask: Tensor | None = None) ->
         )
     if mask is None:
         return
-    if (
-        mask.ndim != 4
-        or mask.shape[1] != 1
-        or mask.shape[0] not in (1, len(images))
-        or mask.shape[2:] != images.shape[2:]
-    ):
+    if mask.shape[1:] != (1, *images.shape[2:]) or len(mask) not in (1, len(images)):
         raise UserError(
             f"the mask is {tuple(mask.shape)}, the pictures {tuple(images.shape)}; allowed: one channel, "
             "the pictures' height and width, one mask or one each"
