@@ -44,23 +44,22 @@ def brisque(images: Tensor, source: str | None = None) -> Tensor:
     a file in libsvm's format; None takes the one of the package `brisque` (extra `brisque`). Raises UserError.
     """
     model = _load(source)
-    least, largest = (torch.tensor(values, dtype=torch.float64, device=images.device) for values in (LEAST, LARGEST))
+    least, largest = (torch.tensor(values, dtype=torch.float64) for values in (LEAST, LARGEST))
     scaled = 2 * (features(images) - least) / (largest - least) - 1
-    distances = torch.cdist(scaled, model.vectors.to(images.device))
-    scores = (-model.gamma * distances**2).exp() @ model.weights.to(images.device) - model.rho
-    return scores.float()
+    scores = (-model.gamma * torch.cdist(scaled, model.vectors) ** 2).exp() @ model.weights - model.rho
+    return scores.float().to(images.device)
 
 
 def features(images: Tensor) -> Tensor:
-    """The 36 natural scene statistics (B, 36) float64 of pictures (B, 3, H, W) in [0, 1]: 18 at each of two scales.
+    """The 36 natural scene statistics (B, 36) of pictures (B, 3, H, W) in [0, 1]: 18 at each of two scales.
 
-    Raises UserError for other shapes.
+    In float64 on the CPU, as not every device has it. Raises UserError for other shapes.
     """
     if images.ndim != 4 or images.shape[1] != 3 or min(images.shape[-2:]) < SIDE:
         raise UserError(
             f"BRISQUE cannot be taken of pictures of {tuple(images.shape)}; allowed: (B, 3, H, W), sides from {SIDE}"
         )
-    luminance = yiq(images.double())[:, :1]
+    luminance = yiq(images.detach().cpu().double())[:, :1]
     half = F.interpolate(
         luminance, [-(-side // 2) for side in luminance.shape[-2:]], mode="bicubic", antialias=True, align_corners=False
     )
