@@ -40,7 +40,9 @@ def bench(
     ] = None,
     methods: Annotated[
         str | None,
-        typer.Option(metavar="A,B,...", help="NAME[:setting=value...]; none and every method by default.", show_default=False),
+        typer.Option(
+            metavar="A,B,...", help="NAME[:setting=value...]; none and every method by default.", show_default=False
+        ),
     ] = None,
     editors: Annotated[
         str | None, typer.Option(metavar="A,B,...", help="Names, hub ids or folders.", show_default="tiny-inpaint")
@@ -71,7 +73,8 @@ def bench(
         str | None, typer.Option(metavar="METRIC=VALUE", help="The same: psnr=32, ssim=.95.", show_default=False)
     ] = None,
     preset: Annotated[
-        str | None, typer.Option(metavar="fast|paper", help="fast fits a CPU; edits in 12 steps too.", show_default=False)
+        str | None,
+        typer.Option(metavar="fast|paper", help="fast fits a CPU; edits in 12 steps too.", show_default=False),
     ] = None,
     masks: Annotated[
         str | None, typer.Option(metavar="auto|files|centre", help="Masks of inpainting editors.", show_default="auto")
@@ -89,7 +92,8 @@ def bench(
         int | None, typer.Option(metavar="N", help="Photos worked on together.", show_default="16 on a GPU, else 1")
     ] = None,
     cache: Annotated[
-        str | None, typer.Option(metavar="all|photos", help="photos: keep no edits of protected photos.", show_default="all")
+        str | None,
+        typer.Option(metavar="all|photos", help="photos: keep no edits of protected photos.", show_default="all"),
     ] = None,
     gallery: Annotated[int | None, typer.Option(metavar="N", help="Photos in the report.", show_default="4")] = None,
     device: DeviceOption = None,
@@ -178,7 +182,9 @@ def compare(
     editor: Annotated[str, typer.Option(help="A name, hub id or folder.")] = "tiny-inpaint",
     mask: Annotated[
         str,
-        typer.Option(metavar="FILE|DIR|none", help="For all photos, or masks/<name>.png; none: keeps a centred ellipse."),
+        typer.Option(
+            metavar="FILE|DIR|none", help="For all photos, or masks/<name>.png; none: keeps a centred ellipse."
+        ),
     ] = "none",
     eps: Annotated[str, typer.Option(metavar="NUMBER", help="Largest change of a channel.")] = "16/255",
     preset: Annotated[str, typer.Option(metavar="fast|paper", help="fast fits a CPU.")] = "fast",

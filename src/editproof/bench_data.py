@@ -154,7 +154,7 @@ def fingerprint(photos: list[BenchPhoto]) -> str:
 
 
 def mask_source(photos: list[BenchPhoto], wanted: str) -> str:
-    """"files" or "centre", where `wanted` (see bench_config.MASKS) leaves it to the data.
+    """ "files" or "centre", where `wanted` (see bench_config.MASKS) leaves it to the data.
 
     Raises UserError if some photos have masks and others not, or none has and "files" is wanted.
     """

@@ -79,7 +79,7 @@ def _short(pair: str) -> str:
 
 
 def parse_bench_budget(text: str) -> Budget | None:
-    """"8/255" or "0.03" (Linf), "l2:8" (at 512x512), "paper" (None). Raises UserError for anything else."""
+    """ "8/255" or "0.03" (Linf), "l2:8" (at 512x512), "paper" (None). Raises UserError for anything else."""
     if text == PAPER:
         return None
     if text.startswith("l2:"):
@@ -91,7 +91,7 @@ def parse_bench_budget(text: str) -> Budget | None:
 
 
 def parse_match(text: str) -> tuple[str, float]:
-    """"psnr=32" -> ("psnr", 32.0), for the metrics of visibility. Raises UserError for anything else."""
+    """ "psnr=32" -> ("psnr", 32.0), for the metrics of visibility. Raises UserError for anything else."""
     name, _, value = text.partition("=")
     metric = METRICS.get(name)
     allowed = [known for known, info in METRICS.items() if info.group == "visibility"]

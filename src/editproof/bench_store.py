@@ -158,6 +158,11 @@ class Store:
         for future in [self._pool.submit(self._save, *pair) for pair in zip(names, images, strict=True)]:
             future.result()
 
+    def keep(self, names: Sequence[str], images: Tensor) -> None:
+        """Save pictures unless they are there."""
+        if self.load(names) is None:
+            self.save(names, images)
+
     def _save(self, name: str, image: Tensor) -> None:
         with atomic(self.path(name)) as file:
             write_png(file, image)

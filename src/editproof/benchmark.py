@@ -18,7 +18,8 @@ from editproof.bench_clock import Clock
 from editproof.bench_config import FAST_EDIT_STEPS, FIXED, BenchConfig, published_form
 from editproof.bench_data import BenchPhoto, fingerprint, mask_source, open_at, read_photos
 from editproof.bench_methods import NONE, parse_bench_budget, parse_match, parse_method
-from editproof.bench_run import Progress, Run, bench_editor, editor_label, expect, measure, prompts_for
+from editproof.bench_parts import Progress, Run, editor_label, measure
+from editproof.bench_run import bench_editor, expect, prompts_for
 from editproof.bench_store import Store, read_lines
 from editproof.counters import counter_label
 from editproof.editors import EDITORS, pick_device
@@ -40,9 +41,9 @@ def run_bench(
 ) -> None:
     """Write the missing rows of a benchmark to `out`, where a run that was stopped goes on.
 
-    `progress` is told what goes on, the seconds so far and those left (None: not known yet); `tell` gets a line for each
-    piece that is done. Raises UserError before any work for settings, data, metrics or counters that cannot be used,
-    and where `out` holds rows of other settings or photos.
+    `progress` is told what goes on, the seconds so far and those left (None: not known yet), `tell` of each piece that
+    is done. Raises UserError before any work for settings, data, metrics or counters that cannot be used, and where
+    `out` holds rows of other settings or photos.
     """
     out = Path(out)
     check_folder(out)
@@ -62,7 +63,12 @@ def run_bench(
     check_metrics(config, photos)
     batch = config.batch or (16 if device.type == "cuda" else 1)
     with Store(out) as store, same_bits(device):
-        info = {"photos": len(photos), "data_sha256": fingerprint(photos), "masks": source, "batch": batch}
+        info: dict[str, Any] = {
+            "photos": len(photos),
+            "data_sha256": fingerprint(photos),
+            "masks": source,
+            "batch": batch,
+        }
         info["sessions"] = _check_same(store, config, info)
         info["sessions"] += [session for session in [environment(device)] if session not in info["sessions"]]
         with atomic(out / "config.yml") as file:
@@ -91,7 +97,9 @@ def resolve(config: BenchConfig) -> BenchConfig:
             raise UserError(f"metric '{name}' is unknown; allowed: {', '.join(METRICS)}")
     labels = [editor_label(name) for name in config.editors]
     if len(set(labels)) < len(labels):
-        raise UserError(f"editors {', '.join(labels)}: two have the same name; allowed: folders with names of their own")
+        raise UserError(
+            f"editors {', '.join(labels)}: two have the same name; allowed: folders with names of their own"
+        )
     return replace(
         config,
         methods=config.methods or (NONE, *METHODS),

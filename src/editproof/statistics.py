@@ -128,7 +128,7 @@ def known_metrics(rows: Iterable[Mapping[str, Any]]) -> list[str]:
 
 
 def written(estimate: Estimate | None) -> str:
-    """An estimate as tables show it: "0.41 [0.33, 0.49]"."""
+    """An estimate as tables show it: "0.412 [0.331, 0.489]"."""
     if estimate is None or math.isnan(estimate.mean):
         return "-"
     if math.isnan(estimate.low):
@@ -137,11 +137,10 @@ def written(estimate: Estimate | None) -> str:
 
 
 def number(value: float) -> str:
-    """Three digits that tell something: 36.1, 0.41, 0.0123."""
+    """A number with three digits: 36.1, 1.05, 0.412."""
     if math.isnan(value):
         return "-"
     if math.isinf(value):
         return "∞" if value > 0 else "-∞"
-    if abs(value) >= 100:
-        return f"{value:.0f}"
-    return f"{value:.1f}" if abs(value) >= 10 else f"{value:.2f}" if abs(value) >= 0.1 else f"{value:.3f}"
+    digits = 0 if abs(value) >= 100 else 1 if abs(value) >= 10 else 2 if abs(value) >= 1 else 3
+    return f"{value:.{digits}f}"
