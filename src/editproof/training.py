@@ -7,14 +7,14 @@ Each step immunizes a batch with the network, edits it (4 denoising steps, guida
 with Adam, back through the editor. Differences from the authors' code: photos are cut to their middle square instead of
 squashed to 512x512, areas and losses per photo instead of per batch, each photo its own noise, norms on each photo's
 own statistics (network.batch_norm), an optional bound (eps), a network that sees the whole photo
-(network.in_channels: 4).
+(network.in_channels: 4), photos that go through counters before they are edited (transform).
 """
 
 import dataclasses
 import hashlib
 import json
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +24,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from torch import Tensor
 from torch.utils.data import DataLoader
 
+from editproof.counters.transform import check_transform, make_transform
 from editproof.dataset import Entry, PhotoPrompts, read_split
 from editproof.editors import load_editor, pick_device
 from editproof.editors.pipeline import Editor
@@ -45,19 +46,20 @@ def losses(
     config: TrainConfig,
     generators: Sequence[torch.Generator],
     mask_known: bool = True,
+    transform: Callable[[Tensor], Tensor] | None = None,
 ) -> tuple[Tensor, Tensor]:
     """DiffVax's two losses, `(B,)` each: of the edited region, and of the perturbation (times alpha).
 
     images (B,3,H,W) in [0,1], mask (B,1,H,W) with 1 = edit region, a generator for each photo. A 4-channel network that
-    is not told the mask perturbs the whole photo, and the whole photo then counts.
+    is not told the mask perturbs the whole photo, and the whole photo then counts. transform: what happens to a
+    protected photo before it is edited.
     """
     told = mask if mask_known else None
     with torch.autocast(images.device.type, torch.bfloat16, enabled=images.device.type == "cuda"):
         delta = perturb(network, images, told, config.eps or None)
     protected = (images + delta).clamp(0, 1)
-    edited = editor.sample(
-        protected, prompts, mask=mask, steps=config.steps, guidance=config.guidance, generator=generators
-    )
+    seen = protected if transform is None else transform(protected)
+    edited = editor.sample(seen, prompts, mask=mask, steps=config.steps, guidance=config.guidance, generator=generators)
     kept = 1 - mask if mask_known else torch.ones_like(mask)
     edit = (2 * (edited - 0.5) * mask).abs().sum((1, 2, 3)) / mask.sum((1, 2, 3))
     perturbation = config.alpha * (2 * (protected - images) * kept).abs().sum((1, 2, 3)) / kept.sum((1, 2, 3))
@@ -79,6 +81,8 @@ def train(
     """
     output = Path(output_dir)
     check_folder(output)
+    if config.transform is not None:
+        check_transform(config.transform)
     entries = _chosen(read_split(data_dir, "train", config.images_subdir, config.masks_subdir), config)
     held_out = read_split(data_dir, "validation") if (Path(data_dir) / "validation").exists() else []
     checkpoint = _read_checkpoint(output / "checkpoint.pt", config, _fingerprint(entries))
@@ -139,10 +143,12 @@ def train(
             for images, mask, prompts in _batches(samples, config, epoch, position, chosen_device):
                 started = time.perf_counter()
                 known = config.network.in_channels == 3 or _rand(random) < config.mask_known
-                seeds = torch.randint(2**62, (len(images),), generator=random).tolist()
+                seeds = [_seed(random) for _ in images]
                 generators = [torch.Generator().manual_seed(seed) for seed in seeds]
+                seed = _seed(random) if config.transform else 0
+                transform = make_transform(config.transform, editor, seed)
                 optimizer.zero_grad(set_to_none=True)
-                parts = losses(network.train(), editor, images, mask, prompts, config, generators, known)
+                parts = losses(network.train(), editor, images, mask, prompts, config, generators, known, transform)
                 edit, perturbation = (part.mean() for part in parts)
                 loss = edit + perturbation
                 loss.backward()
@@ -169,12 +175,14 @@ def train(
 def validate(network: NestedUNet, editor: Editor, samples: PhotoPrompts, config: TrainConfig) -> float:
     """The mean loss over `samples`, with the same noise at every call; a 4-channel network is not told the masks."""
     network.eval()
+    transform = make_transform(config.transform, editor, config.seed)
     total = 0.0
     for images, mask, prompts in DataLoader(samples, config.batch_size, num_workers=config.workers):
         images, mask = images.to(editor.device), mask.to(editor.device)
         generators = [torch.Generator().manual_seed(config.seed) for _ in images]
         known = config.network.in_channels == 3
-        total += sum(x.sum().item() for x in losses(network, editor, images, mask, prompts, config, generators, known))
+        parts = losses(network, editor, images, mask, prompts, config, generators, known, transform)
+        total += sum(part.sum().item() for part in parts)
     return total / len(samples)
 
 
@@ -210,6 +218,10 @@ def _check_finite(loss: Tensor, norm: Tensor, step: int, saved: int, output: Pat
             f"training stopped: the {what} of step {step + 1} is not finite; '{output / 'checkpoint.pt'}' and "
             f"'{output / 'immunizer'}' hold step {saved}; a lower learning_rate may help (in a new output folder)"
         )
+
+
+def _seed(generator: torch.Generator) -> int:
+    return int(torch.randint(2**62, (), generator=generator))
 
 
 def _rand(generator: torch.Generator) -> float:
