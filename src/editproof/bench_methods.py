@@ -69,8 +69,11 @@ def parse_method(text: str, preset: str | None) -> MethodSpec:
         raise UserError(f"method '{text}': steps={steps}; allowed: a whole number of at least 1")
     label = ":".join(part if "=" not in part else _short(part) for part in text.split(":"))
     arguments = {"prompt": prompt, **method_settings(name, preset, steps, settings)}
-    files = [hashlib.sha256(Path(v).read_bytes()).hexdigest() for k, v in arguments.items() if k == "weights" and v]
-    return MethodSpec(label, name, arguments, on, TOLD[told], (name, arguments, files))
+    weights = Path(arguments["weights"]) if arguments.get("weights") else None
+    if weights is not None and not weights.is_file():
+        raise UserError(f"method '{text}': weights '{weights}' do not exist")
+    content = None if weights is None else hashlib.sha256(weights.read_bytes()).hexdigest()
+    return MethodSpec(label, name, arguments, on, TOLD[told], (name, arguments, content))
 
 
 def _short(pair: str) -> str:
