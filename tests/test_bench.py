@@ -15,7 +15,7 @@ import torch
 import yaml
 from PIL import Image
 
-from editproof import bench_parts, benchmark
+from editproof import bench_config, benchmark
 from editproof.bench_config import make_config
 from editproof.bench_data import centred_mask, mask_source, read_photos
 from editproof.bench_methods import match_visibility, parse_method
@@ -502,4 +502,4 @@ def test_time_left_is_told(data: Path, tiny_folder: Callable, tmp_path: Path) ->
     run_bench(config, tmp_path, progress=lambda what, done, left: told.append(left), tell=lines.append)
     assert told[0] is None and told[-1] is not None
     assert "left" in lines[-1] and "noise" in lines[-1] and "sd-inpaint" in lines[-1]
-    assert bench_parts.editor_label("/a/b") == "b" and benchmark.environment(torch.device("cpu"))["device"]
+    assert bench_config.editor_label("/a/b") == "b" and benchmark.environment(torch.device("cpu"))["device"]

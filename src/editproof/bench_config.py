@@ -97,6 +97,11 @@ def check_editor_name(name: str) -> None:
     raise UserError(f"unknown editor '{name}'; allowed: {', '.join(EDITORS)}, a hub id owner/model, or a folder")
 
 
+def editor_label(name: str) -> str:
+    """How an editor is called in rows and reports: no path of this machine."""
+    return Path(name).name if Path(name).is_absolute() else name
+
+
 def _convert(name: str, value: Any) -> Any:
     if value is None and getattr(BenchConfig, name, None) is None:
         return None

@@ -3,14 +3,13 @@
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
-from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor
 
 from editproof.bench_clock import Clock
-from editproof.bench_config import BenchConfig
+from editproof.bench_config import BenchConfig, editor_label
 from editproof.bench_data import BenchPhoto, truth_at
 from editproof.bench_methods import NONE, MethodSpec, match_visibility, parse_bench_budget, parse_match
 from editproof.bench_store import Store, digest
@@ -67,11 +66,6 @@ class Chunk:
     masks: Tensor | None  # (B,1,h,w), 1 = may be repainted; None: the editor takes none
     edits: dict[tuple[int, int], tuple[Tensor, list[str]]] = field(default_factory=dict)  # of the originals
     moved: dict[tuple[Any, ...], "Chunk"] = field(default_factory=dict)  # by what counters do to the place of things
-
-
-def editor_label(name: str) -> str:
-    """How an editor is called in rows and reports: no path of this machine."""
-    return Path(name).name if Path(name).is_absolute() else name
 
 
 def moves_of(counter: str) -> tuple[tuple[int, str, float], ...]:

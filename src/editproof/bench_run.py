@@ -7,7 +7,7 @@ from typing import Any
 import torch
 
 from editproof.bench_clock import in_words
-from editproof.bench_config import BenchConfig
+from editproof.bench_config import BenchConfig, editor_label
 from editproof.bench_data import BenchPhoto, mask_at, open_at
 from editproof.bench_methods import NO_BUDGET, NONE, MethodSpec
 from editproof.bench_parts import (
@@ -15,7 +15,6 @@ from editproof.bench_parts import (
     Run,
     edit_originals,
     edit_pictures,
-    editor_label,
     measure,
     moved_chunk,
     photos_only,

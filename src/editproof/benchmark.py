@@ -15,10 +15,10 @@ import torch
 import yaml
 
 from editproof.bench_clock import Clock
-from editproof.bench_config import FAST_EDIT_STEPS, FIXED, BenchConfig, published_form
+from editproof.bench_config import FAST_EDIT_STEPS, FIXED, BenchConfig, editor_label, published_form
 from editproof.bench_data import BenchPhoto, fingerprint, mask_source, open_at, read_photos
 from editproof.bench_methods import NONE, parse_bench_budget, parse_match, parse_method
-from editproof.bench_parts import Progress, Run, editor_label, measure
+from editproof.bench_parts import Progress, Run, measure
 from editproof.bench_run import bench_editor, expect, prompts_for
 from editproof.bench_store import Store, read_lines
 from editproof.counters import counter_label

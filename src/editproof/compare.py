@@ -10,9 +10,9 @@ import torch
 from PIL import Image, ImageDraw, ImageFont
 from torch import Tensor
 
+from editproof.bench_config import editor_label
 from editproof.bench_data import centred_mask
 from editproof.bench_methods import NONE, MethodSpec, parse_method
-from editproof.bench_parts import editor_label
 from editproof.bench_run import works
 from editproof.budgets import Budget, Linf
 from editproof.editors import load_editor

@@ -11,7 +11,7 @@ import jinja2
 import yaml
 from markupsafe import Markup, escape
 
-from editproof.bench_config import MASKS
+from editproof.bench_config import MASKS, editor_label
 from editproof.bench_store import Row, key_of, read_lines, read_rows
 from editproof.errors import UserError
 from editproof.metrics import METRICS
@@ -54,10 +54,11 @@ def overview(folder: str | Path) -> dict[str, list[dict[str, str]]]:
     folder = Path(folder)
     rows = _rows(folder)
     summary, metrics = summarise(rows), known_metrics(rows)
-    methods = _methods(summary, _read(folder / "config.yml", yaml.safe_load))
+    config = _read(folder / "config.yml", yaml.safe_load)
+    methods, editors = (_in_order(summary, config, name) for name in ("method", "editor"))
     shown = [metric for metric in ("psnr",) if metric in metrics]
     tables = {}
-    for editor in _unique(summary, "editor"):
+    for editor in editors:
         lines = summary_table(summary, editor, methods, shown, main_metric(metrics), _timings(folder))
         tables[f"{editor}: mean [95 % interval over photos], * the best where intervals part"] = [
             {head: " ".join(filter(None, (f.text + "*" * f.best, f.added))) for head, f in line.items()}
@@ -70,12 +71,10 @@ def _page(
     folder: Path, rows: list[Row], summary: Summary, metrics: list[str], config: dict[str, Any], photos: int
 ) -> str:
     main, timings, run = main_metric(metrics), _timings(folder), _read(folder / "run.json", json.loads)
-    methods, names = _methods(summary, config), _unique(summary, "editor")
+    methods, names, counters = (_in_order(summary, config, name) for name in ("method", "editor", "counter"))
     visibility = [m for m in VISIBILITY if m in metrics]
     beside = [next((m for m in metrics if METRICS[m].group == group), None) for group in BESIDE]
     columns = [*visibility, *(m for m in beside if m and m != main)]
-    counters = [c for c in config.get("counters", []) if c in _unique(summary, "counter")]
-    counters += [c for c in _unique(summary, "counter") if c not in counters]
     editors = []
     for name in names:
         drawn = {m: series(summary, name, methods, m, main) for m in visibility} if main else {}
@@ -123,15 +122,11 @@ def _facts(rows: list[Row]) -> dict[str, int]:
     return facts
 
 
-def _methods(summary: Summary, config: dict[str, Any]) -> list[str]:
-    """The methods that there are rows of, in the order of the settings."""
-    found = _unique(summary, "method")
-    asked = [method for method in config.get("methods", []) if method in found]
-    return asked + [method for method in found if method not in asked]
-
-
-def _unique(summary: Summary, name: str) -> list[str]:
-    return list(dict.fromkeys(getattr(cell, name) for cell in sorted(summary)))
+def _in_order(summary: Summary, config: dict[str, Any], name: str) -> list[str]:
+    """The methods, editors or counters that there are rows of, in the order of the settings."""
+    found = list(dict.fromkeys(getattr(cell, name) for cell in sorted(summary)))
+    asked = [editor_label(str(text)) for text in config.get(f"{name}s", [])]
+    return sorted(found, key=lambda text: asked.index(text) if text in asked else len(asked))
 
 
 def _timings(folder: Path) -> list[Row]:
