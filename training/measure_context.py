@@ -16,8 +16,8 @@ from pathlib import Path
 import torch
 from common import log, psnr, save_grid
 from edits import luma, zoom_in
-from PIL import Image
 from photos import load_packs
+from PIL import Image
 from torch import Tensor
 
 from editproof.budgets import Linf
@@ -31,7 +31,7 @@ TRUTHS = {
     "zoom in on the face": zoom_in,
 }
 RUNS = [
-    *({"method": name, "eps": "12.75/255"} for name in ("noise", "photoguard-encoder", "photoguard-diffusion", "decontext")),
+    *({"method": n, "eps": "12.75/255"} for n in ("noise", "photoguard-encoder", "photoguard-diffusion", "decontext")),
     *({"method": "veto", "eps": eps} for eps in ("4/255", "8/255", "12.75/255")),
 ]  # fmt: skip
 
