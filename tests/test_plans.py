@@ -12,6 +12,7 @@ from torch import nn
 from editproof.cli import main
 from editproof.doctor import Device, devices, fitting, needed
 from editproof.editors import EDITORS, PLANS, check_plan, load_editor, plans, streaming
+from editproof.editors.kontext import KontextEditor
 from editproof.editors.pipeline import Editor
 from editproof.errors import UserError
 from editproof.methods import METHODS
@@ -64,7 +65,7 @@ def test_a_plan_is_used_and_reported(folder: Path, tiny_folder: Callable, monkey
         main(["edit", "photo.png", "--prompt", "x", "--out", "out.png", "--steps", "1", "--plan", "stream", *editor])
         == 0
     )
-    monkeypatch.setattr(Editor, "steps", 1)
+    monkeypatch.setattr(KontextEditor, "steps", 1)
     assert main(["demo", "--plan", "stream", "--out", "demo", "--image", "photo.png", *editor]) == 0
     assert placed == [*PLANS, "stream", "stream"]
     assert main(["protect", "photo.png", "--out", "noise", "--method", "noise"]) == 0
