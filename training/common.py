@@ -2,11 +2,13 @@
 
 import json
 import math
+import os
 import time
 from collections.abc import Iterator
 from pathlib import Path
 
 import torch
+import torch.distributed as dist
 from PIL import Image
 from torch import Tensor, nn
 
@@ -15,23 +17,54 @@ def log(**row: object) -> None:
     print(json.dumps({k: round(v, 5) if isinstance(v, float) else v for k, v in row.items()}), flush=True)
 
 
-def timed_steps(seconds: float, max_steps: int | None = None, warmup: int = 100) -> Iterator[tuple[int, float]]:
-    """Yield (step, learning-rate factor) until `seconds` are over: linear warm-up, then a cosine over the time left.
+def join_ranks() -> tuple[int, int]:
+    """(rank, number of ranks): one process a GPU under `torchrun`, otherwise (0, 1)."""
+    world = int(os.environ.get("WORLD_SIZE", "1"))
+    if world == 1:
+        return 0, 1
+    rank = int(os.environ["LOCAL_RANK"])
+    torch.cuda.set_device(rank)
+    dist.init_process_group("nccl", device_id=torch.device("cuda", rank))
+    return rank, world
 
-    The clock starts at the third step, so that compiling is not counted.
+
+def share_gradients(parameters: list[nn.Parameter]) -> None:
+    """Replace gradients by their mean over all ranks."""
+    if dist.is_initialized():
+        flat = torch.cat([p.grad.flatten() for p in parameters])
+        dist.all_reduce(flat, dist.ReduceOp.AVG)
+        parts = flat.split([p.numel() for p in parameters])
+        torch._foreach_copy_(
+            [p.grad for p in parameters], [f.view_as(p) for f, p in zip(parts, parameters, strict=True)]
+        )
+
+
+def timed_steps(seconds: float, max_steps: int | None = None) -> Iterator[tuple[int, float]]:
+    """Yield (step, share of the schedule that is done) until `seconds` are over; all ranks take the same steps.
+
+    The clock starts at the third step, so that compiling is not counted, and is read every 25 steps.
     """
-    start = time.perf_counter()
-    step = 0
+    start, step, done = time.perf_counter(), 0, 0.0
     while True:
         if step == 3:
             start = time.perf_counter()
-        done = min((time.perf_counter() - start) / seconds, 1.0) if step >= 3 else 0.0
+        if step >= 3 and step % 25 == 0:
+            done = min((time.perf_counter() - start) / seconds, 1.0)
+            if dist.is_initialized():
+                shared = torch.tensor(done, device="cuda")
+                dist.broadcast(shared, 0)
+                done = shared.item()
         if max_steps is not None:
             done = max(done, step / max_steps)
         if done >= 1:
             return
-        yield step, min(1.0, (step + 1) / warmup) * (0.5 + 0.5 * math.cos(math.pi * done))
+        yield step, done
         step += 1
+
+
+def cosine(step: int, done: float, warmup: int = 100) -> float:
+    """Learning-rate factor: linear warm-up over steps, then a cosine over the share of the schedule that is done."""
+    return min(1.0, (step + 1) / warmup) * (0.5 + 0.5 * math.cos(math.pi * done))
 
 
 class Average:

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from common import Average, log, save_grid, set_lr, timed_steps
+from common import Average, cosine, log, save_grid, set_lr, timed_steps
 from torch import Tensor
 
 from editproof.editors import load_editor
@@ -93,8 +93,8 @@ def main() -> None:
     average = Average(network, 0.995)
     draw = random.Random(3)
     running: list[float] = []
-    for step, factor in timed_steps(args.seconds, args.max_steps):
-        set_lr(optimizer, args.lr * factor)
+    for step, done in timed_steps(args.seconds, args.max_steps):
+        set_lr(optimizer, args.lr * cosine(step, done))
         rows = draw.sample(range(len(images)), args.batch)
         photos = torch.from_numpy(np.stack([images[i] for i in rows])).to(device).float() / 255
         mask = (

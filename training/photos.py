@@ -157,7 +157,9 @@ def scene_crop(scenes: Tensor, blur: bool) -> Tensor:
     return cropped
 
 
-def compose(packs: Packs, count: int, rng: random.Random, scene_share: float = 0.15) -> Batch:
+def compose(
+    packs: Packs, count: int, rng: random.Random, scene_share: float = 0.15, natural_share: float = 0.18
+) -> Batch:
     """Draw `count` pictures: people over new backdrops, people as photographed, and scenes without people."""
     device = packs.portraits.device
     who = torch.tensor([rng.randrange(len(packs.portraits)) for _ in range(count)], device=device)
@@ -177,6 +179,8 @@ def compose(packs: Packs, count: int, rng: random.Random, scene_share: float = 0
     scenes = scene_crop(packs.scenes[torch.tensor(where, device=device)], blur=True)
     landmarks = warp_points(packs.landmarks[who], scale, shift, flip)
 
+    natural = scene_share + natural_share
+    plain = natural + 0.627 * (1 - natural)
     images, captions, kept = [], [], torch.ones(count, device=device)
     for i in range(count):
         note, draw = packs.portrait_notes[int(who[i])], rng.random()
@@ -186,10 +190,10 @@ def compose(packs: Packs, count: int, rng: random.Random, scene_share: float = 0
             images.append(scenes[i])
             captions.append(packs.scene_captions[where[i]])
             continue
-        if draw < scene_share + 0.18:
+        if draw < natural:
             images.append(people[i])
             phrase = rng.choice(PLAIN).format(note["background"]["name"])
-        elif draw < scene_share + 0.60:
+        elif draw < plain:
             make = colour_backdrop if rng.random() < 0.8 else gradient_backdrop
             backdrop, phrase = make(rng, device)
             images.append(people[i] * persons[i] + backdrop * (1 - persons[i]))
@@ -197,7 +201,7 @@ def compose(packs: Packs, count: int, rng: random.Random, scene_share: float = 0
             phrase = place(packs.scene_captions[where[i]], rng)
             images.append(people[i] * persons[i] + scenes[i] * (1 - persons[i]))
         # a studio backdrop may go without saying; a scene is always named
-        if draw >= scene_share + 0.60 or rng.random() < 0.7:
+        if draw >= plain or rng.random() < 0.7:
             about = [phrase] if rng.random() < 0.35 else [*about, phrase]
         if rng.random() < 0.2:
             about.append(f"{note['clothing']['name']} clothing")

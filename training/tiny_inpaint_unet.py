@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 import torch
 import torch.nn.functional as F
-from common import Average, log, set_lr, timed_steps
+from common import Average, cosine, log, set_lr, timed_steps
 from diffusers import AutoencoderKL, DDIMScheduler, StableDiffusionInpaintPipeline, UNet2DConditionModel
 from tokens import make_tokenizer
 from torch import Tensor, nn
@@ -157,8 +157,8 @@ def main() -> None:
     average = Average(model, 0.9995)
     fast = torch.compile(model) if cuda else model
     running = 0.0
-    for step, factor in timed_steps(args.seconds, args.max_steps, warmup=300):
-        set_lr(optimizer, args.lr * factor)
+    for step, done in timed_steps(args.seconds, args.max_steps):
+        set_lr(optimizer, args.lr * cosine(step, done, 300))
         rows = torch.randint(len(cache.targets), (args.batch,), device=device)
         with torch.autocast(device, torch.bfloat16, enabled=cuda):
             loss = v_loss(fast, scheduler, cache, rows, empty, args.drop)
@@ -169,7 +169,7 @@ def main() -> None:
         average.update()
         if step % 200 == 0:
             running = loss.item() if not running else 0.5 * running + 0.5 * loss.item()
-            log(stage="unet", step=step, loss=running, lr=args.lr * factor)
+            log(stage="unet", step=step, loss=running, lr=args.lr * cosine(step, done, 300))
     average.store()
     log(stage="unet", steps=step)
     vae.register_to_config(_name_or_path="tiny-inpaint")  # not the folder of this machine

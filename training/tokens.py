@@ -1,10 +1,10 @@
-"""A CLIP tokenizer with a small vocabulary of its own, learnt from the captions; other words are spelt in pieces."""
+"""CLIP and T5 tokenizers with small vocabularies of their own, learnt from texts; other words are spelt in pieces."""
 
 import json
 from pathlib import Path
 
 from tokenizers import Tokenizer, models, pre_tokenizers, trainers
-from transformers import CLIPTokenizer
+from transformers import CLIPTokenizer, T5Tokenizer
 
 START, END = "<|startoftext|>", "<|endoftext|>"
 
@@ -31,3 +31,17 @@ def make_tokenizer(captions: list[str], folder: Path, size: int = 1400) -> CLIPT
     tokenizer = CLIPTokenizer.from_pretrained(folder, model_max_length=77)
     tokenizer.save_pretrained(folder)
     return tokenizer
+
+
+def make_t5_tokenizer(texts: list[str], size: int = 800) -> T5Tokenizer:
+    """Unigram pieces learnt from the texts; every printable ASCII character is a piece of its own."""
+    letters = [chr(code) for code in range(33, 127)]
+    model = Tokenizer(models.Unigram())
+    model.pre_tokenizer = pre_tokenizers.Metaspace()
+    trainer = trainers.UnigramTrainer(
+        vocab_size=size, special_tokens=["<pad>", "</s>", "<unk>"], unk_token="<unk>", initial_alphabet=letters,
+        show_progress=False,
+    )  # fmt: skip
+    model.train_from_iterator(texts, trainer)
+    vocabulary = [tuple(piece) for piece in json.loads(model.to_str())["model"]["vocab"]]
+    return T5Tokenizer(vocab=vocabulary, extra_ids=0, model_max_length=64)

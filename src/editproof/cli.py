@@ -8,7 +8,7 @@ from typing import Annotated, Any
 import typer
 from rich.markup import escape
 
-from editproof import __version__, demo_cli, info_cli, train_cli
+from editproof import __version__, bench_cli, demo_cli, info_cli, train_cli
 from editproof.display import ERR, OUT, percent, progress_bar
 from editproof.errors import UserError
 from editproof.options import (
@@ -149,7 +149,7 @@ def edit(
     OUT.print(f"{photo} -> {out}", markup=False, soft_wrap=True)
 
 
-for commands in (demo_cli.app, info_cli.app, train_cli.app):
+for commands in (bench_cli.app, demo_cli.app, info_cli.app, train_cli.app):
     app.add_typer(commands)
 
 

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from editproof.budgets import L2, Budget, Linf, on_grid
+from editproof.counters.transform import check_transform
 from editproof.editors import pick_device
 from editproof.editors.pipeline import Editor
 from editproof.errors import UserError
@@ -118,8 +119,11 @@ def check_knob(method: str, name: str, value: Any) -> None:
         "int": ("a whole number above 0", number and isinstance(value, int) and value > 0),
         "float": (f"a number from 0 to {MOST:,}", number and 0 <= value <= MOST),
         "Step": (f"a number from 0 to {MOST:,}", callable(value) or (number and 0 <= value <= MOST)),
+        "Transform": ("counters, such as none,jpeg-diff:75", callable(value) or isinstance(value, str)),
         "str": ("text", isinstance(value, str | Path)),
     }[kind]
+    if kind == "Transform" and isinstance(value, str):
+        check_transform(value)
     if not usable and not (optional == "None" and value is None):
         raise UserError(f"setting {name}={value!r} of '{method}' cannot be used; allowed: {allowed}")
 

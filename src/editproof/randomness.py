@@ -2,7 +2,8 @@
 nor on the device. Results of networks then agree up to float32 rounding, which differs with the batch's size."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 
 import torch
 from torch import Tensor
@@ -49,3 +50,17 @@ def random_masks(images: Tensor, generators: Generators) -> Tensor:
             mask = (rows >= top) & (rows < top + box_height) & (columns >= left) & (columns < left + box_width)
         masks.append(mask.expand(height, width)[None].float())
     return torch.stack(masks).to(images.device)
+
+
+@contextmanager
+def same_bits(device: torch.device) -> Iterator[None]:
+    """On CUDA, kernels that give the same bits every time, where PyTorch has them."""
+    if device.type != "cuda":
+        yield
+        return
+    before = torch.are_deterministic_algorithms_enabled(), torch.is_deterministic_algorithms_warn_only_enabled()
+    torch.use_deterministic_algorithms(True, warn_only=True)
+    try:
+        yield
+    finally:
+        torch.use_deterministic_algorithms(before[0], warn_only=before[1])

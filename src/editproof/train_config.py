@@ -36,6 +36,7 @@ class TrainConfig:
     masks_subdir: str | None = None  # of their masks; null: train/masks
     steps: int = 4  # denoising steps that the loss is taken back through
     guidance: float = 7.5
+    transform: str | None = None  # counters that the edited photos go through, one drawn a batch: none,jpeg-diff:75
     eps: float | None = None  # Linf bound in [0,1], such as 8/255; null or 0: none, as DiffVax
     resolution: int | None = None  # side in pixels; null: the editor's
     network: NetworkConfig = field(default_factory=NetworkConfig)

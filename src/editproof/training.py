@@ -7,15 +7,14 @@ Each step immunizes a batch with the network, edits it (4 denoising steps, guida
 with Adam, back through the editor. Differences from the authors' code: photos are cut to their middle square instead of
 squashed to 512x512, areas and losses per photo instead of per batch, each photo its own noise, norms on each photo's
 own statistics (network.batch_norm), an optional bound (eps), a network that sees the whole photo
-(network.in_channels: 4).
+(network.in_channels: 4), photos that go through counters before they are edited (transform).
 """
 
 import dataclasses
 import hashlib
 import json
 import time
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -25,12 +24,14 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from torch import Tensor
 from torch.utils.data import DataLoader
 
+from editproof.counters.transform import check_transform, make_transform
 from editproof.dataset import Entry, PhotoPrompts, read_split
 from editproof.editors import load_editor, pick_device
 from editproof.editors.pipeline import Editor
 from editproof.errors import UserError
 from editproof.immunizer import NestedUNet, perturb, save_immunizer
 from editproof.photo import atomic, check_folder
+from editproof.randomness import same_bits
 from editproof.train_config import TrainConfig
 
 MAY_CHANGE = ("iter_num", "checkpoint_every", "resume", "workers")  # between a checkpoint and its continuation
@@ -45,19 +46,20 @@ def losses(
     config: TrainConfig,
     generators: Sequence[torch.Generator],
     mask_known: bool = True,
+    transform: Callable[[Tensor], Tensor] | None = None,
 ) -> tuple[Tensor, Tensor]:
     """DiffVax's two losses, `(B,)` each: of the edited region, and of the perturbation (times alpha).
 
     images (B,3,H,W) in [0,1], mask (B,1,H,W) with 1 = edit region, a generator for each photo. A 4-channel network that
-    is not told the mask perturbs the whole photo, and the whole photo then counts.
+    is not told the mask perturbs the whole photo, and the whole photo then counts. transform: what happens to a
+    protected photo before it is edited.
     """
     told = mask if mask_known else None
     with torch.autocast(images.device.type, torch.bfloat16, enabled=images.device.type == "cuda"):
         delta = perturb(network, images, told, config.eps or None)
     protected = (images + delta).clamp(0, 1)
-    edited = editor.sample(
-        protected, prompts, mask=mask, steps=config.steps, guidance=config.guidance, generator=generators
-    )
+    seen = protected if transform is None else transform(protected)
+    edited = editor.sample(seen, prompts, mask=mask, steps=config.steps, guidance=config.guidance, generator=generators)
     kept = 1 - mask if mask_known else torch.ones_like(mask)
     edit = (2 * (edited - 0.5) * mask).abs().sum((1, 2, 3)) / mask.sum((1, 2, 3))
     perturbation = config.alpha * (2 * (protected - images) * kept).abs().sum((1, 2, 3)) / kept.sum((1, 2, 3))
@@ -79,6 +81,8 @@ def train(
     """
     output = Path(output_dir)
     check_folder(output)
+    if config.transform is not None:
+        check_transform(config.transform)
     entries = _chosen(read_split(data_dir, "train", config.images_subdir, config.masks_subdir), config)
     held_out = read_split(data_dir, "validation") if (Path(data_dir) / "validation").exists() else []
     checkpoint = _read_checkpoint(output / "checkpoint.pt", config, _fingerprint(entries))
@@ -130,7 +134,7 @@ def train(
             torch.save(state, file)
         save_immunizer(network, output / "immunizer", trained_against=config.attack_model_link, steps=step)
 
-    with _deterministic(chosen_device), _progress(console) as progress:
+    with same_bits(chosen_device), _progress(console) as progress:
         bar = progress.add_task("training", total=config.iter_num * per_epoch, completed=step, status="")
         if checkpoint is None:
             save()
@@ -139,10 +143,12 @@ def train(
             for images, mask, prompts in _batches(samples, config, epoch, position, chosen_device):
                 started = time.perf_counter()
                 known = config.network.in_channels == 3 or _rand(random) < config.mask_known
-                seeds = torch.randint(2**62, (len(images),), generator=random).tolist()
+                seeds = [_seed(random) for _ in images]
                 generators = [torch.Generator().manual_seed(seed) for seed in seeds]
+                seed = _seed(random) if config.transform else 0
+                transform = make_transform(config.transform, editor, seed)
                 optimizer.zero_grad(set_to_none=True)
-                parts = losses(network.train(), editor, images, mask, prompts, config, generators, known)
+                parts = losses(network.train(), editor, images, mask, prompts, config, generators, known, transform)
                 edit, perturbation = (part.mean() for part in parts)
                 loss = edit + perturbation
                 loss.backward()
@@ -169,12 +175,14 @@ def train(
 def validate(network: NestedUNet, editor: Editor, samples: PhotoPrompts, config: TrainConfig) -> float:
     """The mean loss over `samples`, with the same noise at every call; a 4-channel network is not told the masks."""
     network.eval()
+    transform = make_transform(config.transform, editor, config.seed)
     total = 0.0
     for images, mask, prompts in DataLoader(samples, config.batch_size, num_workers=config.workers):
         images, mask = images.to(editor.device), mask.to(editor.device)
         generators = [torch.Generator().manual_seed(config.seed) for _ in images]
         known = config.network.in_channels == 3
-        total += sum(x.sum().item() for x in losses(network, editor, images, mask, prompts, config, generators, known))
+        parts = losses(network, editor, images, mask, prompts, config, generators, known, transform)
+        total += sum(part.sum().item() for part in parts)
     return total / len(samples)
 
 
@@ -212,6 +220,10 @@ def _check_finite(loss: Tensor, norm: Tensor, step: int, saved: int, output: Pat
         )
 
 
+def _seed(generator: torch.Generator) -> int:
+    return int(torch.randint(2**62, (), generator=generator))
+
+
 def _rand(generator: torch.Generator) -> float:
     return torch.rand((), generator=generator).item()
 
@@ -246,20 +258,6 @@ def _read_checkpoint(path: Path, config: TrainConfig, data: str) -> dict[str, An
     if checkpoint["data"] != data:
         raise UserError(f"'{path}' was trained on other photos or prompts; allowed: the same, or another output folder")
     return checkpoint
-
-
-@contextmanager
-def _deterministic(device: torch.device) -> Iterator[None]:
-    """On CUDA, kernels that give the same bits every time, where PyTorch has them."""
-    if device.type != "cuda":
-        yield
-        return
-    before = torch.are_deterministic_algorithms_enabled(), torch.is_deterministic_algorithms_warn_only_enabled()
-    torch.use_deterministic_algorithms(True, warn_only=True)
-    try:
-        yield
-    finally:
-        torch.use_deterministic_algorithms(before[0], warn_only=before[1])
 
 
 def _progress(console: Console | None) -> Progress:

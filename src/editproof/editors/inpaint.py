@@ -6,12 +6,13 @@ import torch
 from torch import Tensor
 
 from editproof.editors.pipeline import Editor
+from editproof.randomness import Generators
 
 TEXTS = ("prompt_embeds", "negative_prompt_embeds", "pooled_prompt_embeds", "negative_pooled_prompt_embeds")
 
 
 class InpaintEditor(Editor):
-    """Repaints the pixels where the mask is 1. Starts from pure noise (strength 1), whatever the pipeline's default."""
+    """Repaints the pixels where the mask is 1. Starts from pure noise by default, whatever the pipeline's default."""
 
     masked = True
 
@@ -25,6 +26,9 @@ class InpaintEditor(Editor):
     def _inputs(self, images: Tensor, mask: Tensor | None) -> dict[str, Any]:
         height, width = images.shape[-2:]
         return {"image": images, "mask_image": mask, "height": height, "width": width, "strength": 1.0}
+
+    def _start(self, images: Tensor, taken: int, steps: int, generator: Generators) -> dict[str, Any]:
+        return {"strength": (taken + 0.5) / steps}  # the pipeline rounds down
 
     def _encode_prompt(self, prompt: str) -> dict[str, Tensor]:
         embeddings = self.pipe.encode_prompt(

@@ -88,8 +88,18 @@ class KontextEditor(Editor):
         height, width = images.shape[-2:]
         return {"image": images, "height": height, "width": width, "max_area": height * width}
 
+    def _start(self, images: Tensor, taken: int, steps: int, generator: Generators) -> dict[str, Any]:
+        noise, photo = self.pipe.prepare_latents(
+            self.encode(images), len(images), self.pipe.vae.config.latent_channels, *images.shape[-2:], self.dtype,
+            self.device, list(generator),
+        )[:2]  # fmt: skip
+        level = self.noise_levels(images, steps)[steps - taken]
+        sigmas = [1 - step / steps for step in range(steps - taken, steps)]
+        return {"latents": level * noise + (1 - level) * photo, "sigmas": sigmas}
+
     def _encode_prompt(self, prompt: str | list[str]) -> dict[str, Tensor]:
-        embeddings, pooled, _ = self.pipe.encode_prompt(prompt, device=self.device)
+        tokens = min(512, self.pipe.tokenizer_2.model_max_length)  # 512 is FLUX's; tiny-kontext's says 64, for speed
+        embeddings, pooled, _ = self.pipe.encode_prompt(prompt, device=self.device, max_sequence_length=tokens)
         return {"prompt_embeds": embeddings, "pooled_prompt_embeds": pooled}
 
     def _check_steps(self, steps: int) -> None:

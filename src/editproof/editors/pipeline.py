@@ -141,14 +141,16 @@ class Editor:
         mask: Tensor | None = None,
         steps: int | None = None,
         guidance: float | None = None,
+        strength: float = 1.0,
         generator: Generators,
         callback: Callable[[int, int], None] | None = None,
     ) -> Tensor:
         """The edited images (B,3,H,W), float32, not clamped; differentiable with respect to `images`.
 
         mask: `(B,1,H,W)` or `(1,1,H,W)`, 1 = repaint; needed by inpainting editors, refused by the others.
-        steps, guidance: the editor's own if None. generator: one for each image. callback: called after each denoising
-        step with (step from 1, steps).
+        steps, guidance: the editor's own if None. strength: as diffusers' img2img: 1 starts from pure noise, less from
+        the noised photo, with this share of the steps left. generator: one for each image. callback: called after each
+        denoising step with (step from 1, steps).
         """
         latents = self._latents(
             images,
@@ -156,6 +158,7 @@ class Editor:
             mask=mask,
             steps=self.steps if steps is None else steps,
             guidance=self.guidance if guidance is None else guidance,
+            strength=strength,
             generator=generator,
             callback=callback,
         )
@@ -170,14 +173,15 @@ class Editor:
         mask: Tensor | None = None,
         steps: int | None = None,
         guidance: float | None = None,
+        strength: float = 1.0,
         seed: int = 0,
         callback: Callable[[int, int], None] | None = None,
     ) -> Tensor:
         """What an attacker does: edited images (B,3,H,W) in [0,1], float32, where `images` are.
 
-        As many steps and as much guidance as the editor's own `steps` and `guidance`, if None. The kept pixels are the
-        pipeline's own (not pasted back), and a safety checker that ships with the model blackens what it objects to.
-        Same seed, same edit, in any batch.
+        As many steps and as much guidance as the editor's own `steps` and `guidance`, if None; strength as in `sample`.
+        The kept pixels are the pipeline's own (not pasted back), and a safety checker that ships with the model
+        blackens what it objects to. Same seed, same edit, in any batch.
         """
         edited = self.sample(
             images,
@@ -185,6 +189,7 @@ class Editor:
             mask=mask,
             steps=steps,
             guidance=guidance,
+            strength=strength,
             generator=generators(seed, len(images)),
             callback=callback,
         )
@@ -207,6 +212,10 @@ class Editor:
         """The pipeline's arguments that carry the text, for one prompt, or where `texts` is used for a list of them."""
         raise NotImplementedError
 
+    def _start(self, images: Tensor, taken: int, steps: int, generator: Generators) -> dict[str, Any]:
+        """The pipeline's arguments for the last `taken` of `steps` steps, from the photo's noised latents."""
+        raise UserError(f"{self.name} always starts from pure noise")
+
     def _latents(
         self,
         images: Tensor,
@@ -215,6 +224,7 @@ class Editor:
         mask: Tensor | None,
         steps: int,
         guidance: float,
+        strength: float = 1.0,
         generator: Generators,
         callback: Callable[[int, int], None] | None = None,
     ) -> Tensor:
@@ -229,10 +239,14 @@ class Editor:
                 callback(step + 1, pipe.num_timesteps)
             return tensors
 
+        taken = steps_taken(steps, strength)
+        inputs = self._inputs(images, mask)
+        if taken < steps:
+            inputs |= self._start(images, taken, steps, generator)
         shipped: Any = type(self.pipe).__call__  # its __wrapped__ is the same without torch.no_grad
         output = shipped.__wrapped__(
             self.pipe,
-            **self._inputs(images, mask),
+            **inputs,
             **self.read(images, prompt),
             num_inference_steps=steps,
             guidance_scale=guidance,
@@ -271,6 +285,11 @@ class Editor:
     def _posterior(self, images: Tensor) -> Any:
         """The VAE's distribution over latents for images in [-1,1]."""
         return self.pipe.vae.encode(images.to(self.device, self.pipe.vae.dtype)).latent_dist
+
+
+def steps_taken(steps: int, strength: float) -> int:
+    """How many of `steps` are left for a start from the noised photo: at least one."""
+    return max(1, int(steps * strength + 1e-6))
 
 
 class _FirstPrediction(Exception):

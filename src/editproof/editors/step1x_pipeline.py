@@ -168,6 +168,8 @@ class Step1XPipeline(DiffusionPipeline):
         llm_mask: Tensor | None = None,
         num_inference_steps: int = 28,
         guidance_scale: float = 6.0,
+        sigmas: Sequence[float] | None = None,
+        latents: Tensor | None = None,
         generator: list[torch.Generator] | torch.Generator | None = None,
         output_type: str = "pil",
         callback_on_step_end: Callable[..., dict[str, Tensor]] | None = None,
@@ -177,8 +179,9 @@ class Step1XPipeline(DiffusionPipeline):
         their own size, whose sides are multiples of 16.
 
         prompt: an instruction, or one for each image; or llm_hidden and llm_mask, what `read` has made of them.
-        guidance_scale: 1 is none. generator: one, or one for each image. output_type: "pil" (a list of the
-        given picture's size), "pt" (in [0,1]) or "latent" (packed).
+        guidance_scale: 1 is none. sigmas, latents (packed): as in diffusers' FLUX pipelines, for another start than
+        pure noise. generator: one, or one for each image. output_type: "pil" (a list of the given picture's size), "pt"
+        (in [0,1]) or "latent" (packed).
         """
         original = image.size if isinstance(image, Image.Image) else None
         images = self._working_copy(image) if isinstance(image, Image.Image) else image.to(self._execution_device)
@@ -190,16 +193,17 @@ class Step1XPipeline(DiffusionPipeline):
         if guidance_scale > 1:
             unguided = self.read(images, [""] * batch)
             llm_hidden, llm_mask = torch.cat([llm_hidden, unguided[0]]), torch.cat([llm_mask, unguided[1]])
-        latents, context, target_ids, context_ids = self.prepare_latents(
+        noise, context, target_ids, context_ids = self.prepare_latents(
             2 * images - 1, batch, self.vae.config.latent_channels, height, width, self.transformer.dtype,
             self._execution_device, generators,
         )  # fmt: skip
+        latents = noise if latents is None else latents
         self.scheduler.set_timesteps(
-            sigmas=[1 - step / num_inference_steps for step in range(num_inference_steps)],
+            sigmas=sigmas or [1 - step / num_inference_steps for step in range(num_inference_steps)],
             mu=calculate_shift(latents.shape[1], *SHIFTS), device=self._execution_device,
         )  # fmt: skip
         self.scheduler.set_begin_index(0)
-        self.num_timesteps = num_inference_steps
+        self.num_timesteps = len(self.scheduler.timesteps)
         copies = len(llm_hidden) // batch
         for step, timestep in enumerate(self.progress_bar(self.scheduler.timesteps)):
             level = (timestep / 1000).to(latents.dtype)

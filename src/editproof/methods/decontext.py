@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING
 from torch import Tensor
 
 from editproof.budgets import Budget, Linf
+from editproof.counters.transform import make_transform
 from editproof.editors.attention import block_names, context_mass
 from editproof.errors import UserError
 from editproof.methods.checks import kept_pixels, require
@@ -13,6 +14,7 @@ from editproof.pgd import default_step, pgd
 from editproof.randomness import generators, rand
 
 if TYPE_CHECKING:
+    from editproof.counters.transform import Transform
     from editproof.editors.pipeline import Editor
     from editproof.pgd import Callback, Paper, Step
 
@@ -35,6 +37,7 @@ def decontext(
     steps: int = STEPS,
     step_size: "Step | None" = None,
     momentum: float = 0.0,
+    transform: "Transform | None" = None,
     blocks: str | None = None,
     lowest_timestep: float = 0.98,
     samples: int = 1,
@@ -51,6 +54,7 @@ def decontext(
     all of them in a smaller model. samples: the gradient is the mean over this many draws.
     read_every: how many draws share their prompts, which saves time where a language model reads them together with the
     photo (Step1X-Edit).
+    transform: counters that the protection should survive, see `make_transform`.
 
     Deviations: the prompts are ours, in the paper's six groups; the perturbation stays float32 (theirs is bfloat16),
     any size works, and the result is rounded to 8 bits within the budget (theirs is truncated).
@@ -87,5 +91,6 @@ def decontext(
         support=kept_pixels(images, mask),
         samples=samples,
         momentum=momentum,
+        transform=make_transform(transform, editor, seed),
         callback=callback,
     )

@@ -6,11 +6,13 @@ import torch
 from torch import Tensor
 
 from editproof.budgets import Budget, Linf
+from editproof.counters.transform import make_transform
 from editproof.methods.checks import kept_pixels, require
 from editproof.pgd import default_step, pgd
 from editproof.randomness import generators, random_masks
 
 if TYPE_CHECKING:
+    from editproof.counters.transform import Transform
     from editproof.editors.pipeline import Editor
     from editproof.pgd import Callback, Paper, Step
 
@@ -32,6 +34,7 @@ def diffusionguard(
     steps: int = STEPS,
     step_size: "Step | None" = None,
     momentum: float = 0.0,
+    transform: "Transform | None" = None,
     seed: int = 0,
     callback: "Callback | None" = None,
 ) -> Tensor:
@@ -41,6 +44,7 @@ def diffusionguard(
     each step. Inpainting editors only. mask (B,1,H,W): 1 = may be repainted; only the kept pixels (0) change, and the
     masks drawn keep a part of them. None: all change, and any random mask is drawn. budget: Linf(16/255) if None.
     step_size: the paper's 1/255 at its budget and steps, otherwise 2.5 eps / steps. The authors' prompt is empty.
+    transform: counters that the protection should survive, see `make_transform`.
 
     Deviations: a model that predicts velocity has the norm of that raised. Results are rounded to 8 bits within the
     budget.
@@ -70,5 +74,6 @@ def diffusionguard(
         step_size=default_step(step_size, budget, steps, paper(*images.shape[-2:])),
         support=kept,
         momentum=momentum,
+        transform=make_transform(transform, editor, seed),
         callback=callback,
     )

@@ -5,11 +5,13 @@ from typing import TYPE_CHECKING
 from torch import Tensor
 
 from editproof.budgets import L2, Budget
+from editproof.counters.transform import make_transform
 from editproof.methods.checks import kept_pixels, require
 from editproof.pgd import default_step, pgd
 from editproof.randomness import generators, random_masks
 
 if TYPE_CHECKING:
+    from editproof.counters.transform import Transform
     from editproof.editors.pipeline import Editor
     from editproof.pgd import Callback, Paper, Step
 
@@ -32,6 +34,7 @@ def photoguard_diffusion(
     steps: int = STEPS,
     step_size: "Step | None" = None,
     momentum: float = 0.0,
+    transform: "Transform | None" = None,
     samples: int = 10,
     denoising_steps: int = 4,
     guidance: float | None = None,
@@ -45,6 +48,7 @@ def photoguard_diffusion(
     the square root of the area. step_size: the paper's .5 at its budget and steps (same proportion), otherwise
     2.5 eps / steps. guidance: the editor's own if None (7.5 for Stable Diffusion, as in the paper). samples: the
     gradient is the mean over this many draws of the edit's noise.
+    transform: counters that the protection should survive, see `make_transform`.
 
     Deviations: the result is rounded to 8 bits within the budget.
     """
@@ -68,5 +72,6 @@ def photoguard_diffusion(
         support=kept,
         samples=samples,
         momentum=momentum,
+        transform=make_transform(transform, editor, seed),
         callback=callback,
     )

@@ -6,11 +6,13 @@ import torch
 from torch import Tensor
 
 from editproof.budgets import Budget, Linf
+from editproof.counters.transform import make_transform
 from editproof.methods.checks import kept_pixels, require
 from editproof.pgd import default_step, pgd
 from editproof.randomness import generators
 
 if TYPE_CHECKING:
+    from editproof.counters.transform import Transform
     from editproof.editors.pipeline import Editor
     from editproof.pgd import Callback, Paper, Step
 
@@ -37,6 +39,7 @@ def photoguard_encoder(
     steps: int = STEPS,
     step_size: "Step | None" = None,
     momentum: float = 0.0,
+    transform: "Transform | None" = None,
     seed: int = 0,
     callback: "Callback | None" = None,
 ) -> Tensor:
@@ -45,6 +48,7 @@ def photoguard_encoder(
     mask (B,1,H,W): 1 = may be repainted; only the kept pixels (0) change. None: all change, the whole photo is encoded.
     budget: Linf(.03) if None. step_size: the paper's at its budget and steps, otherwise 2.5 eps / steps. The prompt has
     no effect.
+    transform: counters that the protection should survive, see `make_transform`.
 
     Deviations: an inpainting editor encodes the photo with its hole in mid-grey, so that is what is attacked (the
     authors attack the encoding of the whole photo). The result is rounded to 8 bits within the budget.
@@ -68,5 +72,6 @@ def photoguard_encoder(
         random_start=True,
         momentum=momentum,
         generator=generators(seed, len(images)),
+        transform=make_transform(transform, editor, seed),
         callback=callback,
     )

@@ -5,12 +5,14 @@ from typing import TYPE_CHECKING
 from torch import Tensor
 
 from editproof.budgets import Budget, Linf
+from editproof.counters.transform import make_transform
 from editproof.editors.attention import slice_entropy
 from editproof.methods.checks import kept_pixels, require
 from editproof.pgd import default_step, pgd
 from editproof.randomness import generators
 
 if TYPE_CHECKING:
+    from editproof.counters.transform import Transform
     from editproof.editors.pipeline import Editor
     from editproof.pgd import Callback, Paper, Step
 
@@ -32,6 +34,7 @@ def veto(
     steps: int = STEPS,
     step_size: "Step | None" = None,
     momentum: float = 0.9,
+    transform: "Transform | None" = None,
     timesteps: int = 10,
     blocks: str = "double.0",
     guidance: float = 4.0,
@@ -44,6 +47,7 @@ def veto(
     `timesteps` steps, with new noise at each. In-context editors only. mask (B,1,H,W): 1 = may be repainted; only the
     kept pixels (0) change; None: all change. budget: Linf(4/255) if None. step_size: the paper's 2/255 at its budget
     and steps, otherwise 2.5 eps / steps. blocks: see `token_context_mass`. The authors' prompt is empty.
+    transform: counters that the protection should survive, see `make_transform`.
 
     Deviations: the authors attack FLUX.2 and detach the photo's tokens, so that their gradient reaches the photo
     through the noised latent only; here it goes through both. Results are rounded to 8 bits within the budget.
@@ -69,5 +73,6 @@ def veto(
         support=kept_pixels(images, mask),
         samples=len(levels),
         momentum=momentum,
+        transform=make_transform(transform, editor, seed),
         callback=callback,
     )

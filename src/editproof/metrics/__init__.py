@@ -1,6 +1,133 @@
-"""Metrics: one function a file, one number per photo."""
+"""Metrics: one function a file, one number per photo. METRICS says what each compares and how to read it."""
 
-from editproof.metrics.disruption import disruption, edit_change, ssim_map
-from editproof.metrics.psnr import psnr
+from collections.abc import Callable
+from dataclasses import dataclass
+from math import inf
 
-__all__ = ["disruption", "edit_change", "psnr", "ssim_map"]
+from torch import Tensor
+
+from editproof.errors import UserError
+from editproof.metrics.brisque import brisque
+from editproof.metrics.clip import SOURCE as CLIP
+from editproof.metrics.clip import clip_image, clip_text
+from editproof.metrics.disruption import disruption, edit_change, trial_disruption
+from editproof.metrics.faces import SAME_PERSON, distance, missing, recognised
+from editproof.metrics.fsim import fsim
+from editproof.metrics.lpips import SOURCE as LPIPS
+from editproof.metrics.lpips import lpips
+from editproof.metrics.psnr import linf, psnr
+from editproof.metrics.ssim import ssim, ssim_map
+from editproof.metrics.trial import Trial
+from editproof.metrics.vif import vif
+
+__all__ = [
+    "METRICS",
+    "Metric",
+    "Trial",
+    "brisque",
+    "clip_image",
+    "clip_text",
+    "disruption",
+    "edit_change",
+    "fsim",
+    "linf",
+    "lpips",
+    "psnr",
+    "ssim",
+    "ssim_map",
+    "vif",
+]
+
+
+@dataclass(frozen=True)
+class Metric:
+    """How to take a metric and how to read it.
+
+    `measure` takes a Trial and a source (a hub id or folder for metrics with a model, None: the default) and gives one
+    number per photo (B,), or raises UserError in one line if it cannot be measured.
+    """
+
+    measure: Callable[[Trial, str | None], Tensor]
+    compares: str
+    group: str  # "visibility", "edit", "prompt", "identity", "quality" or "truth"
+    low: float  # the range
+    high: float
+    stronger: str  # "higher" or "lower": which means a stronger protection; for visibility, a less visible one
+    best: float | None  # of identical pictures; None where pictures are not compared
+    extra: str | None = None  # what has to be installed: pip install 'editproof[extra]'
+    source: str | None = None  # the default model, a hub id
+
+
+PHOTOS = "the protected photo with the original"
+EDITS = "the edit of the protected photo with that of the original, whole picture"
+REGION = "the edit of the protected photo with that of the original, where the editor may repaint"
+CHANGE = "1 - SSIM of {}, relative to that of the original's edit with another seed"
+FACE = "the face in the edit of the protected photo with that in the original"
+
+
+def _truth(trial: Trial) -> Tensor:
+    if trial.truth is None:
+        raise UserError("truth-psnr needs exactly what was asked for, which is known for some prompts only")
+    return trial.truth
+
+
+METRICS: dict[str, Metric] = {
+    "psnr": Metric(lambda t, _: psnr(t.protected, t.original), PHOTOS, "visibility", 0, inf, "higher", inf),
+    "ssim": Metric(lambda t, _: ssim(t.protected, t.original), PHOTOS, "visibility", -1, 1, "higher", 1),
+    "fsim": Metric(lambda t, _: fsim(t.protected, t.original), PHOTOS, "visibility", 0, 1, "higher", 1),
+    "vif": Metric(lambda t, _: vif(t.protected, t.original), PHOTOS, "visibility", 0, inf, "higher", 1),
+    "linf": Metric(lambda t, _: linf(t.protected, t.original), PHOTOS, "visibility", 0, 1, "lower", 0),
+    "lpips": Metric(
+        lambda t, source: lpips(t.protected, t.original, source=source),
+        PHOTOS, "visibility", 0, inf, "lower", 0, "lpips", LPIPS,
+    ),
+    "edit-psnr": Metric(lambda t, _: psnr(t.attacked, t.edit), EDITS, "edit", 0, inf, "lower", inf),
+    "edit-ssim": Metric(lambda t, _: ssim(t.attacked, t.edit), EDITS, "edit", -1, 1, "lower", 1),
+    "edit-fsim": Metric(lambda t, _: fsim(t.attacked, t.edit), EDITS, "edit", 0, 1, "lower", 1),
+    "edit-vif": Metric(lambda t, _: vif(t.attacked, t.edit), EDITS, "edit", 0, inf, "lower", 1),
+    "edit-lpips": Metric(
+        lambda t, source: lpips(t.attacked, t.edit, source=source),
+        EDITS, "edit", 0, inf, "higher", 0, "lpips", LPIPS,
+    ),
+    "edit-disruption": Metric(
+        lambda t, _: trial_disruption(t, None), CHANGE.format(EDITS), "edit", 0, inf, "higher", 0
+    ),
+    "region-psnr": Metric(lambda t, _: psnr(t.attacked, t.edit, t.mask), REGION, "edit", 0, inf, "lower", inf),
+    "region-ssim": Metric(lambda t, _: ssim(t.attacked, t.edit, t.mask), REGION, "edit", -1, 1, "lower", 1),
+    "region-fsim": Metric(lambda t, _: fsim(t.attacked, t.edit, t.mask), REGION, "edit", 0, 1, "lower", 1),
+    "region-vif": Metric(lambda t, _: vif(t.attacked, t.edit, t.mask), REGION, "edit", 0, inf, "lower", 1),
+    "region-lpips": Metric(
+        lambda t, source: lpips(t.attacked, t.edit, t.mask, source),
+        REGION, "edit", 0, inf, "higher", 0, "lpips", LPIPS,
+    ),
+    "disruption": Metric(lambda t, _: trial_disruption(t, t.mask), CHANGE.format(REGION), "edit", 0, inf, "higher", 0),
+    "clip-t": Metric(
+        lambda t, source: clip_text(t.attacked, t.prompts, source),
+        "the edit of the protected photo with the prompt, cosine", "prompt", -1, 1, "lower", None, None, CLIP,
+    ),
+    "clip-i": Metric(
+        lambda t, source: clip_image(t.attacked, t.original, source),
+        "the edit of the protected photo with the original, cosine", "identity", -1, 1, "lower", 1, None, CLIP,
+    ),
+    "ism": Metric(
+        lambda t, _: distance(t.attacked, t.original),
+        f"{FACE}, L2 distance of dlib's embeddings; nan without a face", "identity", 0, inf, "higher", 0, "faces",
+    ),
+    "recognised": Metric(
+        lambda t, _: recognised(t.attacked, t.original),
+        f"{FACE}: 1 if less than {SAME_PERSON} apart, else 0", "identity", 0, 1, "lower", 1, "faces",
+    ),
+    "fdfr": Metric(
+        lambda t, _: missing(t.attacked, t.original),
+        "1 if the edit of the protected photo has no face, else 0", "identity", 0, 1, "higher", 0, "faces",
+    ),
+    "brisque": Metric(
+        lambda t, source: brisque(t.attacked, source),
+        "the edit of the protected photo: about 0 natural, 100 distorted", "quality", -inf, inf, "higher", None,
+        "brisque",
+    ),
+    "truth-psnr": Metric(
+        lambda t, _: psnr(t.attacked, _truth(t)),
+        "the edit of the protected photo with exactly what was asked for", "truth", 0, inf, "lower", inf,
+    ),
+}  # fmt: skip

@@ -1,0 +1,91 @@
+"""How long things take, how much memory, and how much time is left."""
+
+import sys
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import Any
+
+import psutil
+import torch
+
+Kind = tuple[str, ...]  # ("protect", method, editor), ("edit", editor), ("counter", counter), ("metrics",)
+STATUS, RESET = Path("/proc/self/status"), Path("/proc/self/clear_refs")
+
+
+class Clock:
+    """Times each piece of work, tells `write` of it, and says from the means so far what remains."""
+
+    def __init__(self, write: Callable[..., None], earlier: list[dict[str, Any]]) -> None:
+        self._write = write
+        self._seconds: Counter[Kind] = Counter()
+        self._photos: Counter[Kind] = Counter()
+        self.todo: Counter[Kind] = Counter()  # photos still to be worked on
+        for line in earlier:
+            if "kind" in line:
+                self._add(tuple(line["kind"]), line["seconds_per_photo"] * line["photos"], line["photos"])
+
+    def _add(self, kind: Kind, seconds: float, photos: int) -> None:
+        self._seconds[kind] += seconds  # type: ignore[assignment]
+        self._photos[kind] += photos
+
+    @contextmanager
+    def measure(self, kind: Kind, photos: int, device: torch.device, **more: Any) -> Iterator[None]:
+        """Time what is done inside for `photos` photos, and note its peak memory."""
+        restart_peak(device)
+        started = time.perf_counter()
+        yield
+        seconds = time.perf_counter() - started
+        self._add(kind, seconds, photos)
+        self.todo[kind] -= photos
+        self._write(
+            kind=kind, photos=photos, seconds_per_photo=round(seconds / photos, 6), peak_memory_bytes=peak(device),
+            device=str(device), **more,
+        )  # fmt: skip
+
+    def left(self) -> float | None:
+        """Seconds until everything is done; None as long as too little is known."""
+        total = 0.0
+        for kind, photos in self.todo.items():
+            if photos <= 0:
+                continue
+            known = [kind] if self._photos[kind] else [other for other in self._photos if other[0] == kind[0]]
+            if not known:
+                return None
+            total += photos * sum(self._seconds[k] for k in known) / sum(self._photos[k] for k in known)
+        return total
+
+
+def restart_peak(device: torch.device) -> None:
+    """Forget the peak so far. Of a CPU's memory only Linux can; elsewhere the peak is that of the whole run."""
+    if device.type == "cuda":
+        torch.cuda.reset_peak_memory_stats(device)
+    else:
+        with suppress(OSError):
+            RESET.write_text("5")
+
+
+def peak(device: torch.device) -> int:
+    """The largest memory since restart_peak, in bytes: allocated by PyTorch on a GPU, else resident of the process."""
+    if device.type == "cuda":
+        return torch.cuda.max_memory_allocated(device)
+    with suppress(OSError, StopIteration):
+        line = next(line for line in STATUS.read_text().splitlines() if line.startswith("VmHWM:"))
+        return int(line.split()[1]) * 1024
+    if sys.platform == "win32":
+        return psutil.Process().memory_info().peak_wset
+    import resource
+
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
+
+
+def in_words(seconds: float | None) -> str:
+    """A time left as people say it."""
+    if seconds is None:
+        return "time left not known yet"
+    minutes = seconds / 60
+    if minutes < 1.5:
+        return "about a minute left" if seconds > 30 else "less than a minute left"
+    return f"about {minutes:.0f} min left" if minutes < 90 else f"about {minutes / 60:.1f} h left"

@@ -1,0 +1,61 @@
+"""Small random models in the formats of the published ones that metrics take."""
+
+from pathlib import Path
+
+import tiny
+import torch
+from safetensors.torch import save_file
+from transformers import CLIPConfig, CLIPModel
+from transformers.models.clip.image_processing_pil_clip import CLIPImageProcessorPil
+
+from editproof.metrics.brisque import LEAST
+from editproof.metrics.clip import SOURCE as CLIP
+
+
+def clip(folder: Path) -> Path:
+    """CLIP for pictures of 32 x 32 pixels, with the files of the model on the hub."""
+    vision = {
+        "hidden_size": 16, "intermediate_size": 32, "num_hidden_layers": 2, "num_attention_heads": 2,
+        "image_size": 32, "patch_size": 8,
+    }  # fmt: skip
+    config = CLIPConfig(text_config=tiny.text_config().to_dict(), vision_config=vision, projection_dim=16)
+    CLIPModel(config).save_pretrained(folder)
+    tiny.tokenizer().save_pretrained(folder)
+    size = {"height": 32, "width": 32}
+    CLIPImageProcessorPil(size={"shortest_edge": 32}, crop_size=size).save_pretrained(folder)
+    return folder
+
+
+def alexnet() -> dict[str, torch.Tensor]:
+    """AlexNet's convolutions under torchvision's names, drawn as it draws them; and a layer that is not used."""
+    shapes = {0: (64, 3, 11), 3: (192, 64, 5), 6: (384, 192, 3), 8: (256, 384, 3), 10: (256, 256, 3)}
+    state = {"classifier.1.weight": torch.zeros(2, 2)}
+    for i, (outputs, inputs, side) in shapes.items():
+        state[f"features.{i}.weight"] = torch.randn(outputs, inputs, side, side) / (inputs * side**2 / 2) ** 0.5
+        state[f"features.{i}.bias"] = 0.1 * torch.randn(outputs)
+    return state
+
+
+def regression(path: Path, vectors: int = 5) -> Path:
+    """A support vector regression as libsvm writes it, entries of 0 left out."""
+    rows = torch.randn(vectors, len(LEAST)) * (torch.rand(vectors, len(LEAST)) > 0.2)
+    lines = ["svm_type epsilon_svr", "kernel_type rbf", "gamma 0.05", "nr_class 2", f"total_sv {vectors}", "rho -1.5"]
+    lines.append("SV")
+    for i, row in enumerate(rows.tolist()):
+        entries = " ".join(f"{place}:{value:g}" for place, value in enumerate(row, 1) if value)
+        lines.append(f"{i - 2.5} {entries}")
+    path.write_text("\n".join(lines) + "\n")
+    return path
+
+
+def save_all(folder: Path) -> dict[str, Path]:
+    """The source to give for each extra or default model."""
+    (folder / "lpips").mkdir()
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        save_file(alexnet(), folder / "lpips" / "model.safetensors")
+        return {
+            "lpips": folder / "lpips",
+            CLIP: clip(folder / "clip"),
+            "brisque": regression(folder / "svm.txt"),
+        }
