@@ -295,7 +295,7 @@ def test_the_registry_imports_no_torch() -> None:
 
 @pytest.mark.parametrize("name", ["sd-inpain", "no such editor", "a/b/c", "/nowhere/model"])
 def test_an_unknown_editor(name: str) -> None:
-    with pytest.raises(UserError, match=r"unknown editor .*: one of tiny-inpaint, sd-inpaint, .*hub id"):
+    with pytest.raises(UserError, match=r"unknown editor .*: one of tiny-inpaint, .*sd-inpaint, .*hub id"):
         load_editor(name)
 
 
