@@ -9,8 +9,6 @@ from editproof.editors.streaming import recompute_resnets, stream
 from editproof.errors import UserError
 
 ROOM = 0.75  # the share of a GPU's memory that weights may take if all of them are to stay on it
-
-
 FIRST_BLOCK = {"FluxKontextPipeline": "FluxTransformer2DModel", "Flux2KleinPipeline": "Flux2Transformer2DModel"}
 
 
