@@ -239,6 +239,18 @@ def test_the_mass_on_a_photo_is_that_of_the_shipped_pipelines_first_step(tiny_ed
 
 
 @pytest.mark.parametrize("name", ["flux-kontext", "flux2-klein"])
+def test_an_edit_may_start_from_the_noised_photo(tiny_editor: Callable, name: str) -> None:
+    editor, image, calls = tiny_editor(name), tiny.pictures(1, 24, 56), []
+    handle = editor.denoiser.register_forward_pre_hook(lambda m, a, named: calls.append(named), with_kwargs=True)
+    editor.sample(image, "snow", steps=4, strength=0.5, generator=generators(3, 1))
+    handle.remove()
+    levels, tokens = editor.noise_levels(image, 4)[2:], editor.tokens(image, "snow", generators(3, 1))
+    assert [named["timestep"].item() for named in calls] == pytest.approx(levels, abs=1e-5)
+    start = levels[0] * tokens.target + (1 - levels[0]) * tokens.context
+    assert torch.allclose(calls[0]["hidden_states"], torch.cat([start, tokens.context], dim=1), atol=1e-5)
+
+
+@pytest.mark.parametrize("name", ["flux-kontext", "flux2-klein"])
 def test_the_canvas_of_the_entropy_is_the_noised_photo(tiny_editor: Callable, name: str) -> None:
     editor, images = tiny_editor(name), tiny.pictures().requires_grad_()
     tokens = editor.tokens(images, "", generators(0, 2))

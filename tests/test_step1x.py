@@ -1,12 +1,18 @@
 """Step1X-Edit: the published code's numbers, and loading, reading and editing on a tiny random model."""
 
+import hashlib
+import io
 import json
 import math
 import re
+import shutil
+import urllib.error
+import urllib.request
 from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
 
+import huggingface_hub
 import pytest
 import tiny
 import torch
@@ -16,8 +22,9 @@ from safetensors.torch import load_file, save_file
 from test_attention import GOLDEN, fill
 from torch import Tensor
 
+from editproof import doctor
 from editproof.budgets import Linf
-from editproof.editors import load_editor
+from editproof.editors import EDITORS, load_editor, step1x_parts
 from editproof.editors.attention import context_mass
 from editproof.editors.kontext import Step1XEditor
 from editproof.editors.step1x import GROUPS, TOP, Step1XTransformer, load_transformer
@@ -75,6 +82,15 @@ def published_transformer(model: Step1XTransformer) -> dict[str, Tensor]:
     return state
 
 
+def vae_as_published() -> AutoencoderKL:
+    """Three resolutions instead of four, and thinner."""
+    return AutoencoderKL(
+        block_out_channels=(4, 4, 8), down_block_types=("DownEncoderBlock2D",) * 3, layers_per_block=2,
+        up_block_types=("UpDecoderBlock2D",) * 3, latent_channels=4, norm_num_groups=4, use_quant_conv=False,
+        use_post_quant_conv=False,
+    ).eval()  # fmt: skip
+
+
 def published_vae(vae: AutoencoderKL) -> dict[str, Tensor]:
     """A VAE in the naming of FLUX's authors."""
     rules = [
@@ -101,11 +117,7 @@ def test_published_files_become_a_pipeline_that_is_saved_and_loaded(tmp_path: Pa
     with torch.random.fork_rng():
         torch.manual_seed(0)
         pipe = tiny.step1x()
-        vae = AutoencoderKL(
-            block_out_channels=(4, 4, 8), down_block_types=("DownEncoderBlock2D",) * 3, layers_per_block=2,
-            up_block_types=("UpDecoderBlock2D",) * 3, latent_channels=4, norm_num_groups=4, use_quant_conv=False,
-            use_post_quant_conv=False,
-        ).eval()  # fmt: skip
+        vae = vae_as_published()
     save_file(published_transformer(pipe.transformer), tmp_path / "step1x.safetensors")
     save_file(published_vae(vae), tmp_path / "vae.safetensors")
     for part in (pipe.text_encoder, pipe.tokenizer, pipe.photo_processor):
@@ -127,6 +139,96 @@ def test_published_files_become_a_pipeline_that_is_saved_and_loaded(tmp_path: Pa
         Step1XPipeline.from_published(tmp_path / "none", *files[1:], "v1.1", tmp_path / "prompt_prefix")
     with pytest.raises(UserError, match="is not FLUX's VAE"):
         Step1XPipeline.from_published(files[0], files[0], files[2], "v1.1", tmp_path / "prompt_prefix")
+
+
+# By name: a hub's cache with small parts that are laid out as the published ones
+
+TEXT = "look\\n at this picture:"
+CODE = f"""import nowhere
+Qwen25VL_7b_PREFIX = \'\'\'{TEXT}\'\'\'
+raise SystemExit("never run")
+"""
+
+
+@pytest.fixture
+def hub(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_CACHE", str(tmp_path / "hub"))
+    monkeypatch.setattr(huggingface_hub, "cached_assets_path", lambda *names, **more: tmp_path)
+    monkeypatch.setattr(step1x_parts, "SHA256", hashlib.sha256(b"look\n at this picture:").hexdigest())
+    monkeypatch.setattr(step1x_parts, "CUT", 20)
+    parts = tiny.hub_cache(tmp_path / "hub", "stepfun-ai/Step1X-Edit")
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        pipes = {version: tiny.step1x(version) for version in step1x_parts.TRANSFORMERS}
+        vae = vae_as_published()
+    for version, pipe in pipes.items():
+        state = published_transformer(pipe.transformer)
+        if version == "v1.0":
+            state["connector.scale_factor"] = torch.ones(1)
+        save_file(state, parts / step1x_parts.TRANSFORMERS[version])
+    save_file(published_vae(vae), parts / step1x_parts.VAE)
+    qwen = tiny.hub_cache(tmp_path / "hub", step1x_parts.QWEN)
+    for part in (pipe.text_encoder, pipe.tokenizer, pipe.photo_processor):
+        part.save_pretrained(qwen)
+    (tmp_path / "conditioner.py").write_text(CODE)
+    return tmp_path
+
+
+@pytest.mark.parametrize(("name", "version"), [("step1x-edit", "v1.1"), ("step1x-edit-v1.0", "v1.0")])
+def test_the_editor_by_its_name(hub: Path, name: str, version: str) -> None:
+    assert doctor.on_disk(EDITORS[name])
+    editor = load_editor(name, device="cpu")
+    config = editor.pipe.config
+    assert config.prompt_prefix == "<|im_start|>user\nlook\n at this picture:Picture 1: "
+    assert (config.prefix_tokens, editor.pipe.transformer.config.version) == (20, version)
+    _, mask = editor.pipe.read(IMAGES[:1], ["snow"])
+    words = editor.pipe.tokenizer(config.prompt_prefix + "snow<|im_end|>\n<|im_start|>assistant\n")["input_ids"]
+    assert mask.sum() == len(words) - 20 + 2 + 256  # the picture's marks and patches
+    edited = editor.edit(IMAGES[:1], "snow", steps=1)
+    assert edited.shape == IMAGES[:1].shape
+    assert edited.isfinite().all()
+
+
+def test_parts_that_are_missing_give_one_line(hub: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refused(words: str) -> None:
+        with pytest.raises(UserError, match=words) as caught:
+            load_editor("step1x-edit", device="cpu")
+        assert "\n" not in str(caught.value)
+
+    shutil.rmtree(hub / "hub" / "models--Qwen--Qwen2.5-VL-7B-Instruct")
+    refused("run `hf download Qwen/Qwen2.5-VL-7B-Instruct` where there is network")
+    shutil.rmtree(hub / "hub")
+    assert not doctor.on_disk(EDITORS["step1x-edit"])
+    refused("hf download stepfun-ai/Step1X-Edit step1x-edit-v1p1-official.safetensors vae.safetensors` where")
+    (hub / "conditioner.py").write_text(CODE.replace("look", "stare"))
+    refused(r"conditioner\.py does not hold the Qwen25VL_7b_PREFIX that editproof knows: delete it, or save https")
+    for nonsense in (b"", b"(", b"Qwen25VL_7b_PREFIX = 3", b"\x00"):
+        (hub / "conditioner.py").write_bytes(nonsense)
+        refused("does not hold")
+    (hub / "conditioner.py").unlink()
+    refused(r"needs a text from its authors' code: save https.* as .*conditioner\.py")
+    with pytest.raises(UserError, match="own scheduler only"):
+        load_editor("step1x-edit", scheduler="ddim")
+
+
+def test_the_authors_text_is_fetched_once(hub: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[str] = []
+
+    def answer(url: str, timeout: float) -> io.BytesIO:
+        asked.append(url)
+        if len(asked) == 1:
+            raise urllib.error.URLError("no route")
+        return io.BytesIO(CODE.encode())
+
+    monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_OFFLINE", False)
+    monkeypatch.setattr(urllib.request, "urlopen", answer)
+    (hub / "conditioner.py").unlink()
+    with pytest.raises(UserError, match="no route"):
+        step1x_parts.instruction("x")
+    assert not list(hub.glob("*conditioner*"))
+    for _ in range(2):
+        assert step1x_parts.instruction("x") == "look\n at this picture:"
+    assert asked == [step1x_parts.CODE] * 2
 
 
 def test_what_is_no_checkpoint() -> None:
@@ -165,9 +267,10 @@ def test_quoted_text_is_spelled() -> None:
     def tokenizer(text: str) -> dict[str, list[str]]:
         return {"input_ids": [text]}
 
-    assert spelled('write "Hi" in red', tokenizer) == ["write ", '"', "H", "i", '"', " in red"]
-    assert spelled("“no”", tokenizer) == ['"', "n", "o", '"']
-    assert spelled("it's cold", tokenizer) == ["it's cold"]
+    assert spelled('write "Hi" in red', tokenizer) == ['write "', "H", "i", '" in red']
+    assert spelled("“no” and ''", tokenizer) == ['"', "n", "o", '" and "', '"']
+    assert spelled("it's cold", tokenizer) == ['it"', "s", *" cold"]  # as in the published code
+    assert spelled("it is cold", tokenizer) == ["it is cold"]
     assert spelled("", tokenizer) == []
 
 

@@ -5,11 +5,13 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import diffusers
+import huggingface_hub
 import pytest
 import tiny
 import torch
 
-from editproof.editors import load_editor, texts
+from editproof import doctor
+from editproof.editors import EDITORS, load_editor, texts
 from editproof.editors.pipeline import Editor
 from editproof.errors import UserError
 from editproof.methods import METHODS
@@ -160,6 +162,22 @@ def test_decontext_encodes_its_pool_in_one_go(
     METHODS["decontext"](editor, IMAGES[:1], steps=2)
     assert loads == ["text_encoder", "text_encoder_2"]
     assert len(list(cache.iterdir())) == len(POOL)
+
+
+@pytest.mark.parametrize("name", ["flux-kontext", "flux2-klein"])
+def test_an_editor_of_the_hub(
+    tmp_path: Path, tiny_folder: Callable, monkeypatch: pytest.MonkeyPatch, loads: list[str], name: str
+) -> None:
+    monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_CACHE", str(tmp_path / "hub"))
+    assert not doctor.on_disk(EDITORS[name])
+    files = tiny.hub_cache(tmp_path / "hub", EDITORS[name].source)
+    shutil.copytree(tiny_folder(name), files, dirs_exist_ok=True)
+    assert doctor.on_disk(EDITORS[name])
+    editor = load_editor(name, device="cpu")
+    assert torch.equal(
+        editor.edit(IMAGES, PROMPTS, steps=1), load_editor(files, device="cpu").edit(IMAGES, PROMPTS, steps=1)
+    )
+    assert len(loads) == len(texts.ENCODERS[type(editor.pipe).__name__])
 
 
 def test_small_encoders_are_loaded_with_the_editor(tiny_folder: Callable, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -155,7 +155,10 @@ def qwen_tokenizer() -> Qwen2Tokenizer:
         additional_special_tokens=MARKS[1:],
     )  # fmt: skip
     words.chat_template = (
-        "{% for message in messages %}<|im_start|>{{ message.role }}\n{{ message.content }}<|im_end|>\n{% endfor %}"
+        "{% for message in messages %}<|im_start|>{{ message.role }}\n{% if message.content is string %}"
+        "{{ message.content }}{% else %}{% for item in message.content %}{% if item.type == 'image' %}"
+        "{% if add_vision_id %}Picture 1: {% endif %}<|vision_start|><|image_pad|><|vision_end|>"
+        "{% else %}{{ item.text }}{% endif %}{% endfor %}{% endif %}<|im_end|>\n{% endfor %}"
         "{% if add_generation_prompt %}<|im_start|>assistant\n{% endif %}"
     )
     return words
@@ -188,7 +191,7 @@ def flux2_klein(distilled: bool = True) -> DiffusionPipeline:
     )  # fmt: skip
 
 
-def step1x() -> DiffusionPipeline:
+def step1x(version: str = "v1.1") -> DiffusionPipeline:
     """Not one of MAKERS, as it needs no test that Kontext has not had; a language model that reads 4 to 9 patches."""
     from transformers import Qwen2_5_VLConfig, Qwen2_5_VLForConditionalGeneration
     from transformers.models.qwen2_vl.image_processing_pil_qwen2_vl import Qwen2VLImageProcessorPil
@@ -212,8 +215,8 @@ def step1x() -> DiffusionPipeline:
         vision_end_token_id=numbers["<|vision_end|>"], video_token_id=len(words) + 1,
     )).eval()  # fmt: skip
     transformer = Step1XTransformer(
-        in_channels=16, num_layers=2, num_single_layers=3, attention_head_dim=32, num_attention_heads=1, llm_dim=32,
-        text_dim=16, pooled_dim=8, refiner_layers=1,
+        version=version, in_channels=16, num_layers=2, num_single_layers=3, attention_head_dim=32,
+        num_attention_heads=1, llm_dim=32, text_dim=16, pooled_dim=8, refiner_layers=1,
     ).eval()  # fmt: skip
     return Step1XPipeline(
         transformer=transformer, vae=flux_vae(), text_encoder=reader, tokenizer=words,
@@ -238,6 +241,15 @@ def save(name: str, folder: Path) -> Path:
         torch.manual_seed(0)
         (MAKERS | {"step1x-edit": step1x})[name]().save_pretrained(folder / name, safe_serialization=True)
     return folder / name
+
+
+def hub_cache(cache: Path, repository: str) -> Path:
+    """The folder of a hub model's files in a cache that looks as if they had been downloaded."""
+    model = cache / f"models--{repository.replace('/', '--')}"
+    (model / "refs").mkdir(parents=True)
+    (model / "refs" / "main").write_text("0" * 40)
+    (model / "snapshots" / ("0" * 40)).mkdir(parents=True)
+    return model / "snapshots" / ("0" * 40)
 
 
 def pictures(n: int = 2, height: int = SIZE, width: int = SIZE) -> Tensor:

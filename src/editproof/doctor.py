@@ -63,7 +63,13 @@ def on_disk(info: EditorInfo) -> bool:
     from huggingface_hub import try_to_load_from_cache
 
     weights = ("unet/diffusion_pytorch_model.safetensors", "unet/diffusion_pytorch_model.fp16.safetensors",
+               "transformer/diffusion_pytorch_model.safetensors",
                "transformer/diffusion_pytorch_model.safetensors.index.json")  # fmt: skip
+    if info.in_parts:
+        from editproof.editors.step1x_parts import QWEN, TRANSFORMERS, VAE
+
+        parts = [(info.source, TRANSFORMERS[info.in_parts]), (info.source, VAE), (QWEN, "config.json")]
+        return all(isinstance(try_to_load_from_cache(*part), str) for part in parts)
     found = [try_to_load_from_cache(info.source, "model_index.json")]
     found += [next(filter(None, (try_to_load_from_cache(info.source, file) for file in weights)), None)]
     return all(isinstance(path, str) for path in found)

@@ -62,12 +62,12 @@ def plan_jobs(photos: Sequence[str | Path], out: str | Path, overwrite: bool = F
     return jobs
 
 
-def batches(jobs: Sequence[Job]) -> list[list[Job]]:
-    """The jobs in groups that go through the method together: the same size, few enough for the memory."""
+def batches(jobs: Sequence[Job], most: int = BATCH) -> list[list[Job]]:
+    """The jobs in groups that go through the method together: the same size, `most` and few enough for the memory."""
     groups: dict[tuple[int, int], list[list[Job]]] = {}
     for job in jobs:
         rows = groups.setdefault(job.size, [[]])
-        if len(rows[-1]) == max(1, min(BATCH, BATCH_PIXELS // (job.size[0] * job.size[1]))):
+        if len(rows[-1]) == max(1, min(most, BATCH_PIXELS // (job.size[0] * job.size[1]))):
             rows.append([])
         rows[-1].append(job)
     return [row for rows in groups.values() for row in rows]
@@ -123,7 +123,7 @@ def protect_photos(
             check_something_to_protect(tensor, str(mask), working_size(*size, side))
     against = loaded.name if loaded is not None else settings.get("weights") or DEFAULT_EDITOR
     done = 0
-    for batch in batches(jobs):
+    for batch in batches(jobs, BATCH if loaded is None else loaded.batch):
         started = time.perf_counter()
         opened = [open_photo(job.photo) for job in batch]
         height, width = batch[0].size

@@ -1,18 +1,16 @@
 """The editors photos are protected against: what is known of them, and loading one. Imports no torch or diffusers."""
 
-import json
-from contextlib import contextmanager, nullcontext
+from contextlib import nullcontext
 from dataclasses import dataclass
 from importlib import import_module
 from importlib.resources import files
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from editproof.editors.hub import model_index, one_line, quiet
 from editproof.errors import UserError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-
     import torch
 
     from editproof.editors.pipeline import Editor
@@ -34,7 +32,7 @@ class EditorInfo:
     masked: bool
     note: str
     embedded: bool = False
-    in_parts: bool = False  # published as single files, which have to be put together once (docs/in-context.md)
+    in_parts: str = ""  # the version, if it is published as single files (editors/step1x_parts.py)
     weights: int = 0  # of all parts that stay in memory: not of the text encoders of FLUX editors (editors/texts.py)
     largest: int = 0  # of the largest layer: what the plan "stream" has on the device at once
     first_block: int = 0  # of what the plan "first-block" has there; 0: there is no such plan
@@ -64,8 +62,10 @@ EDITORS: dict[str, EditorInfo] = {
                    "FLUX.2 klein 4B: edits the whole picture by instruction, takes no mask", weights=3960, largest=389,
                    first_block=524),
         EditorInfo("step1x-edit", "kontext", "stepfun-ai/Step1X-Edit", "Apache-2.0", 512, False,
-                   "Step1X-Edit: edits the whole picture by instruction, takes no mask", in_parts=True, weights=20830,
-                   largest=545),
+                   "Step1X-Edit: edits the whole picture by instruction, takes no mask", in_parts="v1.1",
+                   weights=20830, largest=545),
+        EditorInfo("step1x-edit-v1.0", "kontext", "stepfun-ai/Step1X-Edit", "Apache-2.0", 512, False,
+                   "Step1X-Edit's first version", in_parts="v1.0", weights=20830, largest=545),
     )
 }  # fmt: skip
 
@@ -79,7 +79,7 @@ PIPELINES = {
     "Step1XPipeline": ("editproof.editors.kontext", "Step1XEditor"),
 }
 OWN_PIPELINES = {"Step1XPipeline": "editproof.editors.step1x_pipeline"}  # where, if not in diffusers
-
+IN_PARTS = {"_class_name": "Step1XPipeline", "scheduler": ["diffusers", "FlowMatchEulerDiscreteScheduler"]}
 
 # The samplers that can be chosen: diffusers' class, and what Stable Diffusion sets where the class has another default.
 SCHEDULERS: dict[str, tuple[str, dict[str, Any]]] = {
@@ -120,11 +120,6 @@ def load_editor(
         source = str(files("editproof") / "assets" / source)
     if scheduler is not None and scheduler not in SCHEDULERS:
         raise UserError(f"unknown scheduler {scheduler!r}: one of {', '.join(SCHEDULERS)}")
-    if info is not None and info.in_parts:
-        raise UserError(
-            f"{name} is published in parts: put them together once with Step1XPipeline.from_published "
-            "(see docs/in-context.md) and name the folder"
-        )
     check_plan(plan, "veto")
     label = str(name) if embedded or str(name) == source else f"{name} ({source})"
     folder = embedded or Path(source).is_dir()
@@ -138,7 +133,8 @@ def load_editor(
     except ImportError as error:
         raise UserError(f"editor {label} needs {error.name}: pip install diffusers transformers accelerate") from None
 
-    index = _model_index(source, label, folder)
+    version = info.in_parts if info is not None else ""
+    index = IN_PARTS if version else model_index(source, label, folder)
     class_name = index.get("_class_name")
     if class_name not in PIPELINES:
         raise UserError(f"editor {label} is a {class_name}: supported are {', '.join(PIPELINES)}")
@@ -146,10 +142,11 @@ def load_editor(
         raise UserError(f"editor {label} works with its own scheduler only (flow matching), not with {scheduler!r}")
     if dtype is None:
         dtype = _default_dtype(chosen_device, embedded)
+    with quiet():  # this import tells of optional parts that are missing
+        home = import_module(OWN_PIPELINES[class_name]) if class_name in OWN_PIPELINES else diffusers
+        pipeline_class = getattr(home, class_name)
+    published = import_module("editproof.editors.step1x_parts").fetch(label, source, version) if version else ()
     try:
-        with quiet():  # this import tells of optional parts that are missing
-            home = import_module(OWN_PIPELINES[class_name]) if class_name in OWN_PIPELINES else diffusers
-            pipeline_class = getattr(home, class_name)
         texts = import_module("editproof.editors.texts")
         if class_name in texts.ENCODERS and not folder:
             source = pipeline_class.download(source, use_safetensors=True)
@@ -160,9 +157,12 @@ def load_editor(
                 parts |= import_module("editproof.editors.plans").first_block_parts(class_name, label, source, dtype)
         with quiet() if embedded else nullcontext():
             dtypes = {"vae": torch.float32, "default": dtype} if "XL" in class_name else dtype
-            pipe = pipeline_class.from_pretrained(source, dtype=dtypes, use_safetensors=True, **parts)
+            if version:
+                pipe = pipeline_class.from_published(*published, version, dtype=dtype)
+            else:
+                pipe = pipeline_class.from_pretrained(source, dtype=dtypes, use_safetensors=True, **parts)
     except (OSError, ValueError, huggingface_hub.errors.HfHubHTTPError) as error:
-        raise UserError(f"editor {label} cannot be loaded: {_one_line(error)}") from error
+        raise UserError(f"editor {label} cannot be loaded: {one_line(error)}") from error
     if scheduler is not None:
         scheduler_class, settings = SCHEDULERS[scheduler]
         pipe.scheduler = getattr(diffusers, scheduler_class).from_config(pipe.scheduler.config, **settings)
@@ -171,7 +171,7 @@ def load_editor(
         plan = import_module("editproof.editors.plans").place(pipe, plan, chosen_device)
         editor = getattr(import_module(module), editor_class)(str(name), pipe, dtype)
     except torch.OutOfMemoryError as error:
-        raise UserError(f"editor {label} does not fit on {chosen_device}: {_one_line(error)}") from error
+        raise UserError(f"editor {label} does not fit on {chosen_device}: {one_line(error)}") from error
     editor.plan = plan
     if encoders:
         editor.texts = texts.Texts(pipe, source, dtype, chosen_device)
@@ -209,57 +209,3 @@ def _default_dtype(device: "torch.device", embedded: bool) -> "torch.dtype":
     if embedded or device.type != "cuda":
         return torch.float32
     return torch.bfloat16 if torch.cuda.get_device_capability(device)[0] >= 8 else torch.float16
-
-
-def _model_index(source: str, label: str, folder: bool) -> dict[str, Any]:
-    """model_index.json of a folder or hub model; every way it can be missing gets its own line."""
-    from huggingface_hub import errors, hf_hub_download
-
-    try:
-        path = Path(source, "model_index.json") if folder else Path(hf_hub_download(source, "model_index.json"))
-        return json.loads(path.read_text())
-    except errors.GatedRepoError:
-        raise UserError(
-            f"editor {label} is gated: accept its licence on https://huggingface.co/{source}, then run `hf auth login`"
-        ) from None
-    except (errors.RepositoryNotFoundError, errors.HFValidationError):
-        raise UserError(f"editor {label} is not on the hub (or private: run `hf auth login`)") from None
-    except errors.LocalEntryNotFoundError:
-        raise UserError(
-            f"editor {label} is not on this machine and the hub cannot be reached: "
-            f"run `hf download {source}` where there is network, or name a folder"
-        ) from None
-    except (errors.EntryNotFoundError, FileNotFoundError):
-        raise UserError(f"editor {label} has no model_index.json: it is not in diffusers' layout") from None
-    except (OSError, ValueError) as error:
-        raise UserError(f"editor {label} cannot be read: {_one_line(error)}") from error
-
-
-def _one_line(error: Exception) -> str:
-    return " ".join(str(error).split()) or type(error).__name__
-
-
-@contextmanager
-def quiet() -> "Iterator[None]":
-    """Without remarks and loading bars, for what takes a second. Download bars are not affected."""
-    import logging
-
-    import diffusers.utils.logging
-    import transformers.utils.logging
-
-    accelerate = logging.getLogger("accelerate")
-    level = accelerate.level
-    accelerate.setLevel(logging.ERROR)
-    modules = (diffusers.utils.logging, transformers.utils.logging)
-    before = [(module, module.get_verbosity(), module.is_progress_bar_enabled()) for module in modules]
-    for module in modules:
-        module.set_verbosity_error()
-        module.disable_progress_bar()
-    try:
-        yield
-    finally:
-        accelerate.setLevel(level)
-        for module, verbosity, bar in before:
-            module.set_verbosity(verbosity)
-            if bar:
-                module.enable_progress_bar()

@@ -51,10 +51,7 @@ class KleinEditor(KontextEditor):
         self._check(images, None)
         text = self.read(images, prompt)["prompt_embeds"]
         photo = self.encode(images)
-        target, target_ids = self.pipe.prepare_latents(
-            len(images), self.denoiser.config.in_channels // 4, *images.shape[-2:], text.dtype, self.device,
-            list(generator),
-        )  # fmt: skip
+        target, target_ids = self._noise(images, text.dtype, generator)
         context_ids = self.pipe._prepare_image_ids([photo[:1]])[0].to(self.device)
         return Tokens(target, self.pipe._pack_latents(photo).to(text.dtype), text, None, target_ids[0], context_ids)
 
@@ -66,6 +63,19 @@ class KleinEditor(KontextEditor):
     def _inputs(self, images: Tensor, mask: Tensor | None) -> dict[str, Any]:
         height, width = images.shape[-2:]
         return {"image": Picture(images), "height": height, "width": width}
+
+    def _start(self, images: Tensor, taken: int, steps: int, generator: Generators) -> dict[str, Any]:
+        noise, _ = self._noise(images, self.dtype, generator)
+        level = self.noise_levels(images, steps)[steps - taken]
+        sigmas = [1 - step / steps for step in range(steps - taken, steps)]
+        return {"latents": level * self._unpack(noise, images) + (1 - level) * self.encode(images), "sigmas": sigmas}
+
+    def _noise(self, images: Tensor, dtype: torch.dtype, generator: Generators) -> tuple[Tensor, Tensor]:
+        """Packed noise (B,N,C) for an edit of images, and its positions (B,N,4)."""
+        channels = self.denoiser.config.in_channels // 4
+        return self.pipe.prepare_latents(
+            len(images), channels, *images.shape[-2:], dtype, self.device, list(generator)
+        )  # fmt: skip
 
     def _encode_prompt(self, prompt: str | list[str]) -> dict[str, Tensor]:
         return {"prompt_embeds": self.pipe.encode_prompt(prompt, device=self.device)[0]}

@@ -17,6 +17,7 @@ from editproof.randomness import Generators, generators
 if TYPE_CHECKING:
     from editproof.editors.texts import Texts
 
+LARGE = 10**9  # parameters of a denoiser from which memory is spared
 Reading = dict[str, Tensor]  # what a text encoder has made of prompts: the pipeline's arguments
 Prompt = str | Sequence[str] | Reading
 NO_TOKENS = "{} does not read the photo as tokens: in-context editors do, such as flux-kontext"
@@ -58,6 +59,11 @@ class Editor:
     def device(self) -> torch.device:
         """Where the pipeline computes."""
         return self.pipe._execution_device
+
+    @property
+    def batch(self) -> int:
+        """How many photos should go through it together: large models have no room for a second one."""
+        return 1 if sum(p.numel() for p in self.denoiser.parameters()) > LARGE else 8
 
     def encode(self, images: Tensor, mask: Tensor | None = None) -> Tensor:
         """Latents of images (B,3,H,W), scaled as the denoiser takes them: the mean, no sampling; differentiable.

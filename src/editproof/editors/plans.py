@@ -4,13 +4,11 @@ from typing import Any
 
 import torch
 
+from editproof.editors.pipeline import LARGE
 from editproof.editors.streaming import recompute_resnets, stream
 from editproof.errors import UserError
 
 ROOM = 0.75  # the share of a GPU's memory that weights may take if all of them are to stay on it
-LARGE = 10**9  # parameters of a denoiser from which a backward pass computes each block anew
-
-
 FIRST_BLOCK = {"FluxKontextPipeline": "FluxTransformer2DModel", "Flux2KleinPipeline": "Flux2Transformer2DModel"}
 
 

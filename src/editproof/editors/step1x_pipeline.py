@@ -18,6 +18,7 @@ from torch import Tensor
 from transformers import AutoTokenizer, PreTrainedTokenizerBase, Qwen2_5_VLForConditionalGeneration
 from transformers.models.qwen2_vl.image_processing_pil_qwen2_vl import Qwen2VLImageProcessorPil
 
+from editproof.editors import step1x_parts
 from editproof.editors.step1x import Step1XTransformer, load_transformer
 from editproof.errors import UserError
 
@@ -31,8 +32,8 @@ class Step1XPipeline(DiffusionPipeline):
     """The photo goes into a FLUX-like transformer as context tokens, and into Qwen2.5-VL together with the instruction.
 
     prompt_prefix: the text before the picture that the language model was fed in training, chat marks included; what it
-    makes of it is cut off. max_tokens: how many tokens of what follows the transformer is given, padded. side: pictures
-    are edited at the area of this square.
+    makes of its first prefix_tokens tokens (None: of all) is cut off. max_tokens: how many tokens of what follows the
+    transformer is given, padded. side: pictures are edited at the area of this square.
     """
 
     model_cpu_offload_seq = "text_encoder->transformer->vae"
@@ -49,6 +50,7 @@ class Step1XPipeline(DiffusionPipeline):
         photo_processor: Qwen2VLImageProcessorPil,
         scheduler: FlowMatchEulerDiscreteScheduler,
         prompt_prefix: str = "",
+        prefix_tokens: int | None = None,
         max_tokens: int = 640,
         side: int = SIDE,
     ) -> None:
@@ -57,7 +59,9 @@ class Step1XPipeline(DiffusionPipeline):
             transformer=transformer, vae=vae, text_encoder=text_encoder, tokenizer=tokenizer,
             photo_processor=photo_processor, scheduler=scheduler,
         )  # fmt: skip
-        self.register_to_config(prompt_prefix=prompt_prefix, max_tokens=max_tokens, side=side)
+        self.register_to_config(
+            prompt_prefix=prompt_prefix, prefix_tokens=prefix_tokens, max_tokens=max_tokens, side=side
+        )  # fmt: skip
         self.vae_scale_factor = 2 ** (len(vae.config.block_out_channels) - 1)
         self.image_processor = VaeImageProcessor(vae_scale_factor=2 * self.vae_scale_factor)
         self.num_timesteps = 0
@@ -76,27 +80,32 @@ class Step1XPipeline(DiffusionPipeline):
         vae: Path,
         qwen: Path,
         version: str,
-        prompt_prefix: Path,
+        prompt_prefix: Path | None = None,
         dtype: torch.dtype | None = None,
     ) -> "Step1XPipeline":
         """The published files: two .safetensors in their own naming and the folder of Qwen2.5-VL-7B-Instruct.
 
-        version: "v1.0" or "v1.1". prompt_prefix: a text file, see the class. Raises UserError for other files.
+        version: "v1.0" or "v1.1". prompt_prefix: a text file, see the class; None: the authors' own, from their code
+        (see step1x_parts.py). Raises UserError for other files.
         """
         for path in (transformer, vae, qwen, prompt_prefix):
-            if not Path(path).exists():
+            if path is not None and not Path(path).exists():
                 raise UserError(f"no such file or folder: {path}")
         model = load_transformer(load_file(transformer), version)
         try:
             autoencoder = load_vae(load_file(vae))
         except (KeyError, RuntimeError) as error:
             raise UserError(f"{vae} is not FLUX's VAE: {' '.join(str(error).split())[:300]}") from error
+        tokenizer = AutoTokenizer.from_pretrained(qwen)
+        if prompt_prefix is None:
+            prefix, cut = step1x_parts.prompt_prefix(Path(qwen), tokenizer), step1x_parts.CUT
+        else:
+            prefix, cut = Path(prompt_prefix).read_text(), None
         return cls(
             model.to(dtype), autoencoder.to(dtype),
-            Qwen2_5_VLForConditionalGeneration.from_pretrained(qwen, dtype=dtype or torch.float32),
-            AutoTokenizer.from_pretrained(qwen),
+            Qwen2_5_VLForConditionalGeneration.from_pretrained(qwen, dtype=dtype or torch.float32), tokenizer,
             Qwen2VLImageProcessorPil.from_pretrained(qwen, min_pixels=256 * PATCH**2, max_pixels=324 * PATCH**2),
-            FlowMatchEulerDiscreteScheduler(use_dynamic_shifting=True), Path(prompt_prefix).read_text(),
+            FlowMatchEulerDiscreteScheduler(use_dynamic_shifting=True), prefix, cut,
         )  # fmt: skip
 
     @torch.no_grad()
@@ -108,6 +117,7 @@ class Step1XPipeline(DiffusionPipeline):
         if not self.config.prompt_prefix:
             raise UserError("this Step1X-Edit has no prompt_prefix: the text that its language model reads first")
         prefix = self.tokenizer(self.config.prompt_prefix)["input_ids"]
+        cut = len(prefix) if self.config.prefix_tokens is None else self.config.prefix_tokens
         width = self.text_encoder.config.text_config.hidden_size
         hidden = torch.zeros(len(prompts), self.config.max_tokens, width, device=self._execution_device)
         mask = torch.zeros(len(prompts), self.config.max_tokens, device=self._execution_device)
@@ -125,7 +135,7 @@ class Step1XPipeline(DiffusionPipeline):
                 image_grid_thw=patches["image_grid_thw"].to(self._execution_device),
                 mm_token_type_ids=(ids == self.text_encoder.config.image_token_id).int(),
                 use_cache=False,
-            ).last_hidden_state[0, len(prefix) :][: self.config.max_tokens]
+            ).last_hidden_state[0, cut:][: self.config.max_tokens]
             hidden[row, : len(states)], mask[row, : len(states)] = states.float(), 1
         return hidden.to(self.transformer.dtype), mask
 
@@ -237,12 +247,23 @@ def guided(with_text: Tensor, without: Tensor, scale: float, level: float) -> Te
 
 
 def spelled(prompt: str, tokenizer: PreTrainedTokenizerBase) -> list[int]:
-    """Token ids of an instruction; what stands in double quotes, to be written into the picture, letter by letter."""
-    ids: list[int] = []
-    for number, part in enumerate(re.split(r'["\u201c\u201d]', prompt)):
-        pieces = ['"', *part, '"'] if number % 2 else [part]
-        ids += [token for piece in pieces if piece for token in tokenizer(piece)["input_ids"]]
-    return ids
+    """Token ids of an instruction; what stands in quotes, to be written into the picture, letter by letter.
+
+    As in the published code, an apostrophe is a quote too, and a quote belongs to the words outside.
+    """
+    pieces, inside = [""], False
+    for letter in re.sub("['\u201c\u201d]", '"', prompt):
+        if letter == '"':
+            inside = not inside
+            if inside:
+                pieces[-1] += letter
+            else:
+                pieces.append(letter)
+        elif inside:
+            pieces.append(letter)
+        else:
+            pieces[-1] += letter
+    return [token for piece in pieces if piece for token in tokenizer(piece)["input_ids"]]
 
 
 def load_vae(state_dict: dict[str, Tensor]) -> AutoencoderKL:

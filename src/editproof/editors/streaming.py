@@ -21,11 +21,35 @@ def stream(part: nn.Module, device: torch.device) -> None:
     """Take a model's weights off the device and bring each layer's there when it is called."""
     copies, homes = Copies(device), _homes(part, device)
     for module in part.modules():
-        if module is part or any(p is not None for p in module._parameters.values()):
-            weights = {name: homes[id(p)] for name, p in module._parameters.items() if p is not None}
-            add_hook_to_module(module, Streamed(copies, weights))
+        if weights := {name: homes[id(p)] for name, p in module._parameters.items() if p is not None}:
+            stream_layer(module, weights, copies)
         for name, buffer in module._buffers.items():
             module._buffers[name] = None if buffer is None else buffer.to(device)
+    add_hook_to_module(part, Computes(device))
+
+
+def stream_layer(layer: nn.Module, weights: dict[str, Tensor], copies: "Copies") -> None:
+    """Give a layer its own parameters while it computes; in between they have a shape and no values."""
+    absent = {name: _parameter(weight.to("meta")) for name, weight in weights.items()}
+    forward: Any = layer.forward
+
+    def call(*inputs: Any, **named: Any) -> Any:
+        layer._parameters.update(copies.fetch(weights))
+        try:
+            return forward(*inputs, **named)
+        finally:  # gradient checkpointing ends a forward with an exception
+            layer._parameters.update(absent)
+            copies.used(weights)
+
+    layer._parameters.update(absent)
+    layer.forward = call
+
+
+class Computes(ModelHook):
+    """Tells diffusers where a model computes whose weights are elsewhere."""
+
+    def __init__(self, device: torch.device) -> None:
+        self.execution_device = device
 
 
 def recompute_resnets(vae: nn.Module) -> None:
@@ -68,32 +92,10 @@ class Copies:
 
     def used(self, weights: dict[str, Tensor]) -> None:
         """All computations with a layer's weights have been launched."""
-        if self.stream is not None and weights:
+        if self.stream is not None:
             size = sum(weight.nbytes for weight in weights.values())
             self.in_use.append((torch.cuda.current_stream(self.device).record_event(), size))
             self.bytes += size
-
-
-class Streamed(ModelHook):
-    """Gives a module its own parameters while it computes; in between they have a shape and no values."""
-
-    def __init__(self, copies: Copies, weights: dict[str, Tensor]) -> None:
-        self.execution_device = copies.device  # where diffusers looks for the place to compute
-        self.copies, self.weights = copies, weights
-        self.absent = {name: _parameter(weight.to("meta")) for name, weight in weights.items()}
-
-    def init_hook(self, module: nn.Module) -> nn.Module:
-        module._parameters.update(self.absent)
-        return module
-
-    def pre_forward(self, module: nn.Module, *args: Any, **kwargs: Any) -> tuple[tuple[Any, ...], dict[str, Any]]:
-        module._parameters.update(self.copies.fetch(self.weights))
-        return args, kwargs
-
-    def post_forward(self, module: nn.Module, output: Any) -> Any:
-        module._parameters.update(self.absent)
-        self.copies.used(self.weights)
-        return output
 
 
 def _homes(part: nn.Module, device: torch.device) -> dict[int, Tensor]:

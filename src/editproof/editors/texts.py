@@ -18,6 +18,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 from torch import Tensor, nn
 
+from editproof.editors.hub import one_line, quiet
 from editproof.errors import UserError
 from editproof.photo import atomic
 
@@ -84,8 +85,6 @@ class Texts:
         import transformers
         from transformers.utils.logging import tqdm
 
-        from editproof.editors import quiet
-
         classes = json.loads((self.folder / "model_index.json").read_text())
         try:
             with quiet():
@@ -101,9 +100,7 @@ class Texts:
                     setattr(self.pipe, part, model)
                 yield
         except OSError as error:
-            raise UserError(
-                f"the text encoders in {self.folder} cannot be loaded: {' '.join(str(error).split())}"
-            ) from error
+            raise UserError(f"the text encoders in {self.folder} cannot be loaded: {one_line(error)}") from error
         finally:
             for part in self.parts:
                 setattr(self.pipe, part, None)

@@ -1,0 +1,188 @@
+"""Where weights are: memory plans on the command line, in reports and in `doctor`; weights that are streamed."""
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import tiny
+import torch
+from torch import nn
+
+from editproof.cli import main
+from editproof.doctor import Device, devices, fitting, needed
+from editproof.editors import EDITORS, PLANS, check_plan, load_editor, plans, streaming
+from editproof.editors.kontext import KontextEditor
+from editproof.editors.pipeline import Editor
+from editproof.errors import UserError
+from editproof.methods import METHODS
+from editproof.photo import save_png
+from editproof.photos import Job, batches
+
+GIB = 2**30
+IMAGES = tiny.pictures()
+
+
+@pytest.fixture
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.chdir(tmp_path)
+    save_png("photo.png", tiny.pictures(1, 40, 48)[0])
+    return tmp_path
+
+
+REFUSED = {
+    "protect photo.png --out out --plan stream": "plan 'stream' would change nothing; allowed: no --plan",
+    "protect photo.png --out out --method veto --plan magic": "unknown plan 'magic': one of whole, stream, first-block",
+    "protect photo.png --out out --method decontext --plan first-block": "too little for decontext; allowed: whole",
+    "protect photo.png --out out --method veto --plan first-block --editor tiny-inpaint": "'first-block' is for FLUX",
+    "edit photo.png --out out.png --prompt x --plan first-block": "too little for an edit; allowed: whole, stream",
+    "edit photo.png --out out.png --prompt x --plan magic": "unknown plan 'magic'",
+    "demo --out out --plan first-block": "too little for an edit",
+    "demo --out out --plan magic": "unknown plan 'magic'",
+}
+
+
+@pytest.mark.parametrize(("command", "words"), REFUSED.items())
+def test_plans_that_are_refused_in_one_line(
+    command: str, words: str, folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(command.split()) == 2
+    said = capsys.readouterr().err
+    assert words in said
+    assert len(said.splitlines()) == 1
+    assert {path.name for path in folder.iterdir()} == {"photo.png"}
+
+
+def test_a_plan_is_used_and_reported(folder: Path, tiny_folder: Callable, monkeypatch: pytest.MonkeyPatch) -> None:
+    placed, place = [], plans.place
+    monkeypatch.setattr(plans, "place", lambda pipe, plan, device: placed.append(plan) or place(pipe, plan, device))
+    editor = ["--editor", str(tiny_folder("flux-kontext"))]
+    for plan in PLANS:
+        arguments = f"protect photo.png --out {plan} --method veto --steps 1 --set timesteps=1 --plan {plan}"
+        assert main([*arguments.split(), *editor]) == 0
+        assert json.loads((folder / plan / "photo-protected.json").read_text())["plan"] == plan
+    assert (
+        main(["edit", "photo.png", "--prompt", "x", "--out", "out.png", "--steps", "1", "--plan", "stream", *editor])
+        == 0
+    )
+    monkeypatch.setattr(KontextEditor, "steps", 1)
+    assert main(["demo", "--plan", "stream", "--out", "demo", "--image", "photo.png", *editor]) == 0
+    assert placed == [*PLANS, "stream", "stream"]
+    assert main(["protect", "photo.png", "--out", "noise", "--method", "noise"]) == 0
+    assert json.loads((folder / "noise/photo-protected.json").read_text())["plan"] is None
+
+
+def test_check_plan() -> None:
+    for method in (*METHODS, None):
+        for plan in (None, "whole", "stream"):
+            check_plan(plan, method)
+    check_plan("first-block", "veto")
+    with pytest.raises(UserError, match="too little"):
+        check_plan("first-block")
+
+
+def test_large_models_spare_memory(tiny_folder: Callable, monkeypatch: pytest.MonkeyPatch) -> None:
+    job = Job(Path("a"), (8, 8), Path("b"), Path("c"))
+    editor = load_editor(tiny_folder("flux-kontext"), device="cpu")
+    assert (editor.batch, editor.denoiser.gradient_checkpointing) == (8, False)
+    expected = gradients(editor)
+    monkeypatch.setattr(plans, "LARGE", 0)
+    editor = load_editor(tiny_folder("flux-kontext"), device="cpu")
+    assert editor.denoiser.gradient_checkpointing
+    calls: list[object] = []
+    resnet = next(m for m in editor.pipe.vae.encoder.modules() if type(m).__name__ == "ResnetBlock2D")
+    resnet.conv1.register_forward_hook(lambda *call: calls.append(call))
+    assert torch.equal(gradients(editor), expected)
+    assert len(calls) == 2  # once more in the backward pass
+    monkeypatch.setattr("editproof.editors.pipeline.LARGE", 0)
+    assert editor.batch == 1
+    assert [len(batch) for batch in batches([job] * 3, editor.batch)] == [1, 1, 1]
+
+
+def gradients(editor: Editor) -> torch.Tensor:
+    images = IMAGES.clone().requires_grad_()
+    return torch.autograd.grad((editor.encode(images) ** 2).sum(), images)[0]
+
+
+@pytest.mark.parametrize("chunk", [1, 1536, 2**29])
+def test_weights_for_a_gpu_are_copied_into_few_blocks(chunk: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where there is no GPU the blocks are not pinned, which is what happens where no memory can be."""
+    monkeypatch.setattr(streaming, "CHUNK", chunk)
+    model = nn.Sequential(nn.Linear(5, 7), nn.Linear(7, 300, bias=False).half(), nn.LayerNorm(3).bfloat16())
+    model[0].register_parameter("scale", nn.Parameter(torch.tensor(3.0)))
+    before = {name: p.detach().clone() for name, p in model.named_parameters()}
+    homes = streaming._homes(model, torch.device("cuda"))
+    for name, parameter in model.named_parameters():
+        home = homes[id(parameter)]
+        assert torch.equal(home, before[name])
+        assert home.dtype == before[name].dtype
+        assert home.data_ptr() == parameter.data_ptr()  # nothing is there twice
+    blocks = {home.untyped_storage().data_ptr() for home in homes.values()}
+    assert len(blocks) == {1: 6, 1536: 3, 2**29: 1}[chunk]
+
+
+def test_streamed_modules_share_their_tied_weights_and_run_where_they_are_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    streamed, layer = [], streaming.stream_layer
+    monkeypatch.setattr(streaming, "stream_layer", lambda module, weights, copies: (
+        streamed.append(weights["weight"]), layer(module, weights, copies)))  # fmt: skip
+    model = nn.Sequential(nn.Embedding(4, 4), nn.Linear(4, 4, bias=False))
+    model[1].weight = model[0].weight
+    model.register_buffer("shift", torch.ones(1))
+    words = torch.tensor([1, 2])
+    expected = model(words)
+    streaming.stream(model, torch.device("cpu"))
+    assert {p.device.type for p in model.parameters()} == {"meta"}
+    assert len(streamed) == 2
+    assert streamed[0].data_ptr() == streamed[1].data_ptr()
+    assert torch.equal(model(words), expected)
+    assert {p.device.type for p in model.parameters()} == {"meta"}
+    assert model._hf_hook.execution_device.type == "cpu"
+
+
+# What fits
+
+GPU = Device("cuda:0", "a GPU", 80 * GIB, 80 * GIB, 2)
+FITS = {  # editor, GiB of the GPU, GiB of CPU memory -> plan
+    ("flux-kontext", 80, 64): "whole",
+    ("flux-kontext", 24, 64): "stream",
+    ("flux-kontext", 16, 64): "stream",
+    ("flux-kontext", 16, 16): "first-block",
+    ("flux-kontext", 2, 64): "no",
+    ("flux2-klein", 24, 32): "whole",
+    ("flux2-klein", 8, 32): "stream",
+    ("step1x-edit", 24, 64): "stream",
+    ("step1x-edit", 24, 32): "no",
+    ("sd-inpaint", 8, 16): "whole",
+    ("tiny-inpaint", 2, 8): "whole",
+}
+
+
+@pytest.mark.parametrize(("asked", "plan"), FITS.items(), ids=str)
+def test_the_plan_that_fits(asked: tuple[str, int, int], plan: str) -> None:
+    name, gpu, memory = asked
+    device = Device("cuda:0", "a GPU", gpu * GIB, gpu * GIB, 2)
+    said = fitting(EDITORS[name], device, memory * GIB)
+    assert said.startswith(plan)
+    assert ("(veto only)" in said) == (plan == "first-block")
+
+
+def test_doctor_knows_every_editor(capsys: pytest.CaptureFixture[str]) -> None:
+    for info in EDITORS.values():
+        assert 0 < info.largest <= info.weights
+        assert set(needed(info, GPU)) <= set(PLANS)
+        assert ("first-block" in needed(info, GPU)) == (info.first_block > 0)
+    assert main(["doctor"]) == 0
+    said = capsys.readouterr().out
+    assert all(f"{plan}: {where[:20]}" in said for plan, where in PLANS.items())
+    assert f"plan on {devices()[0].name}" in " ".join(said.split())
+
+
+@pytest.mark.parametrize("name", [name for name, info in EDITORS.items() if info.embedded])
+def test_what_is_said_of_an_embedded_editor_is_so(name: str) -> None:
+    editor = load_editor(name, device="cpu")
+    parts = [part for part in editor.pipe.components.values() if isinstance(part, nn.Module)]
+    modules = [module for part in parts for module in part.modules()]
+    assert EDITORS[name].weights == pytest.approx(
+        sum(p.numel() for part in parts for p in part.parameters()) / 1e6, abs=1
+    )
+    assert EDITORS[name].largest >= max(sum(p.numel() for p in m.parameters(recurse=False)) for m in modules) / 1e6
