@@ -8,6 +8,8 @@ from typing import Any
 
 from torch import Tensor
 
+from editproof.methods.autoencoder import autoencoder
+from editproof.methods.autoencoder import paper as autoencoder_paper
 from editproof.methods.decontext import decontext
 from editproof.methods.decontext import paper as decontext_paper
 from editproof.methods.diffusionguard import diffusionguard
@@ -30,6 +32,7 @@ METHODS: dict[str, Callable[..., Tensor]] = {
     "diffvax": diffvax,
     "decontext": decontext,
     "veto": veto,
+    "autoencoder": autoencoder,
 }
 
 # Of the methods that optimise: (height, width) of the pictures -> the paper's budget, steps and step size.
@@ -39,6 +42,7 @@ PAPERS: dict[str, Callable[[int, int], Paper]] = {
     "diffusionguard": diffusionguard_paper,
     "decontext": decontext_paper,
     "veto": veto_paper,
+    "autoencoder": autoencoder_paper,
 }
 
 # "fast" is ours: 20-60 s on a CPU for a 256x256 photo and the embedded editor.
@@ -50,5 +54,6 @@ PRESETS: dict[str, dict[str, dict[str, Any]]] = {
         "diffusionguard": {"steps": 60, "momentum": 0.9},
         "decontext": {"steps": 100, "momentum": 0.9},
         "veto": {"steps": 40, "timesteps": 4},
+        "autoencoder": {"steps": 40},
     },
 }
