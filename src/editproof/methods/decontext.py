@@ -50,10 +50,10 @@ def decontext(
     At each step every image draws noise, a timestep between `lowest_timestep` and 1 and one of 60 prompts; a prompt
     that is not empty is used instead. In-context editors only. mask (B,1,H,W): 1 = may be repainted; only the kept
     pixels (0) change; None: all change. budget: Linf(12.75/255) if None. step_size: the paper's .6375/255 at its budget
-    and steps, otherwise 2.5 eps / steps, with momentum eps / 6. blocks: see `token_context_mass`; None: the paper's, single blocks 0 to 25, or
-    all of them in a smaller model. samples: the gradient is the mean over this many draws.
-    read_every: how many draws share their prompts, which saves time where a language model reads them together with the
-    photo (Step1X-Edit).
+    and steps, otherwise eps / 6 with momentum and 2.5 eps / steps without. blocks: see `token_context_mass`; None: the
+    paper's, single blocks 0 to 25, or all of them in a smaller model. samples: the gradient is the mean over this many
+    draws. read_every: how many draws share their prompts, which saves time where a language model reads them together
+    with the photo (Step1X-Edit).
     transform: counters that the protection should survive, see `make_transform`.
 
     Deviations: the prompts are ours, in the paper's six groups; the perturbation stays float32 (theirs is bfloat16),
