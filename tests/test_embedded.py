@@ -48,7 +48,7 @@ def test_the_immunizer_is_as_its_card_says() -> None:
 def test_the_models_are_small_and_their_sources_are_named() -> None:
     weights = sum(file.stat().st_size for file in ASSETS.rglob("*.safetensors"))
     assert weights < 42 * 2**20
-    assert sorted(card.parent.name for card in ASSETS.glob("*/README.md")) == ["immunizer", "tiny-inpaint"]
+    assert sorted(card.parent.name for card in ASSETS.glob("*/README.md")) == ["immunizer", "tiny-inpaint", "tiny-kontext"]
     with (ASSETS / "CREDITS.csv").open() as file:
         credits = list(csv.DictReader(file))
     assert len(credits) > 600
