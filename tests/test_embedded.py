@@ -5,6 +5,8 @@ from pathlib import Path
 
 import pytest
 import torch
+import torch.nn.functional as F
+from torch import Tensor
 
 from editproof.demo import astronaut
 from editproof.editors import load_editor
@@ -21,8 +23,14 @@ def editor() -> Editor:
     return load_editor("tiny-inpaint", device="cpu")
 
 
-def test_the_autoencoder_keeps_the_picture(editor: Editor) -> None:
-    picture, _ = astronaut(256)
+@pytest.fixture(scope="module")
+def kontext() -> Editor:
+    return load_editor("tiny-kontext", device="cpu")
+
+
+@pytest.mark.parametrize("name", ["editor", "kontext"])
+def test_the_autoencoder_keeps_the_picture(request: pytest.FixtureRequest, name: str) -> None:
+    editor, (picture, _) = request.getfixturevalue(name), astronaut(256)
     with torch.no_grad():
         again = editor.decode(editor.encode(picture)).clamp(0, 1)
     assert psnr(again, picture).item() > 26
@@ -39,6 +47,36 @@ def test_a_backdrop_has_the_colour_that_was_asked_for(editor: Editor) -> None:
     assert corner.std(2).max() < 0.06, "speckle"
 
 
+def exact_results(picture: Tensor) -> dict[str, Tensor]:
+    grey = (picture * torch.tensor([0.299, 0.587, 0.114]).view(1, 3, 1, 1)).sum(1, keepdim=True).expand_as(picture)
+    centre = F.interpolate(picture[..., 32:224, 32:224], size=(256, 256), mode="bilinear")
+    return {
+        "a photo of this person": picture,
+        "make it black and white": grey,
+        "mirror the picture": picture.flip(-1),
+        "zoom in on the face": centre,
+    }
+
+
+@pytest.mark.slow
+def test_instructions_have_their_exact_results(kontext: Editor) -> None:
+    picture, _ = astronaut(256)
+    truths = exact_results(picture)
+    edits = kontext.edit(picture.expand(4, -1, -1, -1), list(truths), steps=8, seed=3)
+    assert (psnr(edits, torch.cat(list(truths.values()))) > 26).all()
+
+
+def test_the_plain_call_edits_as_ours_does(kontext: Editor) -> None:
+    """It pads texts to 512 tokens, editproof to 64."""
+    picture, _ = astronaut(256)
+    plain = kontext.pipe(
+        image=picture, prompt="mirror the picture", height=256, width=256, max_area=256 * 256, _auto_resize=False,
+        num_inference_steps=4, generator=torch.Generator().manual_seed(3), output_type="pt",
+    ).images  # fmt: skip
+    ours = kontext.edit(picture, "mirror the picture", steps=4, seed=3)
+    assert psnr(plain, picture.flip(-1)).item() > 26 and psnr(plain, ours).item() > 32
+
+
 def test_the_immunizer_is_as_its_card_says() -> None:
     network = load_immunizer()
     assert (network.in_channels, network.depths, network.batch_norm) == (4, (16, 32, 64, 128, 256), "photo")
@@ -48,7 +86,8 @@ def test_the_immunizer_is_as_its_card_says() -> None:
 def test_the_models_are_small_and_their_sources_are_named() -> None:
     weights = sum(file.stat().st_size for file in ASSETS.rglob("*.safetensors"))
     assert weights < 42 * 2**20
-    assert sorted(card.parent.name for card in ASSETS.glob("*/README.md")) == ["immunizer", "tiny-inpaint", "tiny-kontext"]
+    cards = sorted(card.parent.name for card in ASSETS.glob("*/README.md"))
+    assert cards == ["immunizer", "tiny-inpaint", "tiny-kontext"]
     with (ASSETS / "CREDITS.csv").open() as file:
         credits = list(csv.DictReader(file))
     assert len(credits) > 600
