@@ -198,6 +198,24 @@ def test_moved_pictures_are_compared_with_moved_originals(bench: Callable) -> No
     assert 0 < found["noise", "flip"] < 1
 
 
+def test_truths_are_of_the_prompts_that_have_them(bench: Callable, tmp_path: Path) -> None:
+    picture = tiny.pictures(1, 64, 64)[0]
+    for name, image in (("images/a", picture), ("truths/a", picture), ("masks/a", tiny.hole(1)[0].expand(3, -1, -1))):
+        save_png(tmp_path / "data" / f"{name}.png", image)
+    line = {"file_name": "a.png", "prompts": ["copy"], "truths": ["truths/a.png"]}
+    (tmp_path / "data" / "metadata.jsonl").write_text(json.dumps(line))
+    rows = bench(data=str(tmp_path / "data"), prompts=["copy", "other"], methods=["none"], metrics=["truth-psnr"],
+                 counters=["none", "flip"])  # fmt: skip
+    found = {(row["prompt"], row["counter"]): row["metrics"]["truth-psnr"] for row in rows}
+    assert found["other", "none"] is None is found["other", "flip"]
+    edit = next(line["edit"] for line in read_lines(tmp_path / "out" / "pictures.jsonl")
+                if (line["prompt"], line["counter"]) == ("copy", "flip"))  # fmt: skip
+    pixels = open_photo(tmp_path / "out" / "cache" / edit[:2] / f"{edit}.png").pixels
+    assert found["copy", "flip"] == pytest.approx(psnr(pixels[None], picture[None].flip(-1)).item(), abs=1e-3)
+    with pytest.raises(UserError, match="what an edit should be"):
+        bench("other", metrics=["truth-psnr"])
+
+
 def test_photos_are_kept_without_the_edits(bench: Callable, tmp_path: Path) -> None:
     rows = bench(methods=["noise"], cache="photos", gallery=1)
     names = {key_of(line): line for line in read_lines(tmp_path / "out" / "pictures.jsonl")}
