@@ -2,6 +2,8 @@
 
 import json
 import os
+import re
+import shlex
 import subprocess
 import sys
 from collections import Counter
@@ -12,16 +14,19 @@ from typing import Any
 import pytest
 import tiny
 import torch
+import typer
 import yaml
 from PIL import Image
 
 from editproof import bench_config, benchmark
 from editproof.bench_config import make_config
-from editproof.bench_data import centred_mask, mask_source, read_photos
+from editproof.bench_data import BenchPhoto, centred_mask, mask_source, read_photos
 from editproof.bench_methods import match_visibility, parse_method
+from editproof.bench_run import prompts_for
 from editproof.bench_store import Store, from_json, key_of, read_lines, read_rows, to_json
 from editproof.benchmark import run_bench
-from editproof.cli import main
+from editproof.cli import app, main
+from editproof.editors import EDITORS
 from editproof.editors.pipeline import Editor
 from editproof.errors import UserError
 from editproof.metrics import psnr
@@ -196,6 +201,24 @@ def test_moved_pictures_are_compared_with_moved_originals(bench: Callable) -> No
     assert found["none", "flip"] == found["none", "crop:0.8"] == 0  # what was asked for, at another place
     assert 0 < found["none", "flip+jpeg:50"] < 1
     assert 0 < found["noise", "flip"] < 1
+
+
+def test_truths_are_of_the_prompts_that_have_them(bench: Callable, tmp_path: Path) -> None:
+    picture = tiny.pictures(1, 64, 64)[0]
+    for name, image in (("images/a", picture), ("truths/a", picture), ("masks/a", tiny.hole(1)[0].expand(3, -1, -1))):
+        save_png(tmp_path / "data" / f"{name}.png", image)
+    line = {"file_name": "a.png", "prompts": ["copy"], "truths": ["truths/a.png"]}
+    (tmp_path / "data" / "metadata.jsonl").write_text(json.dumps(line))
+    rows = bench(data=str(tmp_path / "data"), prompts=["copy", "other"], methods=["none"], metrics=["truth-psnr"],
+                 counters=["none", "flip"])  # fmt: skip
+    found = {(row["prompt"], row["counter"]): row["metrics"]["truth-psnr"] for row in rows}
+    assert found["other", "none"] is None is found["other", "flip"]
+    edit = next(line["edit"] for line in read_lines(tmp_path / "out" / "pictures.jsonl")
+                if (line["prompt"], line["counter"]) == ("copy", "flip"))  # fmt: skip
+    pixels = open_photo(tmp_path / "out" / "cache" / edit[:2] / f"{edit}.png").pixels
+    assert found["copy", "flip"] == pytest.approx(psnr(pixels[None], picture[None].flip(-1)).item(), abs=1e-3)
+    with pytest.raises(UserError, match="what an edit should be"):
+        bench("other", metrics=["truth-psnr"])
 
 
 def test_photos_are_kept_without_the_edits(bench: Callable, tmp_path: Path) -> None:
@@ -503,3 +526,34 @@ def test_time_left_is_told(data: Path, tiny_folder: Callable, tmp_path: Path) ->
     assert told[0] is None and told[-1] is not None
     assert "left" in lines[-1] and "noise" in lines[-1] and "sd-inpaint" in lines[-1]
     assert bench_config.editor_label("/a/b") == "b" and benchmark.environment(torch.device("cpu"))["device"]
+
+
+ROOT = Path(__file__).parents[1]
+
+
+@pytest.mark.parametrize("path", [*sorted((ROOT / "configs").glob("*/*.yml")), ROOT / "configs" / "own.yml"], ids=str)
+def test_shipped_configs_can_be_used(path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("diffvax_trained.pth").write_bytes(b"x")
+    values = yaml.safe_load(path.read_text())
+    coming = {"tiny-kontext"} - set(EDITORS)
+    values["editors"] = [name for name in values["editors"] if name not in coming]
+    config = benchmark.resolve(make_config(values))
+    for text in config.methods:
+        parse_method(text, config.preset)
+    photo = BenchPhoto("p", tmp_path, None, ("a prompt",), (), (64, 64))
+    assert all(prompts_for(config, [photo], name)[0] for name in config.editors)
+    if config.published:
+        assert all(len(row) == len(config.published["columns"]) for row in config.published["rows"].values())
+        assert config.published["source"]
+
+
+def test_commands_in_the_documentation() -> None:
+    """Every option is one that the command has; what is named in the repository is there."""
+    blocks = re.findall(r"```console\n(.*?)```", (ROOT / "docs" / "benchmark.md").read_text(), flags=re.DOTALL)
+    commands = [shlex.split(line)[1:] for block in blocks for line in block.splitlines()]
+    assert len(commands) > 8
+    for name, *arguments in commands:
+        typer.main.get_command(app).commands[name].make_context(name, list(arguments))  # type: ignore[attr-defined]
+        for argument in arguments:
+            assert not argument.startswith("configs/") or (ROOT / argument).is_file()

@@ -70,9 +70,9 @@ def folder(tmp_path: Path) -> Path:
     timing = {"kind": ["protect", "noise", "tiny-inpaint"], "photos": 5, "seconds_per_photo": 2.5,
               "peak_memory_bytes": 2**20, "device": "cpu"}  # fmt: skip
     (out / "timings.jsonl").write_text(json.dumps(timing) + "\n")
-    config = {"data": "photos", "editors": ["tiny-inpaint", "a/b <i>"], "methods": [*METHODS], "counters": [*COUNTERS], "published": {
-        "source": "A <paper>", "columns": ["psnr"], "rows": {"<method>": [1.5]}}}  # fmt: skip
-    (out / "config.yml").write_text(yaml.safe_dump(config))
+    published = {"source": "A <paper>", "columns": ["psnr"], "rows": {"<method>": [1.5]}}
+    lists = {"editors": ["tiny-inpaint", "a/b <i>"], "methods": [*METHODS], "counters": [*COUNTERS]}
+    (out / "config.yml").write_text(yaml.safe_dump({"data": "photos", **lists, "published": published}))
     (out / "run.json").write_text(json.dumps({
         "masks": "files", "skipped": [{"method": "veto", "editor": "tiny-inpaint", "why": "for others"}],
         "sessions": [{"torch": "2"}], "data_sha256": "ab" * 32}))  # fmt: skip

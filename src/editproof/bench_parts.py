@@ -3,6 +3,7 @@
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
+from math import nan
 from typing import Any
 
 import torch
@@ -218,9 +219,17 @@ def edit_pictures(
 def measure(
     config: BenchConfig, metrics: Sequence[str], trial: Trial, device: torch.device | str = "cpu"
 ) -> list[dict[str, float]]:
-    """The metrics of each photo of a trial, taken on `device`. Raises UserError where one cannot be taken."""
+    """The metrics of each photo of a trial, taken on `device`; nan for those of a truth that is not known.
+
+    Raises UserError where one cannot be taken.
+    """
     pictures: dict[str, Any] = {name: value for name, value in vars(trial).items() if isinstance(value, Tensor)}
     trial = replace(trial, **{name: value.to(device) for name, value in pictures.items()})
     sources = config.sources or {}
-    values = {name: METRICS[name].measure(trial, sources.get(name)).tolist() for name in metrics}
+    values = {
+        name: [nan] * len(trial.prompts)
+        if METRICS[name].group == "truth" and trial.truth is None
+        else METRICS[name].measure(trial, sources.get(name)).tolist()
+        for name in metrics
+    }
     return [{name: values[name][i] for name in metrics} for i in range(len(trial.prompts))]

@@ -114,12 +114,14 @@ def bench_editor(run: Run, name: str) -> None:
         return
     editor = run.editor(name)
     counters = {text: parse_counter(text, editor) for text in run.config.counters}
+    large = getattr(editor, "batch", run.batch) == 1  # has no room for a second photo
+    batch = 1 if large and run.config.batch is None else run.batch
     sizes: dict[tuple[int, int], list[tuple[BenchPhoto, tuple[str, ...]]]] = {}
     for photo, asked in pairs:
         sizes.setdefault(working_size(*photo.size, editor.size), []).append((photo, asked))
     for size, members in sizes.items():
-        for start in range(0, len(members), run.batch):
-            _bench_chunk(run, name, size, members[start : start + run.batch], specs, counters)
+        for start in range(0, len(members), batch):
+            _bench_chunk(run, name, size, members[start : start + batch], specs, counters)
     run.editors.clear()  # the next one may need the memory
     if run.device.type == "cuda":
         torch.cuda.empty_cache()

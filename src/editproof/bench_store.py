@@ -7,6 +7,7 @@ config.yml      every setting; run.json: what the settings came to
 cache/          protected photos and edits, PNG, named by a hash of all that went into them
 """
 
+import gzip
 import hashlib
 import io
 import json
@@ -44,11 +45,13 @@ def key_of(row: Mapping[str, Any]) -> Key:
 
 
 def read_lines(path: Path) -> list[Row]:
-    """The complete lines of a JSONL file; none if there is no file. Raises UserError for a damaged one."""
+    """The complete lines of a JSONL file, also as .gz; none if there is no file. Raises UserError for a damaged one."""
     try:
-        text = path.read_bytes()
+        text = path.read_bytes() if path.suffix != ".gz" else gzip.decompress(path.read_bytes())
     except FileNotFoundError:
         return []
+    except (OSError, EOFError) as error:
+        raise UserError(f"'{path}' cannot be read: {error}") from None
     rows = []
     for number, line in enumerate(text[: text.rfind(b"\n") + 1].splitlines(), 1):
         try:

@@ -110,7 +110,7 @@ def resolve(config: BenchConfig) -> BenchConfig:
 
 def default_metrics(photos: Sequence[BenchPhoto]) -> tuple[str, ...]:
     """All metrics that need nothing installed or downloaded; those of the truth only where the data has it."""
-    truths = all(photo.truths for photo in photos)
+    truths = any(photo.truths for photo in photos)
     return tuple(
         name
         for name, info in METRICS.items()
@@ -120,9 +120,11 @@ def default_metrics(photos: Sequence[BenchPhoto]) -> tuple[str, ...]:
 
 def check_metrics(config: BenchConfig, photos: Sequence[BenchPhoto]) -> None:
     """Take every metric once, of one photo and itself, so that what is missing is known before any work."""
+    for name in config.metrics:
+        if METRICS[name].group == "truth" and not any(photo.truths for photo in photos):
+            raise UserError(f"metric '{name}' needs to know what an edit should be; allowed: data with \"truths\"")
     first = open_at(photos[0], working_size(*photos[0].size, config.size or 256))[None]
-    truth = first if photos[0].truths else None
-    measure(config, config.metrics, Trial(first, first, first, first, 1 - first, ["a photo"], None, truth))
+    measure(config, config.metrics, Trial(first, first, first, first, 1 - first, ["a photo"], None, first))
 
 
 def environment(device: torch.device) -> dict[str, Any]:
