@@ -9,17 +9,22 @@ import typer
 from rich.markup import escape
 
 from editproof import __version__, demo_cli, info_cli, train_cli
-from editproof.display import ERR, OUT, percent, progress_bar
+from editproof.display import ERR, OUT, print_summary, progress_bar, protected_line
 from editproof.errors import UserError
 from editproof.options import (
+    CredentialsOption,
     DeviceOption,
     EditorOption,
     EpsOption,
+    ForceOption,
+    FormatOption,
     InvertOption,
     MaskOption,
     OverwriteOption,
     PhotosArgument,
     PresetOption,
+    QualityOption,
+    RecursiveOption,
     SchedulerOption,
     SeedOption,
     at_least,
@@ -58,7 +63,11 @@ def protect(
     editor: EditorOption = None,
     mask: MaskOption = "none",
     invert_mask: InvertOption = False,
+    recursive: RecursiveOption = False,
+    format: FormatOption = "png",
+    quality: QualityOption = None,
     overwrite: OverwriteOption = False,
+    force: ForceOption = False,
     eps: EpsOption = None,
     l2: Annotated[
         str | None, typer.Option(metavar="NUMBER", help="An L2 budget instead, as at 512x512: 8.0.", show_default=False)
@@ -78,6 +87,7 @@ def protect(
             "--set", metavar="NAME=VALUE", help="A method's own setting; repeat for more.", show_default=False
         ),
     ] = None,
+    credentials: CredentialsOption = None,
     seed: SeedOption = 0,
     device: DeviceOption = None,
 ) -> None:
@@ -88,21 +98,23 @@ def protect(
     from editproof.protection import DEFAULT_BUDGET
 
     budget = budget_asked or (None if preset == "paper" else DEFAULT_BUDGET)
-    report: dict[str, Any] = {}
+    reports: list[dict[str, Any]] = []
     with progress_bar() as bar:
-        task = bar.add_task(f"protect with {escape(method)}", total=len(photos))
+        task = bar.add_task(f"protect with {escape(method)}", total=None if recursive else len(photos))
         for report in protect_photos(
             photos, out, method=method, editor=editor, scheduler=scheduler, mask=none_or(mask), invert_mask=invert_mask,
             overwrite=overwrite, budget=budget, prompt=prompt, steps=steps, preset=preset, seed=seed, device=device,
-            knobs=settings, progress=lambda done: bar.update(task, completed=done),
+            knobs=settings, recursive=recursive, force=force, format=format, quality=quality, credentials=credentials,
+            progress=lambda done: bar.update(task, completed=done), count=lambda n: bar.update(task, total=n),
         ):  # fmt: skip
-            OUT.print(
-                f"{report['photo']} -> {out / report['protected']}: {percent(report['protected_share'])} of the "
-                f"picture protected, PSNR {report['psnr_db']:.1f} dB, largest change {report['linf_levels']}/255, "
-                f"{report['seconds']:.1f} s",
-                markup=False, soft_wrap=True,
-            )  # fmt: skip
-    OUT.print(report["claim"], style="dim", markup=False)
+            reports.append(report)
+            if not recursive:
+                OUT.print(protected_line(report, out), markup=False, soft_wrap=True)
+    failed = print_summary(reports, out) if recursive else False
+    if any("claim" in report for report in reports):
+        OUT.print(next(r["claim"] for r in reports if "claim" in r), style="dim", markup=False)
+    if failed:
+        raise typer.Exit(1)
 
 
 @app.command()

@@ -1,7 +1,9 @@
 """What the commands print: consoles, tables, a progress bar."""
 
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
@@ -48,3 +50,25 @@ def progress_bar() -> "Iterator[Progress]":
 def percent(share: float) -> str:
     """A share in whole percent, below 1 % with what it takes to be told from nothing."""
     return f"{share:.0%}" if share >= 0.01 else f"{share * 100:.2g}%"
+
+
+def protected_line(report: dict[str, Any], out: Path) -> str:
+    """What is said of one protected photo."""
+    left = f", {percent(report['perturbation_left'])} of the change left in it" if "perturbation_left" in report else ""
+    return (
+        f"{report['photo']} -> {out / report['protected']}: {percent(report['protected_share'])} of the picture "
+        f"protected, PSNR {report['psnr_db']:.1f} dB, largest change {report['linf_levels']}/255{left}, "
+        f"{report['seconds']:.1f} s"
+    )
+
+
+def print_summary(reports: Sequence[dict[str, Any]], out: Path) -> bool:
+    """Of many photos: how many were protected or skipped, and each that failed; whether any did."""
+    skipped = Counter(report["skipped"] for report in reports if "skipped" in report)
+    failed = [report["error"] for report in reports if "error" in report]
+    counts = {"protected": len(reports) - skipped.total() - len(failed), **skipped, "failed": len(failed)}
+    OUT.print(f"{out}:", ", ".join(f"{n} {what}" for what, n in counts.items() if n), markup=False, soft_wrap=True)
+    for error in failed:
+        ERR.print("failed:", style="bold red", end=" ")
+        ERR.print(error, markup=False, soft_wrap=True)
+    return bool(failed)
