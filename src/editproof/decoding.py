@@ -95,13 +95,17 @@ def to_rgb(image: Image.Image) -> tuple[Image.Image, bytes | None]:
     Pictures in CMYK, Lab, or grey with a profile of their own become sRGB by way of their profile.
     """
     profile = image.info.get("icc_profile") or b""
-    space = profile[16:20] if profile[36:40] == b"acsp" else b""
+    space = profile[16:20] if profile[36:40] == b"acsp" and _whole(profile) else b""
     image = ImageOps.exif_transpose(image)
     if image.mode.startswith("I"):  # 16 bits; Pillow's own conversion would cut off at 255
         image = Image.fromarray((np.asarray(image, dtype=np.uint16) >> 8).astype(np.uint8))
     if image.mode == "LAB" or (image.mode, space) in (("CMYK", b"CMYK"), ("L", b"GRAY"), ("LA", b"GRAY")):
         return _by_profile(image, profile), None
     return image.convert("RGBA" if image.has_transparency_data else "RGB"), profile if space == b"RGB " else None
+
+
+def _whole(profile: bytes) -> bool:
+    return 128 < int.from_bytes(profile[:4], "big") <= len(profile)
 
 
 def _by_profile(image: Image.Image, profile: bytes) -> Image.Image:

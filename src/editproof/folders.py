@@ -10,7 +10,7 @@ import psutil
 
 from editproof.decoding import SUFFIXES
 from editproof.errors import UserError
-from editproof.photo import TEMPORARY, peek
+from editproof.photo import TEMPORARY, check_output, peek
 from editproof.sidecar import check_unprotected, read_report
 from editproof.task import Job, digest
 
@@ -36,7 +36,9 @@ def find(inputs: Sequence[Path], out: Path) -> Iterator[tuple[Path, Path]]:
         base = given if len(inputs) == 1 else given.parent
         for folder, folders, files in os.walk(given):
             folders[:] = sorted(
-                f for f in folders if not f.startswith(".") and Path(folder, f).resolve() != out.resolve()
+                f
+                for f in folders
+                if not f.startswith(".") and os.path.realpath(Path(folder, f)) != os.path.realpath(out)
             )
             for name in sorted(files):
                 if Path(name).suffix.lower() in SUFFIXES and not name.startswith("."):
@@ -48,7 +50,7 @@ def plan_folders(
 ) -> Iterator[Job | Skipped | tuple[Path, UserError]]:
     """Every photo of `inputs`: to be done (or done, and marked so), skipped, or what is wrong with it."""
     found = list(find(inputs, out))
-    originals = {photo.resolve() for photo, _ in found}
+    originals = {os.path.realpath(photo) for photo, _ in found}
     taken: set[str] = set()
     for photo, folder in found:
         try:
@@ -61,8 +63,9 @@ def plan_folders(
                 continue
             name = free_name(photo, folder, suffix, taken)
             output, report = folder / f"{name}{suffix}", folder / f"{name}.json"
+            check_output(output, overwrite=True)
             done = not overwrite and is_done(photo, output, report, request)
-            if output.resolve() in originals and read_report(report).get("protected") != output.name:
+            if os.path.realpath(output) in originals and read_report(report).get("protected") != output.name:
                 raise UserError(f"photo '{photo}' would become '{output}', which is one of the photos to protect")
             if not done and not overwrite and output.exists():
                 raise UserError(

@@ -22,6 +22,7 @@ from editproof.exif import clean_exif
 from editproof.xmp import clean_xmp, is_marked
 
 TEMPORARY = ".editproof-"  # how the names of unfinished files begin
+LONGEST_NAME = 255  # bytes, of a file on all common file systems
 ORIENTATION, TURNED = 0x0112, (5, 6, 7, 8)  # the EXIF tag, and the values that exchange height and width
 
 
@@ -152,6 +153,8 @@ UMASK = _umask()  # read once: asking means setting it, for all threads
 
 def check_output(path: Path, overwrite: bool) -> None:
     """Raise UserError unless a file may take this name in a folder that check_folder has passed."""
+    if len(os.fsencode(path.name)) > LONGEST_NAME:
+        raise UserError(f"output '{path}' has too long a name; allowed: {LONGEST_NAME} bytes")
     if path.is_dir():
         raise UserError(f"output '{path}' is a folder; allowed: the name of a file")
     if path.exists() and not overwrite:

@@ -1,5 +1,6 @@
 """Protect photo files: check everything, work in batches, write each result whole with its report beside it."""
 
+import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -32,7 +33,7 @@ def plan(
 ) -> list[Job]:
     """Check every photo and every output before any work; writes nothing. Raises UserError."""
     out, suffix = Path(out), get_format(format).suffix
-    inputs = {Path(photo).resolve() for photo in photos}
+    inputs = {os.path.realpath(photo) for photo in photos}
     taken: dict[str, Path] = {}
     jobs: list[Job] = []
     pixels = 0
@@ -41,7 +42,7 @@ def plan(
         other = taken.setdefault(output.name.casefold(), photo)
         if other is not photo:
             raise UserError(f"photos '{other}' and '{photo}' would both become '{output}'; allowed: one photo per name")
-        if output.resolve() in inputs:
+        if os.path.realpath(output) in inputs:
             raise UserError(f"photo '{photo}' would become '{output}', which is one of the photos to protect")
         for path in (output, report):
             check_output(path, overwrite)
