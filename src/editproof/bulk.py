@@ -24,8 +24,7 @@ def batches(jobs: Sequence[Job], side: int) -> list[list[Job]]:
     for job in jobs:
         size = working_size(*job.size, side)
         row = last.get(size)
-        pixels = sum(height * width for height, width in (j.size for j in [*(row or []), job]))
-        if row is None or len(row) == BATCH or pixels > BATCH_PIXELS:
+        if row is None or len(row) == BATCH or _pixels([*row, job]) > BATCH_PIXELS:
             row = last[size] = []
             rows.append(row)
         row.append(job)
@@ -52,7 +51,7 @@ def run(jobs: Sequence[Job], task: Task, progress: Callable[[float], None]) -> I
 
     try:
         while waiting or reading:
-            while waiting and len(reading) < 2:
+            while waiting and (not reading or (len(reading) < 2 and _pixels(waiting[0]) <= BATCH_PIXELS)):
                 reading.append([(job, pool.submit(read, job, task)) for job in waiting.popleft()])
             results = [(job, _result(future)) for job, future in reading.popleft()]
             new = sum(not job.done for job, _ in results)
@@ -62,7 +61,9 @@ def run(jobs: Sequence[Job], task: Task, progress: Callable[[float], None]) -> I
 
             writing.append(list(_compute(results, task, pool, callback)))
             begun += new
-            while len(writing) > (1 if waiting or reading else 0):
+            large = _pixels([job for job, _ in results]) > BATCH_PIXELS
+            del results
+            while len(writing) > (1 if (waiting or reading) and not large else 0):
                 for job, future in writing.popleft():
                     written += 1
                     outcome = _result(future)
@@ -70,6 +71,10 @@ def run(jobs: Sequence[Job], task: Task, progress: Callable[[float], None]) -> I
                     yield job, outcome
     finally:
         pool.shutdown(cancel_futures=True)
+
+
+def _pixels(jobs: Sequence[Job]) -> int:
+    return sum(job.size[0] * job.size[1] for job in jobs)
 
 
 def _compute(

@@ -1,15 +1,16 @@
 """The command line. Nothing heavy is imported before a command runs, so that --help is quick."""
 
 import sys
+from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 from rich.markup import escape
 
 from editproof import __version__, demo_cli, info_cli, train_cli
-from editproof.display import ERR, OUT, print_summary, progress_bar, protected_line
+from editproof.display import ERR, OUT, print_summary, progress_bar, protected_line, rate_shown
 from editproof.errors import UserError
 from editproof.options import (
     CredentialsOption,
@@ -98,22 +99,26 @@ def protect(
     from editproof.protection import DEFAULT_BUDGET
 
     budget = budget_asked or (None if preset == "paper" else DEFAULT_BUDGET)
-    reports: list[dict[str, Any]] = []
+    counts, errors, claim = Counter[str](), [], ""
     with progress_bar() as bar:
         task = bar.add_task(f"protect with {escape(method)}", total=None if recursive else len(photos))
+        count, progress = rate_shown(bar, task) if recursive else (None, lambda done: bar.update(task, completed=done))
         for report in protect_photos(
             photos, out, method=method, editor=editor, scheduler=scheduler, mask=none_or(mask), invert_mask=invert_mask,
             overwrite=overwrite, budget=budget, prompt=prompt, steps=steps, preset=preset, seed=seed, device=device,
             knobs=settings, recursive=recursive, force=force, format=format, quality=quality, credentials=credentials,
-            progress=lambda done: bar.update(task, completed=done), count=lambda n: bar.update(task, total=n),
+            progress=progress, count=count,
         ):  # fmt: skip
-            reports.append(report)
+            counts[report.get("skipped") or ("failed" if "error" in report else "protected")] += 1
+            errors += [report["error"]] if "error" in report else []
+            claim = report.get("claim", claim)
             if not recursive:
                 OUT.print(protected_line(report, out), markup=False, soft_wrap=True)
-    failed = print_summary(reports, out) if recursive else False
-    if any("claim" in report for report in reports):
-        OUT.print(next(r["claim"] for r in reports if "claim" in r), style="dim", markup=False)
-    if failed:
+    if recursive:
+        print_summary(out, counts, errors)
+    if claim:
+        OUT.print(claim, style="dim", markup=False)
+    if errors:
         raise typer.Exit(1)
 
 

@@ -1,7 +1,7 @@
 """What the commands print: consoles, tables, a progress bar."""
 
-from collections import Counter
-from collections.abc import Iterator, Sequence
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -62,13 +62,24 @@ def protected_line(report: dict[str, Any], out: Path) -> str:
     )
 
 
-def print_summary(reports: Sequence[dict[str, Any]], out: Path) -> bool:
-    """Of many photos: how many were protected or skipped, and each that failed; whether any did."""
-    skipped = Counter(report["skipped"] for report in reports if "skipped" in report)
-    failed = [report["error"] for report in reports if "error" in report]
-    counts = {"protected": len(reports) - skipped.total() - len(failed), **skipped, "failed": len(failed)}
-    OUT.print(f"{out}:", ", ".join(f"{n} {what}" for what, n in counts.items() if n), markup=False, soft_wrap=True)
-    for error in failed:
+def print_summary(out: Path, counts: Mapping[str, int], errors: Sequence[str]) -> None:
+    """Of many photos: how many were protected, skipped and failed, and what was wrong with each that failed."""
+    OUT.print(f"{out}:", ", ".join(f"{n} {what}" for what, n in counts.items()), markup=False, soft_wrap=True)
+    for error in errors:
         ERR.print("failed:", style="bold red", end=" ")
         ERR.print(error, markup=False, soft_wrap=True)
-    return bool(failed)
+
+
+def rate_shown(bar: "Progress", task: Any) -> tuple[Callable[[int], None], Callable[[float], None]]:
+    """To be told how many photos there are and how many are done: the bar's task then shows the photos a second."""
+    what, started = bar.tasks[task].description, time.perf_counter()
+
+    def count(photos: int) -> None:
+        nonlocal started
+        started = time.perf_counter()
+        bar.reset(task, total=photos)
+
+    def progress(done: float) -> None:
+        bar.update(task, completed=done, description=f"{what}, {done / (time.perf_counter() - started):.2g} photos/s")
+
+    return count, progress
