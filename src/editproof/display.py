@@ -12,6 +12,7 @@ from rich.markup import escape
 if TYPE_CHECKING:
     from rich.progress import Progress
 
+OUTCOMES = ("protected", "done before", "protected already", "failed")  # of a photo among many
 OUT, ERR = Console(highlight=False), Console(stderr=True, highlight=False)
 
 
@@ -64,7 +65,8 @@ def protected_line(report: dict[str, Any], out: Path) -> str:
 
 def print_summary(out: Path, counts: Mapping[str, int], errors: Sequence[str]) -> None:
     """Of many photos: how many were protected, skipped and failed, and what was wrong with each that failed."""
-    OUT.print(f"{out}:", ", ".join(f"{n} {what}" for what, n in counts.items()), markup=False, soft_wrap=True)
+    said = ", ".join(f"{counts[what]} {what}" for what in OUTCOMES if counts.get(what))
+    OUT.print(f"{out}: {said}", markup=False, soft_wrap=True)
     for error in errors:
         ERR.print("failed:", style="bold red", end=" ")
         ERR.print(error, markup=False, soft_wrap=True)

@@ -46,6 +46,10 @@ def plan(
             raise UserError(f"photo '{photo}' would become '{output}', which is one of the photos to protect")
         for path in (output, report):
             check_output(path, overwrite)
+        if photo.is_dir():
+            raise UserError(
+                f"photo '{photo}' is a folder; allowed: a file, or --recursive for all photos in the folder"
+            )
         opened = open_photo(photo)
         if not force:
             check_unprotected(photo, opened.marked)
