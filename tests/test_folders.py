@@ -147,6 +147,31 @@ def test_folders_need_to_be_asked_for_and_to_hold_photos(tree: Path, capsys: pyt
     assert not (tree.parent / "out").exists()
 
 
+def test_folders_that_cannot_be_read_or_written_are_listed(
+    tree: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    scandir, access = os.scandir, os.access
+    closed = str(tree / "summer")
+
+    def refuse(path: str) -> object:
+        if str(path) == closed:
+            raise PermissionError(13, "Permission denied", path)
+        return scandir(path)
+
+    monkeypatch.setattr(os, "scandir", refuse)  # the tests may run as root, who may do everything
+    monkeypatch.setattr(os, "access", lambda path, mode: str(path) != closed and access(path, mode))
+    assert run(tree) == 1
+    said = capsys.readouterr()
+    assert "2 protected, 1 failed" in said.out
+    assert f"'{closed}' may not be read by this user" in said.err
+    monkeypatch.undo()
+    (tree.parent / "out" / "summer").write_text("a file where a folder should be")
+    assert run(tree) == 1
+    said = capsys.readouterr()
+    assert "2 done before, 2 failed" in said.out
+    assert "is a file, not a folder" in said.err
+
+
 def test_a_mask_that_does_not_fit_is_a_fault_of_that_photo(tree: Path, capsys: pytest.CaptureFixture[str]) -> None:
     mask = Image.new("L", (80, 60), 255)
     mask.paste(0, (0, 0, 40, 60))

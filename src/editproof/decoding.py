@@ -2,6 +2,7 @@
 
 import contextlib
 import io
+import os
 import stat
 import threading
 import warnings
@@ -64,6 +65,8 @@ def _formats(path: Path, what: str) -> tuple[str, ...]:
         status = path.stat()
     except (FileNotFoundError, NotADirectoryError):
         raise UserError(f"{what} '{path}' does not exist") from None
+    if stat.S_ISDIR(status.st_mode) and not os.access(path, os.R_OK | os.X_OK):
+        raise PermissionError
     if not stat.S_ISREG(status.st_mode):
         kind = "a folder" if stat.S_ISDIR(status.st_mode) else "no regular file"
         raise UserError(f"{what} '{path}' is {kind}, not a picture; {ALLOWED}")

@@ -10,6 +10,9 @@ WIDTHS = {1: 1, 2: 1, 3: 2, 4: 4, 5: 8, 6: 1, 7: 1, 8: 2, 9: 4, 10: 8, 11: 4, 12
 SUB_EXIF, SUB_GPS, SUB_INTEROPERABILITY = 0x8769, 0x8825, 0xA005  # where a directory lies
 WIDTH, HEIGHT, LONG = 0xA002, 0xA003, 4
 LONGEST, LONGEST_BLOCK = 16_000, 60_000  # bytes; a block must fit into a segment of a JPEG
+LONGEST_NUMBERS = 64  # bytes of a value that is no text
+TEXT = (1, 2, 7, 129)  # types that texts have: bytes, ASCII, undefined, UTF-8
+CODE = 8  # bytes that say how a user's comment is written, before it
 PICTURES = (b"\xff\xd8\xff", b"\x89PNG\r\n", b"WEBPVP8", b"ftypavif", b"ftyphei", b"ftypmif1", b"GIF8", b"8BIM")
 MAIN_TAGS = {
     *range(0x010E, 0x0111),  # description, make, model
@@ -71,11 +74,25 @@ def read_directories(block: bytes) -> tuple[str, Directories]:
 
 
 def _kept(directory: Directory, tags: set[int]) -> Directory:
-    return {
-        tag: entry
-        for tag, entry in sorted(directory.items())
-        if tag in tags and len(entry[2]) <= LONGEST and not holds_picture(entry[2])
-    }
+    return {tag: entry for tag, entry in sorted(directory.items()) if tag in tags and _is_plain(entry[0], entry[2])}
+
+
+def _is_plain(kind: int, value: bytes) -> bool:
+    """Whether a value is a few numbers or a text, and no picture or part of one (where a pointer is false)."""
+    if len(value) > LONGEST or holds_picture(value):
+        return False
+    return len(value) <= LONGEST_NUMBERS or (kind in TEXT and (_is_text(value) or _is_text(value[CODE:])))
+
+
+def _is_text(value: bytes) -> bool:
+    for encoding in ("utf-8", "cp1252", "utf-16-le", "utf-16-be"):
+        try:
+            text = value.decode(encoding)
+        except UnicodeDecodeError:
+            continue
+        if all(c.isprintable() or c in "\t\n\r\0" for c in text):
+            return True
+    return False
 
 
 def _number(block: bytes, order: str, offset: int, size: str = "I") -> int:

@@ -28,13 +28,15 @@ def find(inputs: Sequence[Path], out: Path) -> Iterator[tuple[Path, Path]]:
 
     Of folders, all files that are named like pictures, however deep, but none in `out` (unless that is the folder
     itself) and no hidden ones; links to folders are not followed. Several inputs keep their own folders' names.
+    Folders that cannot be read come last, as if they were photos.
     """
     for given in inputs:
         if not given.is_dir():
             yield given, out
             continue
         base = given if len(inputs) == 1 else given.parent
-        for folder, folders, files in os.walk(given):
+        unreadable: list[OSError] = []
+        for folder, folders, files in os.walk(given, onerror=unreadable.append):
             folders[:] = sorted(
                 f
                 for f in folders
@@ -43,6 +45,7 @@ def find(inputs: Sequence[Path], out: Path) -> Iterator[tuple[Path, Path]]:
             for name in sorted(files):
                 if Path(name).suffix.lower() in SUFFIXES and not name.startswith("."):
                     yield Path(folder, name), out / Path(folder).relative_to(base)
+        yield from ((Path(error.filename), out) for error in unreadable)
 
 
 def plan_folders(

@@ -3,6 +3,7 @@
 import io
 from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
 from typing import IO, Any
 
 import numpy as np
@@ -12,7 +13,7 @@ from torch import Tensor
 
 from editproof import png, tiff
 from editproof.errors import UserError
-from editproof.photo import Photo, with_alpha
+from editproof.photo import Photo, atomic, to_levels, with_alpha
 from editproof.xmp import mark
 
 QUALITY = 95
@@ -100,6 +101,24 @@ def encode(levels: Tensor, photo: Photo, name: str, quality: int | None = None) 
     file = io.BytesIO()
     FORMATS[name].write(file, with_alpha(levels, photo.alpha), photo, QUALITY if quality is None else quality)
     return file
+
+
+def save_photo(path: str | Path, pixels: Tensor, photo: Photo, *, quality: int | None = None) -> None:
+    """Write pixels (3, H, W) in [0, 1] with the transparency and metadata of `photo`, and the mark.
+
+    The end of the name says the format; `quality` (1 to 100) is for .avif and .jpg. The file appears complete or not at
+    all. Raises UserError for another name, and where the format cannot hold the photo.
+    """
+    path = Path(path)
+    suffix = {".tiff": ".tif", ".jpeg": ".jpg"}.get(path.suffix.lower(), path.suffix.lower())
+    names = [name for name, form in FORMATS.items() if form.suffix == suffix]
+    if not names:
+        allowed = ", ".join(form.suffix for form in FORMATS.values())
+        raise UserError(f"output '{path}' has no format that can be written; allowed: a name that ends in {allowed}")
+    get_format(names[0], quality)
+    check_format(photo, names[0])
+    with atomic(path) as file:
+        file.write(encode(to_levels(pixels), photo, names[0], quality).getbuffer())
 
 
 def decode(file: io.BytesIO) -> Tensor:

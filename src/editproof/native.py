@@ -70,7 +70,7 @@ def changes(result: Tensor, levels: Tensor) -> tuple[float, int]:
     """How far two photos (H, W, 3) uint8 differ: the mean square in [0,1] units, and the most levels of a channel."""
     square, largest = 0.0, 0
     for top in range(0, len(levels), ROWS):
-        difference = result[top : top + ROWS].short() - levels[top : top + ROWS]
-        square += difference.float().square_().sum(dtype=torch.float64).item()
-        largest = max(largest, int(difference.abs().max()))
+        difference = (result[top : top + ROWS].float() - levels[top : top + ROWS]).flatten()
+        square += difference.dot(difference).item()
+        largest = max(largest, int(difference.abs_().max()))
     return square / levels.numel() / LEVELS**2, largest

@@ -112,9 +112,13 @@ def _usable(dpi: object) -> bool:
 
 def save_png(path: str | Path, pixels: Tensor, *, alpha: Tensor | None = None, icc: bytes | None = None) -> None:
     """Write pixels (3, H, W) in [0, 1] as an 8-bit PNG; the file appears complete or not at all."""
-    levels = (pixels.detach().cpu() * 255).round().clamp(0, 255).to(torch.uint8).permute(1, 2, 0)
     with atomic(path) as file:
-        png.write(file, with_alpha(levels, alpha), icc=icc)
+        png.write(file, with_alpha(to_levels(pixels), alpha), icc=icc)
+
+
+def to_levels(pixels: Tensor) -> Tensor:
+    """Pixels (3, H, W) in [0, 1] as (H, W, 3) uint8."""
+    return (pixels.detach().cpu() * 255).round().clamp(0, 255).to(torch.uint8).permute(1, 2, 0)
 
 
 def with_alpha(levels: Tensor, alpha: Tensor | None) -> np.ndarray:
