@@ -16,7 +16,7 @@ import torch
 from PIL import Image
 
 import editproof
-from editproof import pgd, photos
+from editproof import pgd, task
 from editproof.budgets import Budget
 from editproof.cli import main
 from editproof.display import percent
@@ -320,11 +320,10 @@ def test_edit_without_mask_by_an_editor_that_takes_none(folder: Path, tiny_folde
 def test_ctrl_c_leaves_whole_files_only(
     folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    def stop(file: object, *arguments: object, **settings: object) -> None:
-        file.write(b"half")  # type: ignore[attr-defined]
+    def stop(*arguments: object, **settings: object) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(photos, "write_png", stop)
+    monkeypatch.setattr(task.json, "dumps", stop)  # of the report, when the photo is written already
     assert main(PROTECT.split()) == 130
     assert "half-written" in capsys.readouterr().err
     assert list((folder / "out").iterdir()) == []

@@ -9,6 +9,7 @@ import tiny
 import torch
 from torch import nn
 
+from editproof.bulk import batches
 from editproof.cli import main
 from editproof.doctor import Device, devices, fitting, needed
 from editproof.editors import EDITORS, PLANS, check_plan, load_editor, plans, streaming
@@ -17,7 +18,7 @@ from editproof.editors.pipeline import Editor
 from editproof.errors import UserError
 from editproof.methods import METHODS
 from editproof.photo import save_png
-from editproof.photos import Job, batches
+from editproof.task import Job
 
 GIB = 2**30
 IMAGES = tiny.pictures()
@@ -82,7 +83,7 @@ def test_check_plan() -> None:
 
 
 def test_large_models_spare_memory(tiny_folder: Callable, monkeypatch: pytest.MonkeyPatch) -> None:
-    job = Job(Path("a"), (8, 8), Path("b"), Path("c"))
+    job = Job(Path("a"), (16, 16), Path("b"), Path("c"))
     editor = load_editor(tiny_folder("flux-kontext"), device="cpu")
     assert (editor.batch, editor.denoiser.gradient_checkpointing) == (8, False)
     expected = gradients(editor)
@@ -96,7 +97,7 @@ def test_large_models_spare_memory(tiny_folder: Callable, monkeypatch: pytest.Mo
     assert len(calls) == 2  # once more in the backward pass
     monkeypatch.setattr("editproof.editors.pipeline.LARGE", 0)
     assert editor.batch == 1
-    assert [len(batch) for batch in batches([job] * 3, editor.batch)] == [1, 1, 1]
+    assert [len(batch) for batch in batches([job] * 3, 16, editor.batch)] == [1, 1, 1]
 
 
 def gradients(editor: Editor) -> torch.Tensor:

@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from editproof.budgets import L2, Linf
     from editproof.editors import EDITORS, load_editor
     from editproof.errors import UserError
+    from editproof.formats import save_photo
     from editproof.immunizer import NestedUNet, load_immunizer
     from editproof.masks import open_mask
     from editproof.methods import METHODS
@@ -34,6 +35,7 @@ _HOME = {
     "open_photo": "photo",
     "protect": "protection",
     "protect_photos": "photos",
+    "save_photo": "formats",
     "save_png": "photo",
 }
 __all__ = [
@@ -51,6 +53,7 @@ __all__ = [
     "open_photo",
     "protect",
     "protect_photos",
+    "save_photo",
     "save_png",
 ]
 

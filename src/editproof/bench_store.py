@@ -22,7 +22,7 @@ import torch
 from torch import Tensor
 
 from editproof.errors import UserError
-from editproof.photo import atomic, check_folder, open_photo, write_png
+from editproof.photo import atomic, check_folder, open_photo, save_png
 
 Row = dict[str, Any]
 
@@ -167,8 +167,7 @@ class Store:
             self.save(names, images)
 
     def _save(self, name: str, image: Tensor) -> None:
-        with atomic(self.path(name)) as file:
-            write_png(file, image)
+        save_png(self.path(name), image)
 
     def write_json(self, name: str, values: Mapping[str, Any]) -> None:
         """Write a JSON file whole."""

@@ -1,26 +1,32 @@
 """The command line. Nothing heavy is imported before a command runs, so that --help is quick."""
 
 import sys
+from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 from rich.markup import escape
 
 from editproof import __version__, bench_cli, demo_cli, info_cli, train_cli
-from editproof.display import ERR, OUT, percent, progress_bar
+from editproof.display import ERR, OUT, print_summary, progress_bar, protected_line, rate_shown
 from editproof.errors import UserError
 from editproof.options import (
+    CredentialsOption,
     DeviceOption,
     EditorOption,
     EpsOption,
+    ForceOption,
+    FormatOption,
     InvertOption,
     MaskOption,
     OverwriteOption,
     PhotosArgument,
     PlanOption,
     PresetOption,
+    QualityOption,
+    RecursiveOption,
     SchedulerOption,
     SeedOption,
     at_least,
@@ -59,7 +65,11 @@ def protect(
     editor: EditorOption = None,
     mask: MaskOption = "none",
     invert_mask: InvertOption = False,
+    recursive: RecursiveOption = False,
+    format: FormatOption = "png",
+    quality: QualityOption = None,
     overwrite: OverwriteOption = False,
+    force: ForceOption = False,
     eps: EpsOption = None,
     l2: Annotated[
         str | None, typer.Option(metavar="NUMBER", help="An L2 budget instead, as at 512x512: 8.0.", show_default=False)
@@ -80,6 +90,7 @@ def protect(
             "--set", metavar="NAME=VALUE", help="A method's own setting; repeat for more.", show_default=False
         ),
     ] = None,
+    credentials: CredentialsOption = None,
     seed: SeedOption = 0,
     device: DeviceOption = None,
 ) -> None:
@@ -90,21 +101,27 @@ def protect(
     from editproof.protection import DEFAULT_BUDGET
 
     budget = budget_asked or (None if preset == "paper" else DEFAULT_BUDGET)
-    report: dict[str, Any] = {}
+    counts, errors, claim = Counter[str](), [], ""
     with progress_bar() as bar:
-        task = bar.add_task(f"protect with {escape(method)}", total=len(photos))
+        task = bar.add_task(f"protect with {escape(method)}", total=None if recursive else len(photos))
+        count, progress = rate_shown(bar, task) if recursive else (None, lambda done: bar.update(task, completed=done))
         for report in protect_photos(
             photos, out, method=method, editor=editor, scheduler=scheduler, plan=plan, mask=none_or(mask),
             invert_mask=invert_mask, overwrite=overwrite, budget=budget, prompt=prompt, steps=steps, preset=preset,
-            seed=seed, device=device, knobs=settings, progress=lambda done: bar.update(task, completed=done),
+            seed=seed, device=device, knobs=settings, recursive=recursive, force=force, format=format, quality=quality, credentials=credentials,
+            progress=progress, count=count,
         ):  # fmt: skip
-            OUT.print(
-                f"{report['photo']} -> {out / report['protected']}: {percent(report['protected_share'])} of the "
-                f"picture protected, PSNR {report['psnr_db']:.1f} dB, largest change {report['linf_levels']}/255, "
-                f"{report['seconds']:.1f} s",
-                markup=False, soft_wrap=True,
-            )  # fmt: skip
-    OUT.print(report["claim"], style="dim", markup=False)
+            counts[report.get("skipped") or ("failed" if "error" in report else "protected")] += 1
+            errors += [report["error"]] if "error" in report else []
+            claim = report.get("claim", claim)
+            if not recursive:
+                OUT.print(protected_line(report, out), markup=False, soft_wrap=True)
+    if recursive:
+        print_summary(out, counts, errors)
+    if claim:
+        OUT.print(claim, style="dim", markup=False)
+    if errors:
+        raise typer.Exit(1)
 
 
 @app.command()

@@ -1,7 +1,9 @@
 """What the commands print: consoles, tables, a progress bar."""
 
-from collections.abc import Iterator, Sequence
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
@@ -10,6 +12,7 @@ from rich.markup import escape
 if TYPE_CHECKING:
     from rich.progress import Progress
 
+OUTCOMES = ("protected", "done before", "protected already", "failed")  # of a photo among many
 OUT, ERR = Console(highlight=False), Console(stderr=True, highlight=False)
 
 
@@ -48,3 +51,37 @@ def progress_bar() -> "Iterator[Progress]":
 def percent(share: float) -> str:
     """A share in whole percent, below 1 % with what it takes to be told from nothing."""
     return f"{share:.0%}" if share >= 0.01 else f"{share * 100:.2g}%"
+
+
+def protected_line(report: dict[str, Any], out: Path) -> str:
+    """What is said of one protected photo."""
+    left = f", {percent(report['perturbation_left'])} of the change left in it" if "perturbation_left" in report else ""
+    return (
+        f"{report['photo']} -> {out / report['protected']}: {percent(report['protected_share'])} of the picture "
+        f"protected, PSNR {report['psnr_db']:.1f} dB, largest change {report['linf_levels']}/255{left}, "
+        f"{report['seconds']:.1f} s"
+    )
+
+
+def print_summary(out: Path, counts: Mapping[str, int], errors: Sequence[str]) -> None:
+    """Of many photos: how many were protected, skipped and failed, and what was wrong with each that failed."""
+    said = ", ".join(f"{counts[what]} {what}" for what in OUTCOMES if counts.get(what))
+    OUT.print(f"{out}: {said}", markup=False, soft_wrap=True)
+    for error in errors:
+        ERR.print("failed:", style="bold red", end=" ")
+        ERR.print(error, markup=False, soft_wrap=True)
+
+
+def rate_shown(bar: "Progress", task: Any) -> tuple[Callable[[int], None], Callable[[float], None]]:
+    """To be told how many photos there are and how many are done: the bar's task then shows the photos a second."""
+    what, started = bar.tasks[task].description, time.perf_counter()
+
+    def count(photos: int) -> None:
+        nonlocal started
+        started = time.perf_counter()
+        bar.reset(task, total=photos)
+
+    def progress(done: float) -> None:
+        bar.update(task, completed=done, description=f"{what}, {done / (time.perf_counter() - started):.2g} photos/s")
+
+    return count, progress

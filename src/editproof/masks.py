@@ -7,8 +7,8 @@ import torch
 from PIL import Image
 from torch import Tensor
 
+from editproof.decoding import read_image
 from editproof.errors import UserError
-from editproof.photo import read_image
 from editproof.resolution import working_mask
 
 ASPECT_TOLERANCE = 0.02

@@ -36,7 +36,26 @@ def at_least(lowest: int, number: type = int, highest: float = math.inf) -> Call
 
 
 PhotosArgument = Annotated[
-    list[Path], typer.Argument(help="Photos: PNG, JPEG, WebP, TIFF, BMP, AVIF ...", show_default=False)
+    list[Path], typer.Argument(help="Photos: PNG, JPEG, WebP, TIFF, BMP, AVIF, HEIC ...", show_default=False)
+]
+RecursiveOption = Annotated[
+    bool, typer.Option("--recursive", "-r", help="All photos in folders, their tree kept; goes on after bad files.")
+]
+FormatOption = Annotated[
+    str, typer.Option(metavar="png|webp|tiff|avif|jpeg", help="Of the results; avif and jpeg are lossy.")
+]
+QualityOption = Annotated[
+    int | None,
+    typer.Option(
+        parser=at_least(1, highest=100), metavar="1-100", help="Of avif and jpeg; 95 if not given.", show_default=False
+    ),
+]
+ForceOption = Annotated[bool, typer.Option("--force", help="Protect again what is protected already.")]
+CredentialsOption = Annotated[
+    Path | None,
+    typer.Option(
+        metavar="FILE.pem", help="Sign results with Content Credentials: a key and certificates.", show_default=False
+    ),
 ]
 MaskOption = Annotated[
     str, typer.Option("--mask", metavar="FILE|none", help="White = the editor may repaint, black = keep.")

@@ -1,9 +1,9 @@
-"""Reading and writing photo files: orientation, transparency, colour profile, the 8-bit grid, atomic writes."""
+"""Photos: what is read of a photo file, and files that are written whole or not at all."""
 
 import contextlib
+import hashlib
 import os
 import tempfile
-import warnings
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,131 +11,135 @@ from typing import IO
 
 import numpy as np
 import torch
-from PIL import Image, ImageOps
+from PIL import Image
 from torch import Tensor
 
+from editproof import png
+from editproof.captions import read_captions
+from editproof.decoding import opened, to_rgb
 from editproof.errors import UserError
+from editproof.exif import clean_exif
+from editproof.xmp import clean_xmp, is_marked
 
-# Pillow's names; what phones write as MPO opens as JPEG.
-FORMATS = ("PNG", "JPEG", "WEBP", "TIFF", "BMP", "GIF", "AVIF", "JPEG2000", "PPM")
-SIXTEEN_BIT = ("PNG", "PPM")  # with these, Pillow's mode I (32-bit integers) is a 16-bit picture, 0 to 65535
-SIDES = (16, 20_000)  # pixels
-MAX_PIXELS = 150_000_000
+TEMPORARY = ".editproof-"  # how the names of unfinished files begin
+LONGEST_NAME = 255  # bytes, of a file on all common file systems
+ORIENTATION, TURNED = 0x0112, (5, 6, 7, 8)  # the EXIF tag, and the values that exchange height and width
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Photo:
     """A photo as it is looked at: turned upright, three channels of sRGB or of its own colour profile."""
 
     path: Path
-    pixels: Tensor  # (3, H, W) float32 in [0, 1], on the 8-bit grid
+    levels: Tensor  # (H, W, 3) uint8
     alpha: Tensor | None = None  # (H, W) uint8, 0 = transparent
     icc: bytes | None = None  # RGB colour profile
+    exif: bytes | None = None  # without previews and orientation (exif.clean_exif)
+    xmp: bytes | None = None  # the same (xmp.clean_xmp); holds what IPTC records and text chunks said, too
+    dpi: tuple[float, float] | None = None
+    marked: bool = False  # holds the mark of a protected photo
+    sha256: str = ""  # of the file
 
     @property
     def size(self) -> tuple[int, int]:
         """(height, width) in pixels."""
-        return self.pixels.shape[-2], self.pixels.shape[-1]
+        return self.levels.shape[0], self.levels.shape[1]
 
-
-def read_image(path: Path, what: str) -> tuple[Image.Image, bytes | None]:
-    """A picture file, upright, as an 8-bit RGB or RGBA image, and its RGB colour profile if it has one.
-
-    Everything that can be wrong with the file becomes a UserError that calls it `what` ("photo", "mask").
-    """
-    allowed = f"allowed: {', '.join(FORMATS)}"
-    if not path.exists():
-        raise UserError(f"{what} '{path}' does not exist")
-    if not path.is_file():
-        raise UserError(f"{what} '{path}' is a folder, not a picture; {allowed}")
-    if path.stat().st_size == 0:
-        raise UserError(f"{what} '{path}' is empty (0 bytes); {allowed}")
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # Pillow warns of size and of odd metadata; the limits here are ours
-            with Image.open(path, formats=FORMATS) as image:
-                _check_size(path, what, *image.size)
-                frames = getattr(image, "n_frames", 1)
-                if frames > 1 and image.format != "MPO":
-                    raise UserError(f"{what} '{path}' has {frames} frames or pages; allowed: one")
-                icc = image.info.get("icc_profile")
-                if image.mode == "F" or (image.mode == "I" and image.format not in SIXTEEN_BIT):
-                    raise UserError(
-                        f"{what} '{path}' has {image.mode} pixels (32 bits a channel); allowed: 8 or 16 bits"
-                    )
-                return _eight_bit(ImageOps.exif_transpose(image)), icc if icc and icc[16:20] == b"RGB " else None
-    except (UserError, MemoryError):
-        raise
-    except Image.UnidentifiedImageError:
-        raise UserError(f"{what} '{path}' is not a picture that can be read; {allowed}") from None
-    except Image.DecompressionBombError:
-        raise UserError(f"{what} '{path}' is too large; allowed: {_limits()}") from None
-    except PermissionError:
-        raise UserError(f"{what} '{path}' may not be read by this user") from None
-    except Exception as error:  # decoders raise OSError, ValueError, SyntaxError, struct.error and more
-        raise UserError(f"{what} '{path}' is damaged or cut off ({error})".replace("\n", " ")) from None
-
-
-def _limits() -> str:
-    return f"{SIDES[0]} to {SIDES[1]:,} pixels a side and {MAX_PIXELS // 1_000_000} megapixels"
-
-
-def _check_size(path: Path, what: str, width: int, height: int) -> None:
-    if min(width, height) < SIDES[0] or max(width, height) > SIDES[1] or width * height > MAX_PIXELS:
-        raise UserError(f"{what} '{path}' has {width} x {height} pixels; allowed: {_limits()}")
-
-
-def _eight_bit(image: Image.Image) -> Image.Image:
-    if image.mode.startswith("I"):  # 16 bits; Pillow's own conversion would cut off at 255
-        image = Image.fromarray((np.asarray(image, dtype=np.uint16) >> 8).astype(np.uint8))
-    return image.convert("RGBA" if image.has_transparency_data else "RGB")
-
-
-def check_photo(path: str | Path) -> tuple[int, int]:
-    """Decode a photo completely and keep nothing of it but (height, width). Raises UserError if it cannot be used."""
-    image, _ = read_image(Path(path), "photo")
-    return image.height, image.width
+    @property
+    def pixels(self) -> Tensor:
+        """(3, H, W) float32 in [0, 1], on the 8-bit grid; made anew each time."""
+        return self.levels.permute(2, 0, 1).contiguous().float().div_(255)
 
 
 def open_photo(path: str | Path) -> Photo:
     """Read a photo of any supported format, turned upright.
 
-    The RGB colour profile and the transparency are kept; EXIF data, with its unprotected thumbnail, is not.
+    EXIF and XMP data are kept but for previews and thumbnails, which would show the photo unprotected.
     Raises UserError if the file is missing, empty, damaged, not a picture, has several frames, or is out of limits.
     """
     path = Path(path)
-    image, icc = read_image(path, "photo")
-    array = np.array(image)
-    pixels = torch.from_numpy(array[..., :3].astype(np.float32) / 255).permute(2, 0, 1).contiguous()
-    alpha = torch.from_numpy(array[..., 3].copy()) if array.shape[-1] == 4 else None
-    return Photo(path, pixels, alpha, icc)
+    with opened(path, "photo") as image:
+        image.load()  # some metadata comes after the picture
+        exif, packet, captions = _exif(image), _xmp(image), read_captions(image)
+        dpi = image.info.get("dpi")
+        with path.open("rb") as file:
+            digest = hashlib.file_digest(file, "sha256").hexdigest()
+        upright, icc = to_rgb(image)
+    levels = torch.from_numpy(np.array(upright))
+    alpha = levels[..., 3].clone() if levels.shape[-1] == 4 else None
+    return Photo(
+        path,
+        levels[..., :3].contiguous(),
+        alpha,
+        icc,
+        clean_exif(exif, upright.width, upright.height),
+        clean_xmp(packet, captions),
+        dpi if _usable(dpi) else None,
+        is_marked(packet),
+        digest,
+    )
+
+
+def check_photo(path: str | Path) -> tuple[int, int]:
+    """Decode a photo completely and keep nothing of it but (height, width). Raises UserError if it cannot be used."""
+    return open_photo(path).size
+
+
+def peek(path: str | Path) -> tuple[tuple[int, int], bool]:
+    """(height, width) and whether it is marked, from the beginning of a photo file. Raises UserError."""
+    with opened(Path(path), "photo") as image:
+        turned = image.getexif().get(ORIENTATION) in TURNED
+        return (image.width, image.height) if turned else (image.height, image.width), is_marked(_xmp(image))
+
+
+def _exif(image: Image.Image) -> bytes | None:
+    """The EXIF block of a decoded picture, wherever its format has it."""
+    if "exif" in image.info:
+        return image.info["exif"]
+    try:
+        return image.getexif().tobytes()
+    except Exception:  # a damaged block; Pillow's writer raises many kinds
+        return None
+
+
+def _xmp(image: Image.Image) -> bytes | str | None:
+    return image.info.get("xmp") or image.info.get("XML:com.adobe.xmp")
+
+
+def _usable(dpi: object) -> bool:
+    return isinstance(dpi, tuple) and len(dpi) == 2 and all(1 <= x <= 65_535 for x in dpi)
 
 
 def save_png(path: str | Path, pixels: Tensor, *, alpha: Tensor | None = None, icc: bytes | None = None) -> None:
     """Write pixels (3, H, W) in [0, 1] as an 8-bit PNG; the file appears complete or not at all."""
     with atomic(path) as file:
-        write_png(file, pixels, alpha=alpha, icc=icc)
+        png.write(file, with_alpha(to_levels(pixels), alpha), icc=icc)
 
 
-def write_png(file: IO[bytes], pixels: Tensor, *, alpha: Tensor | None = None, icc: bytes | None = None) -> None:
-    """The same into an open file. `alpha` (H, W) uint8 and `icc` as in Photo."""
-    array = (pixels.detach().cpu() * 255).round().clamp(0, 255).to(torch.uint8).permute(1, 2, 0).numpy()
-    if alpha is not None:
-        array = np.concatenate([array, alpha.numpy()[..., None]], axis=-1)
-    Image.fromarray(array).save(file, format="PNG", icc_profile=icc, compress_level=3)
+def to_levels(pixels: Tensor) -> Tensor:
+    """Pixels (3, H, W) in [0, 1] as (H, W, 3) uint8."""
+    return (pixels.detach().cpu() * 255).round().clamp(0, 255).to(torch.uint8).permute(1, 2, 0)
+
+
+def with_alpha(levels: Tensor, alpha: Tensor | None) -> np.ndarray:
+    """Levels (H, W, 3) uint8 and, if there is one, alpha (H, W) as one array of 3 or 4 channels."""
+    return np.ascontiguousarray(levels.numpy() if alpha is None else torch.cat([levels, alpha[..., None]], -1).numpy())
 
 
 @contextlib.contextmanager
-def atomic(path: str | Path) -> Iterator[IO[bytes]]:
-    """A file that takes its name only once it is completely written; on any error or Ctrl-C nothing is left behind."""
+def atomic(path: str | Path, *, private: bool = False) -> Iterator[IO[bytes]]:
+    """A file that takes its name only once it is completely written; on any error or Ctrl-C nothing is left behind.
+
+    What a kill leaves is named `.editproof-<process id>-<random>.tmp`. A `private` file only its owner can read.
+    """
     path = Path(path)
     check_folder(path.parent)
     path.parent.mkdir(parents=True, exist_ok=True)
-    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".tmp")
+    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f"{TEMPORARY}{os.getpid()}-", suffix=".tmp")
     try:
-        with os.fdopen(handle, "wb") as file:
+        with os.fdopen(handle, "w+b") as file:
             yield file
-        os.chmod(temporary, 0o666 & ~_umask())
+        os.chmod(temporary, 0o600 if private else 0o666 & ~UMASK)
         os.replace(temporary, path)
     except BaseException:
         Path(temporary).unlink(missing_ok=True)
@@ -148,8 +152,13 @@ def _umask() -> int:
     return mask
 
 
+UMASK = _umask()  # read once: asking means setting it, for all threads
+
+
 def check_output(path: Path, overwrite: bool) -> None:
     """Raise UserError unless a file may take this name in a folder that check_folder has passed."""
+    if len(os.fsencode(path.name)) > LONGEST_NAME:
+        raise UserError(f"output '{path}' has too long a name; allowed: {LONGEST_NAME} bytes")
     if path.is_dir():
         raise UserError(f"output '{path}' is a folder; allowed: the name of a file")
     if path.exists() and not overwrite:

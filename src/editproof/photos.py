@@ -1,76 +1,62 @@
 """Protect photo files: check everything, work in batches, write each result whole with its report beside it."""
 
-import json
-import time
+import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import torch
-from torch import Tensor
-
 from editproof.budgets import Budget
-from editproof.editors import check_plan, load_editor, pick_device
+from editproof.bulk import BATCH_PIXELS, one_line, run
+from editproof.credentials import check_credentials
+from editproof.decoding import read_image
+from editproof.editors import check_plan, load_editor
 from editproof.errors import UserError
+from editproof.folders import Skipped, clean, plan_folders
+from editproof.formats import check_format, get_format
 from editproof.masks import check_something_to_protect, open_mask
-from editproof.metrics import psnr
-from editproof.photo import Photo, atomic, check_folder, check_output, check_photo, open_photo, write_png
+from editproof.photo import check_folder, check_output, open_photo
 from editproof.protection import (
     DEFAULT_BUDGET,
     DEFAULT_EDITOR,
     DEFAULT_METHOD,
     WITHOUT_EDITOR,
-    budget_at,
     method_settings,
-    protect,
     working_side,
 )
 from editproof.resolution import working_size
-from editproof.sidecar import claim, effective, protected_share, versions
-
-BATCH, BATCH_PIXELS = 8, 48_000_000  # photos and pixels that are in memory together
-
-
-@dataclass(frozen=True)
-class Job:
-    """One photo to protect and where it goes."""
-
-    photo: Path
-    size: tuple[int, int]  # (height, width)
-    png: Path
-    report: Path
+from editproof.sidecar import check_unprotected
+from editproof.task import Job, Task, digest
 
 
-def plan_jobs(photos: Sequence[str | Path], out: str | Path, overwrite: bool = False) -> list[Job]:
+def plan_jobs(
+    photos: Sequence[str | Path], out: str | Path, overwrite: bool = False, format: str = "png", force: bool = False
+) -> list[Job]:
     """Check every photo and every output before any work; writes nothing. Raises UserError."""
-    out = Path(out)
-    check_folder(out)
-    inputs = {Path(photo).resolve() for photo in photos}
+    out, suffix = Path(out), get_format(format).suffix
+    inputs = {os.path.realpath(photo) for photo in photos}
     taken: dict[str, Path] = {}
-    jobs = []
+    jobs: list[Job] = []
+    pixels = 0
     for photo in map(Path, photos):
-        png, report = out / f"{photo.stem}-protected.png", out / f"{photo.stem}-protected.json"
-        other = taken.setdefault(png.name.casefold(), photo)
+        output, report = out / f"{photo.stem}-protected{suffix}", out / f"{photo.stem}-protected.json"
+        other = taken.setdefault(output.name.casefold(), photo)
         if other is not photo:
-            raise UserError(f"photos '{other}' and '{photo}' would both become '{png}'; allowed: one photo per name")
-        if png.resolve() in inputs:
-            raise UserError(f"photo '{photo}' would become '{png}', which is one of the photos to protect")
-        for path in (png, report):
+            raise UserError(f"photos '{other}' and '{photo}' would both become '{output}'; allowed: one photo per name")
+        if os.path.realpath(output) in inputs:
+            raise UserError(f"photo '{photo}' would become '{output}', which is one of the photos to protect")
+        for path in (output, report):
             check_output(path, overwrite)
-        jobs.append(Job(photo, check_photo(photo), png, report))
+        if photo.is_dir():
+            raise UserError(
+                f"photo '{photo}' is a folder; allowed: a file, or --recursive for all photos in the folder"
+            )
+        opened = open_photo(photo)
+        if not force:
+            check_unprotected(photo, opened.marked)
+        check_format(opened, format)
+        pixels += opened.size[0] * opened.size[1]
+        jobs.append(Job(photo, opened.size, output, report, opened=opened if pixels <= BATCH_PIXELS else None))
     return jobs
-
-
-def batches(jobs: Sequence[Job], most: int = BATCH) -> list[list[Job]]:
-    """The jobs in groups that go through the method together: the same size, `most` and few enough for the memory."""
-    groups: dict[tuple[int, int], list[list[Job]]] = {}
-    for job in jobs:
-        rows = groups.setdefault(job.size, [[]])
-        if len(rows[-1]) == max(1, min(most, BATCH_PIXELS // (job.size[0] * job.size[1]))):
-            rows.append([])
-        rows[-1].append(job)
-    return [row for rows in groups.values() for row in rows]
 
 
 def protect_photos(
@@ -92,14 +78,27 @@ def protect_photos(
     device: str | None = None,
     knobs: Mapping[str, Any] | None = None,
     progress: Callable[[float], None] | None = None,
+    recursive: bool = False,
+    force: bool = False,
+    format: str = "png",
+    quality: int | None = None,
+    credentials: str | Path | None = None,
+    count: Callable[[int], None] | None = None,
 ) -> Iterator[dict[str, Any]]:
     """Protect photo files: writes `<stem>-protected.png` and `.json` to `out` and yields each report (the JSON).
 
     Everything is checked before the first photo is worked on. `mask` (a file, None: everything is protected) is shared
     by all photos. An L2 budget is meant at 512x512 and scaled with each photo's size; None: see
-    protection.budget_in_effect. `progress` is told how many
-    photos are done, in fractions. Raises UserError.
+    protection.budget_in_effect. `format` and, for avif and jpeg, `quality` (1 to 100): see formats. Photos that are
+    protected already are refused without `force`. `credentials` (a PEM file): see credentials. `progress` is told how
+    many photos are done, in fractions. Raises UserError.
+
+    With `recursive`, `photos` may be folders, whose tree is kept in `out`, and the run goes on after what goes wrong:
+    it yields {"photo", "error"} of photos that failed and {"photo", "skipped"} of those that are done or protected
+    already. `count` is told how many photos there are to do.
     """
+    out, files = Path(out), [Path(photo) for photo in photos]
+    suffix = get_format(format, quality).suffix
     settings = method_settings(method, preset, steps, knobs or {})
     if editor is not None and method in WITHOUT_EDITOR and editor != DEFAULT_EDITOR:
         raise UserError(f"method '{method}' uses no editor, so '{editor}' would change nothing; allowed: no --editor")
@@ -109,74 +108,67 @@ def protect_photos(
                 f"method '{method}' uses no editor, so {option} '{value}' would change nothing; allowed: no --{option}"
             )
     check_plan(plan, method)
-    jobs = plan_jobs(photos, out, overwrite)
-    masks = {size: None if mask is None else open_mask(mask, size, invert_mask) for size in {j.size for j in jobs}}
-    for tensor in masks.values():
-        if tensor is not None:
-            check_something_to_protect(tensor, str(mask))
+    check_folder(out)
+    check_credentials(credentials)
+    if mask is not None:
+        read_image(Path(mask), "mask")
+    request = {
+        "method": method, "editor": editor, "scheduler": scheduler, "plan": plan,
+        "mask": None if mask is None else digest(mask),
+        "invert_mask": invert_mask, "budget": None if budget is None else [type(budget).__name__, budget.eps],
+        "prompt": prompt, "seed": seed, "settings": {name: _plain(value) for name, value in settings.items()},
+        "format": format, "quality": quality, "content_credentials": credentials is not None,
+    }  # fmt: skip
+    jobs: list[Job] = []
+    if recursive:
+        found = False
+        for item in plan_folders(files, out, suffix, request, overwrite=overwrite, force=force):
+            found = True
+            if isinstance(item, Job):
+                jobs.append(item)
+            elif isinstance(item, Skipped):
+                yield {"photo": str(item.photo), "skipped": item.reason}
+            else:
+                yield {"photo": str(item[0]), "error": str(item[1])}
+        if not found:
+            raise UserError(f"no photo in {', '.join(map(repr, map(str, files)))}; allowed: folders with photos")
+        clean({job.output.parent for job in jobs})
+    else:
+        jobs = plan_jobs(files, out, overwrite, format, force)
+        _check_masks(jobs, mask, invert_mask)
+    to_do = sum(not job.done for job in jobs)
+    if count is not None:
+        count(to_do)
+    if not to_do:
+        return
     loaded = None
     if method not in WITHOUT_EDITOR:
         loaded = load_editor(editor or DEFAULT_EDITOR, device=device, scheduler=scheduler, plan=plan)
-    side = working_side(method, loaded, settings)
-    for size, tensor in masks.items():
-        if tensor is not None:
-            check_something_to_protect(tensor, str(mask), working_size(*size, side))
-    against = loaded.name if loaded is not None else settings.get("weights") or DEFAULT_EDITOR
-    done = 0
-    for batch in batches(jobs, BATCH if loaded is None else loaded.batch):
-        started = time.perf_counter()
-        opened = [open_photo(job.photo) for job in batch]
-        height, width = batch[0].size
-        working = working_size(height, width, side)
-        own_budget = budget_at((height, width), budget, (512, 512))
-
-        def callback(step: int, steps: int, loss: float, done: int = done, n: int = len(batch)) -> None:
-            if progress is not None:
-                progress(done + n * step / (steps + 1))
-
-        images = torch.stack([photo.pixels for photo in opened])
-        arguments = {"prompt": prompt, "seed": seed, **settings}
-        protected = protect(
-            images, method=method, editor=loaded, mask=masks[batch[0].size], budget=own_budget, device=device,
-            callback=callback, **arguments,
-        )  # fmt: skip
-        seconds = (time.perf_counter() - started) / len(batch)
-        for job, photo, result in zip(batch, opened, protected, strict=True):
-            if torch.equal(result, photo.pixels):
-                raise UserError(
-                    f"photo '{job.photo}' came out unchanged, so nothing was written for it; allowed: a larger budget "
-                    "or more steps"
-                )
-            report = {
-                "photo": job.photo.name,
-                "protected": job.png.name,
-                "size": [width, height],
-                "working_size": list(reversed(working)),
-                "method": method,
-                "editor": loaded.name if loaded is not None else None,
-                "scheduler": type(loaded.pipe.scheduler).__name__ if loaded is not None else None,
-                "plan": loaded.plan if loaded is not None else None,
-                **effective(method, arguments, own_budget, batch[0].size, working),
-                "preset": preset,
-                "device": str(loaded.device if loaded is not None else pick_device(device)),
-                "mask": None if mask is None else {"file": Path(mask).name, "inverted": invert_mask},
-                "protected_share": protected_share(masks[job.size]),
-                "psnr_db": round(psnr(result[None], photo.pixels[None]).item(), 3),
-                "linf": round((result - photo.pixels).abs().max().item(), 6),
-                "linf_levels": round((result - photo.pixels).abs().max().item() * 255),
-                "seconds": round(seconds, 3),
-                **claim(against),
-                "versions": versions(),
-            }
-            save(job, photo, result, report)
-            done += 1
-            if progress is not None:
-                progress(done)
-            yield report
+    task = Task(
+        method=method, editor=loaded, side=working_side(method, loaded, settings), budget=budget,
+        arguments={"prompt": prompt, "seed": seed, **settings},
+        against=loaded.name if loaded is not None else settings.get("weights") or DEFAULT_EDITOR,
+        preset=preset, device=device, mask=mask, invert_mask=invert_mask, force=force, format=format, quality=quality,
+        credentials=None if credentials is None else Path(credentials), request=request,
+    )  # fmt: skip
+    if not recursive:
+        _check_masks(jobs, mask, invert_mask, task.side)
+    for job, outcome in run(jobs, task, progress or (lambda done: None)):
+        if not isinstance(outcome, Exception):
+            yield outcome
+        elif recursive:
+            yield {"photo": str(job.photo), "error": one_line(outcome)}
+        else:
+            raise outcome
 
 
-def save(job: Job, photo: Photo, result: Tensor, report: Mapping[str, Any]) -> None:
-    """Both files of one photo; neither takes its name before both are written."""
-    with atomic(job.png) as png, atomic(job.report) as text:
-        write_png(png, result, alpha=photo.alpha, icc=photo.icc)
-        text.write((json.dumps(report, indent=2, allow_nan=False) + "\n").encode())
+def _check_masks(jobs: Sequence[Job], mask: str | Path | None, invert: bool, side: int | None = None) -> None:
+    """Raise UserError if the mask does not fit a photo, or leaves nothing to protect (`side`: once scaled down)."""
+    for size in {job.size for job in jobs} if mask is not None else ():
+        opened = open_mask(str(mask), size, invert)
+        check_something_to_protect(opened, str(mask), None if side is None else working_size(*size, side))
+
+
+def _plain(value: Any) -> Any:
+    """A setting as JSON has it."""
+    return value if value is None or isinstance(value, bool | int | float | str) else str(value)

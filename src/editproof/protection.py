@@ -15,7 +15,8 @@ from editproof.editors.pipeline import Editor
 from editproof.errors import UserError
 from editproof.immunizer import load_immunizer, trained_size
 from editproof.methods import METHODS, PAPERS, PRESETS
-from editproof.resolution import resize, working_copy, working_mask, working_size
+from editproof.native import lift
+from editproof.resolution import working_copy, working_mask, working_size
 
 DEFAULT_METHOD = "diffvax"
 CONTEXT_METHOD = "decontext"  # what is demonstrated against in-context editors
@@ -44,22 +45,45 @@ def protect(
     immunizer was trained at (see working_side). `settings` go to the method: prompt, steps, seed, callback, its own
     knobs. Raises UserError for an unknown method or a missing editor.
     """
+    height, width = images.shape[-2:]
+    size = working_size(height, width, working_side(method, editor, settings))
+    budget = budget_in_effect(method, budget, (height, width), settings)
+    delta = perturbation(
+        working_copy(images, size),
+        method=method,
+        editor=editor,
+        mask=None if mask is None else working_mask(mask, size),
+        budget=budget_at(size, budget, (height, width)),
+        device=device,
+        **settings,
+    )
+    lifted = lift(delta, (height, width)).to(images.device)
+    if mask is None:
+        return on_grid(images + lifted, images, budget)
+    kept = (1 - mask).expand(len(images), -1, -1, -1)
+    return on_grid(images + lifted * kept, images, budget, kept)
+
+
+def perturbation(
+    small: Tensor,
+    *,
+    method: str,
+    editor: Editor | None,
+    mask: Tensor | None,
+    budget: Budget | None,
+    device: str | torch.device | None = None,
+    **settings: Any,
+) -> Tensor:
+    """What a method adds to photos at the size it works at: (B, 3, h, w) in [0, 1] -> the same shape, on the CPU.
+
+    `mask` (1 or B, 1, h, w) and `budget` are those at that size. Raises UserError as protect does.
+    """
     function = get_method(method)
     if editor is None and method not in WITHOUT_EDITOR:
         raise UserError(f"method '{method}' needs an editor; allowed without one: {', '.join(WITHOUT_EDITOR)}")
-    device = editor.device if editor is not None else pick_device(device)
-    height, width = images.shape[-2:]
-    size = working_size(height, width, working_side(method, editor, settings))
-    small = working_copy(images, size).to(device)
-    small_mask = None if mask is None else working_mask(mask, size).expand(len(images), -1, -1, -1).to(device)
-    budget = budget_in_effect(method, budget, (height, width), settings)
-    small_budget = budget_at(size, budget, (height, width))
-    protected = function(editor, small, mask=small_mask, budget=small_budget, **settings)
-    small_delta = (protected - small).float().cpu()
-    reach = small_delta.abs().amax((1, 2, 3), keepdim=True)
-    delta = resize(small_delta, (height, width)).clamp(-reach, reach)  # bicubic scaling overshoots
-    delta = delta if budget is None else budget.project(delta)
-    return on_grid(images + delta, images, budget, None if mask is None else (1 - mask).expand(len(images), -1, -1, -1))
+    small = small.to(editor.device if editor is not None else pick_device(device))
+    hole = None if mask is None else mask.expand(len(small), -1, -1, -1).to(small.device)
+    return (function(editor, small, mask=hole, budget=budget, **settings) - small).float().cpu()
 
 
 def working_side(method: str, editor: Editor | None, settings: Mapping[str, Any]) -> int:

@@ -1,6 +1,7 @@
-"""What is said of a protected photo: the JSON beside it, and the claim."""
+"""What is said of a protected photo: the JSON beside it, which stays private, and the claim."""
 
 import inspect
+import json
 from collections.abc import Mapping
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -11,6 +12,7 @@ from torch import Tensor
 from editproof import __version__
 from editproof.budgets import Budget
 from editproof.editors import EDITORS
+from editproof.errors import UserError
 from editproof.methods import PAPERS
 from editproof.pgd import default_step
 from editproof.protection import SHARED, budget_at, budget_in_effect, get_method, own_knobs
@@ -70,3 +72,21 @@ def versions() -> dict[str, str]:
         except PackageNotFoundError:
             found[name] = "missing"
     return found
+
+
+def read_report(path: Path) -> dict[str, Any]:
+    """The report in a file; empty where there is none."""
+    try:
+        report = json.loads(path.read_bytes())
+    except (OSError, ValueError, RecursionError):
+        return {}
+    return report if isinstance(report, dict) and {"photo", "protected", "measured_against"} <= report.keys() else {}
+
+
+def check_unprotected(photo: Path, marked: bool) -> None:
+    """Raise UserError if a photo is protected already: it is marked, or a report beside it says so."""
+    report = photo.with_suffix(".json")
+    if marked:
+        raise UserError(f"photo '{photo}' is protected already (it holds the mark); allowed: --force")
+    if report != photo and read_report(report).get("protected") == photo.name:
+        raise UserError(f"photo '{photo}' is protected already (so says '{report.name}' beside it); allowed: --force")

@@ -1,0 +1,76 @@
+"""A perturbation at the photo's own size, in strips: 48 megapixels need a few strips' worth of floats, no more."""
+
+from collections.abc import Callable, Iterator
+
+import torch
+from torch import Tensor
+
+from editproof.budgets import L2, LEVELS, Budget, norms
+from editproof.resolution import resize
+
+ROWS = 64  # of a strip
+
+
+def lifted(delta: Tensor, size: tuple[int, int]) -> Callable[[int, int], Tensor]:
+    """The perturbation (3, h, w) at `size` (H, W): a function from top and bottom row to (rows, W, 3).
+
+    Bicubic as `resize`, without the overshoot beyond the largest value of `delta`. Down-scalers give back a wave as
+    long as it has several pixels at (h, w); what is finer they weaken, whichever way it was lifted.
+    """
+    height, width = size
+    reach = delta.abs().max().item()
+    rows = resize(torch.eye(delta.shape[-2])[None, None], (height, delta.shape[-2]))[0, 0]  # (H, h), next to all 0
+    wide = resize(delta[None], (delta.shape[-2], width))[0].permute(1, 2, 0).reshape(delta.shape[-2], -1)
+
+    def strip(top: int, bottom: int) -> Tensor:
+        weights = rows[top:bottom]
+        used = weights.any(0).nonzero()
+        first, last = int(used[0]), int(used[-1]) + 1
+        return (weights[:, first:last] @ wide[first:last]).clamp_(-reach, reach).view(bottom - top, width, 3)
+
+    return strip
+
+
+def lift(delta: Tensor, size: tuple[int, int]) -> Tensor:
+    """The same for whole pictures: (B, 3, h, w) -> (B, 3, H, W)."""
+    return torch.stack([lifted(one, size)(0, size[0]).permute(2, 0, 1) for one in delta])
+
+
+def add(levels: Tensor, delta: Tensor, budget: Budget | None, keep: Tensor | None = None) -> Tensor:
+    """A photo (H, W, 3) uint8 with the perturbation `delta` (3, h, w), lifted and within the budget: uint8 again.
+
+    With `keep` (H, W) bool, only pixels where it is True change. What budgets.on_grid makes of a photo on the 8-bit
+    grid, sooner; an L2 budget is shared out among the strips by the length that the perturbation has in each.
+    """
+    height, width = levels.shape[:2]
+    strip, tops = lifted(delta * LEVELS, (height, width)), range(0, height, ROWS)
+
+    def wanted() -> Iterator[tuple[slice, Tensor]]:
+        for top in tops:
+            rows = slice(top, min(top + ROWS, height))
+            change = strip(rows.start, rows.stop)
+            yield rows, change if keep is None else change * keep[rows, :, None]
+
+    lengths = [norms(change[None]).item() for _, change in wanted()] if isinstance(budget, L2) else [0.0] * len(tops)
+    total = sum(length**2 for length in lengths) ** 0.5
+    out = torch.empty_like(levels)
+    for (rows, change), length in zip(wanted(), lengths, strict=True):
+        if isinstance(budget, L2):
+            share = max(1e-12, length / LEVELS * min(1.0, budget.eps * LEVELS / max(total, 1e-12)))
+            originals = levels[rows].float()[None]
+            raised = originals + L2(share * LEVELS).project(change[None])
+            out[rows] = L2(share).snap(raised.clamp(0, LEVELS), originals)[0].clamp_(0, LEVELS)
+            continue
+        reach = LEVELS if budget is None else int(budget.eps * LEVELS + 1e-3)  # a thousandth of a level, as Linf.snap
+        out[rows] = change.round_().clamp_(-reach, reach).add_(levels[rows]).clamp_(0, LEVELS)
+    return out
+
+
+def changes(result: Tensor, levels: Tensor) -> tuple[float, int]:
+    """How far two photos (H, W, 3) uint8 differ: the mean square in [0,1] units, and the most levels of a channel."""
+    square, largest = 0.0, 0
+    for top in range(0, len(levels), ROWS):
+        difference = (result[top : top + ROWS].float() - levels[top : top + ROWS]).flatten()
+        square += difference.dot(difference).item()
+        largest = max(largest, int(difference.abs_().max()))
+    return square / levels.numel() / LEVELS**2, largest
