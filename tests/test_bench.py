@@ -195,6 +195,30 @@ def test_results_do_not_depend_on_the_batch(bench: Callable) -> None:
         assert a["metrics"] == pytest.approx(b["metrics"], rel=0.02, abs=2e-3)  # float32, then 8 bits
 
 
+def test_workers_write_the_same_rows(bench: Callable, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    wanted = {"methods": ["noise", "photoguard-encoder:steps=2"], "batch": 1, "metrics": ["psnr", "region-ssim"]}
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        alone = bench("alone", **wanted)
+        plain, calls = Editor.edit, Counter[str]()
+
+        def edit(self: Editor, *more: Any, **named: Any) -> torch.Tensor:
+            calls["edit"] += 1
+            if calls["edit"] == 7:
+                raise UserError("the seventh edit fails")
+            return plain(self, *more, **named)
+
+        monkeypatch.setattr(Editor, "edit", edit)
+        with pytest.raises(UserError, match="the seventh edit fails"):
+            bench("together", workers=2, **wanted)
+        assert 0 < len(read_rows(tmp_path / "together" / "results.jsonl")) < len(alone)
+        assert bench("together", workers=2, **wanted) == alone
+        assert torch.get_num_threads() == 1
+    finally:
+        torch.set_num_threads(threads)
+
+
 def test_moved_pictures_are_compared_with_moved_originals(bench: Callable) -> None:
     rows = bench(methods=["none", "noise"], counters=["none", "flip", "crop:0.8", "flip+jpeg:50"])
     found = {(r["method"], r["counter"]): r["metrics"]["disruption"] for r in rows if r["photo"] == "p0.png"}

@@ -74,7 +74,7 @@ def bench(
     ] = None,
     preset: Annotated[
         str | None,
-        typer.Option(metavar="fast|paper", help="fast fits a CPU; edits in 12 steps too.", show_default=False),
+        typer.Option(metavar="fast|paper", help="fast fits a CPU; edits in 8 steps too.", show_default=False),
     ] = None,
     masks: Annotated[
         str | None, typer.Option(metavar="auto|files|centre", help="Masks of inpainting editors.", show_default="auto")
@@ -90,6 +90,10 @@ def bench(
     limit: Annotated[int | None, typer.Option(metavar="N", help="Only the first photos.", show_default=False)] = None,
     batch: Annotated[
         int | None, typer.Option(metavar="N", help="Photos worked on together.", show_default="16 on a GPU, else 1")
+    ] = None,
+    workers: Annotated[
+        int | None,
+        typer.Option(metavar="N", help="Chunks of photos at the same time.", show_default="on a CPU one for each core"),
     ] = None,
     cache: Annotated[
         str | None,
@@ -112,7 +116,7 @@ def bench(
     given: dict[str, Any] = {
         "data": None if data is None else str(data), "match": matched, "preset": preset, "masks": masks, "size": size,
         "edit_steps": edit_steps, "guidance": guidance, "scheduler": scheduler, "limit": limit, "batch": batch,
-        "cache": cache, "gallery": gallery, "device": device,
+        "workers": workers, "cache": cache, "gallery": gallery, "device": device,
         "prompts": str(prompts) if prompts is not None else prompt or None,
     }  # fmt: skip
     for name, text in (("methods", methods), ("editors", editors), ("counters", counters), ("metrics", metrics),

@@ -1,6 +1,7 @@
 """How long things take, how much memory, and how much time is left."""
 
 import sys
+import threading
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator
@@ -19,17 +20,23 @@ class Clock:
     """Times each piece of work, tells `write` of it, and says from the means so far what remains."""
 
     def __init__(self, write: Callable[..., None], earlier: list[dict[str, Any]]) -> None:
-        self._write = write
+        self._write, self._lock = write, threading.Lock()
         self._seconds: Counter[Kind] = Counter()
         self._photos: Counter[Kind] = Counter()
-        self.todo: Counter[Kind] = Counter()  # photos still to be worked on
+        self._todo: Counter[Kind] = Counter()  # photos still to be worked on
         for line in earlier:
             if "kind" in line:
                 self._add(tuple(line["kind"]), line["seconds_per_photo"] * line["photos"], line["photos"])
 
     def _add(self, kind: Kind, seconds: float, photos: int) -> None:
-        self._seconds[kind] += seconds  # type: ignore[assignment]
-        self._photos[kind] += photos
+        with self._lock:
+            self._seconds[kind] += seconds  # type: ignore[assignment]
+            self._photos[kind] += photos
+
+    def expect(self, kind: Kind, photos: int) -> None:
+        """Count photos that are still to be worked on; below 0 those that need not be."""
+        with self._lock:
+            self._todo[kind] += photos
 
     @contextmanager
     def measure(self, kind: Kind, photos: int, device: torch.device, **more: Any) -> Iterator[None]:
@@ -39,22 +46,23 @@ class Clock:
         yield
         seconds = time.perf_counter() - started
         self._add(kind, seconds, photos)
-        self.todo[kind] -= photos
+        self.expect(kind, -photos)
         self._write(
             kind=kind, photos=photos, seconds_per_photo=round(seconds / photos, 6), peak_memory_bytes=peak(device),
             device=str(device), **more,
         )  # fmt: skip
 
     def left(self) -> float | None:
-        """Seconds until everything is done; None as long as too little is known."""
+        """Seconds of work until everything is done; None as long as too little is known."""
         total = 0.0
-        for kind, photos in self.todo.items():
-            if photos <= 0:
-                continue
-            known = [kind] if self._photos[kind] else [other for other in self._photos if other[0] == kind[0]]
-            if not known:
-                return None
-            total += photos * sum(self._seconds[k] for k in known) / sum(self._photos[k] for k in known)
+        with self._lock:
+            for kind, photos in self._todo.items():
+                if photos <= 0:
+                    continue
+                known = [kind] if kind in self._photos else [other for other in self._photos if other[0] == kind[0]]
+                if not known:
+                    return None
+                total += photos * sum(self._seconds[k] for k in known) / sum(self._photos[k] for k in known)
         return total
 
 

@@ -45,6 +45,7 @@ class BenchConfig:
     sources: dict[str, str] | None = None  # metric: hub id or folder of its model
     limit: int | None = None  # only the first photos
     batch: int | None = None  # photos that are worked on together; None: 16 on a GPU, 1 on a CPU
+    workers: int | None = None  # chunks at the same time, each with models of its own; None: see default_workers
     cache: str = "all"
     gallery: int = 4  # photos shown in the report
     device: str | None = None
@@ -53,10 +54,18 @@ class BenchConfig:
 
 # A row made with one value of these cannot stand beside a row made with another.
 FIXED = ("preset", "masks", "size", "edit_steps", "guidance", "scheduler", "protect_seed", "sources", "limit")
-FAST_EDIT_STEPS = 12
+FAST_EDIT_STEPS = 8
 LISTS = ("methods", "editors", "counters", "metrics", "budgets")
 CHOICES: dict[str, tuple[str, ...]] = {"masks": tuple(MASKS), "cache": tuple(CACHES), "preset": PRESETS}
-WHOLE = {"size": 16, "edit_steps": 1, "protect_seed": 0, "limit": 1, "batch": 1, "gallery": 0}  # name: smallest
+WHOLE = {
+    "size": 16,
+    "edit_steps": 1,
+    "protect_seed": 0,
+    "limit": 1,
+    "batch": 1,
+    "workers": 1,
+    "gallery": 0,
+}  # name: smallest
 
 
 def read_config(path: str | Path | None, changes: Mapping[str, Any]) -> BenchConfig:

@@ -1,5 +1,6 @@
 """What a benchmark does to a chunk of photos: protect, move, edit, measure, each kept in the cache."""
 
+import threading
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
@@ -38,22 +39,38 @@ class Run:
     device: torch.device
     masks: str  # where they come from: files, centre or none
     batch: int
+    workers: int
     skipped: list[dict[str, str]] = field(default_factory=list)
-    editors: dict[str, Editor] = field(default_factory=dict)  # loaded
+    editors: dict[tuple[int, str], Editor] = field(default_factory=dict)  # loaded, by thread and name
+    stopped: threading.Event = field(default_factory=threading.Event)
+    loading: threading.Lock = field(default_factory=threading.Lock)
     started: float = field(default_factory=time.perf_counter)
 
     def show(self, what: str) -> None:
-        """Tell the progress bar."""
-        self.progress(what, time.perf_counter() - self.started, self.clock.left())
+        """Tell the progress bar; raises Stopped if the run is to end."""
+        if self.stopped.is_set():
+            raise Stopped
+        self.progress(what, time.perf_counter() - self.started, self.left())
+
+    def left(self) -> float | None:
+        """Seconds until everything is done, None as long as too little is known."""
+        left = self.clock.left()
+        return None if left is None else left / self.workers
 
     def editor(self, name: str) -> Editor:
-        """The editor of this name, loaded once."""
-        if name not in self.editors:
-            self.show(f"load {editor_label(name)}")
-            editor = load_editor(name, device=self.device, scheduler=self.config.scheduler)
+        """The editor of this name, loaded once by each worker: pipelines keep state while they work."""
+        own = threading.get_ident(), name
+        if own not in self.editors:
+            with self.loading:
+                self.show(f"load {editor_label(name)}")
+                editor = load_editor(name, device=self.device, scheduler=self.config.scheduler)
             editor.size = self.config.size or editor.size
-            self.editors[name] = editor
-        return self.editors[name]
+            self.editors[own] = editor
+        return self.editors[own]
+
+
+class Stopped(Exception):
+    """Another worker has failed, or the user has had enough."""
 
 
 @dataclass(frozen=True)
@@ -138,7 +155,7 @@ def protect_chunk(
                 )  # fmt: skip
             run.store.save(wanted, found)
         else:
-            run.clock.todo[kind] -= len(chosen)
+            run.clock.expect(kind, -len(chosen))
         return found
 
     everyone = list(range(len(chunk.photos)))
@@ -200,10 +217,10 @@ def edit_pictures(
     ]
     found = run.store.load(names)
     if found is not None:
-        run.clock.todo["edit", label] -= 0 if keep else len(members)
+        run.clock.expect(("edit", label), 0 if keep else -len(members))
         return found, names
     with run.clock.measure(("edit", label), len(members), run.device):
-        run.clock.todo["edit", label] += len(members) if keep else 0  # is not counted beforehand
+        run.clock.expect(("edit", label), len(members) if keep else 0)  # these are not counted beforehand
         edited = editor.edit(
             images, prompts, mask=masks, steps=steps, guidance=guidance, seed=seed,
             callback=lambda step, steps: run.show(f"edit, step {step} of {steps}"),

@@ -13,6 +13,7 @@ import io
 import json
 import math
 import os
+import threading
 from collections.abc import Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -102,7 +103,7 @@ class Store:
         check_folder(folder)
         folder.mkdir(parents=True, exist_ok=True)
         self.folder = folder
-        self._lock = _lock(folder / ".lock")
+        self._lock, self._writing = _lock(folder / ".lock"), threading.Lock()
         self._files = {name: _open_whole(folder / f"{name}.jsonl") for name in ("results", "pictures", "timings")}
         self.rows = {key_of(row): row for row in read_rows(folder / "results.jsonl")}
         for unfinished in (*folder.glob(".*.tmp"), *folder.glob("cache/*/.*.tmp")):  # of a run that was killed
@@ -123,14 +124,16 @@ class Store:
 
     def add_rows(self, rows: Sequence[Row], pictures: Sequence[Row]) -> None:
         """Add rows in one write; with them on disk the pictures they name are, too."""
-        self._append("pictures", pictures)
-        self._append("results", rows)
-        os.fsync(self._files["results"].fileno())
-        self.rows.update({key_of(row): row for row in rows})
+        with self._writing:
+            self._append("pictures", pictures)
+            self._append("results", rows)
+            os.fsync(self._files["results"].fileno())
+            self.rows.update({key_of(row): row for row in rows})
 
     def add_timing(self, **values: Any) -> None:
         """Add a line to timings.jsonl."""
-        self._append("timings", [values])
+        with self._writing:
+            self._append("timings", [values])
 
     def _append(self, name: str, rows: Sequence[Row]) -> None:
         self._files[name].write("".join(_line(row) for row in rows).encode())

@@ -6,7 +6,7 @@ that a run which was killed and went on has the same rows, to the last bit, as o
 
 import json
 import platform
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -62,6 +62,7 @@ def run_bench(
         prompts_for(config, photos, name)
     check_metrics(config, photos)
     batch = config.batch or (16 if device.type == "cuda" else 1)
+    workers = config.workers or default_workers({*config.editors, *(spec.on for spec in specs if spec.on)}, device)
     with Store(out) as store, same_bits(device):
         info: dict[str, Any] = {
             "photos": len(photos),
@@ -76,7 +77,7 @@ def run_bench(
             file.write(yaml.safe_dump(published_form(config), sort_keys=False, allow_unicode=True, width=110).encode())
         store.write_json("run.json", {**info, "skipped": []})
         clock = Clock(store.add_timing, read_lines(out / "timings.jsonl"))
-        run = Run(config, store, photos, specs, clock, progress, tell, device, source, batch)
+        run = Run(config, store, photos, specs, clock, progress, tell, device, source, batch, workers)
         for name in config.editors:
             expect(run, name)
         for name in config.editors:
@@ -106,6 +107,12 @@ def resolve(config: BenchConfig) -> BenchConfig:
         counters=tuple(dict.fromkeys(counter_label(text) for text in config.counters)),
         edit_steps=config.edit_steps or (FAST_EDIT_STEPS if config.preset == "fast" else None),
     )
+
+
+def default_workers(editors: Iterable[str], device: torch.device) -> int:
+    """On a CPU one for each thread of PyTorch's, up to 8, if all editors are embedded, so small enough for copies."""
+    small = all(name in EDITORS and EDITORS[name].embedded for name in editors)
+    return min(torch.get_num_threads(), 8) if device.type == "cpu" and small else 1
 
 
 def default_metrics(photos: Sequence[BenchPhoto]) -> tuple[str, ...]:
