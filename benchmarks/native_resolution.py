@@ -30,7 +30,8 @@ from editproof.resolution import working_size
 SCALERS = {"lanczos": Image.Resampling.LANCZOS, "bicubic": Image.Resampling.BICUBIC, "area": Image.Resampling.BOX}
 FRAMES = ("whole", "square")
 SMALL, NATIVE, BACK = "D at the editor's size", "D native", "given back"  # what a row holds
-NAMES = ("astronaut", "camera", "chelsea", "coffee", "rocket", "stereo_motorcycle")
+FACE = (slice(0, 256), slice(128, 320))  # of the astronaut: rows, columns
+NAMES = ("face", "astronaut", "camera", "chelsea", "coffee", "rocket", "stereo_motorcycle")
 
 
 def load(name: str, folder: Path | None) -> np.ndarray:
@@ -39,6 +40,8 @@ def load(name: str, folder: Path | None) -> np.ndarray:
         return open_photo(folder / name).levels.numpy()
     import skimage.data
 
+    if name == "face":
+        return np.ascontiguousarray(skimage.data.astronaut()[FACE])
     picture = getattr(skimage.data, name)()
     picture = picture[0] if isinstance(picture, tuple) else picture
     return np.asarray(Image.fromarray(picture).convert("RGB"))
@@ -76,7 +79,7 @@ def ellipse(height: int, width: int) -> Tensor:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--photos", type=Path, help="a folder of photos instead of scikit-image's")
-    parser.add_argument("--count", type=int, default=6)
+    parser.add_argument("--count", type=int, default=7)
     parser.add_argument("--size", default="3000x4000", help="width x height")
     parser.add_argument("--method", default="diffvax")
     parser.add_argument("--method-steps", type=int)

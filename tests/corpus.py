@@ -207,6 +207,14 @@ def heic(**settings: object) -> Callable[[Path], object]:
     return write
 
 
+def two_heic(path: Path) -> None:
+    import pillow_heif
+
+    pair = pillow_heif.from_pillow(RGB)
+    pair.add_from_pillow(RGB.transpose(Image.Transpose.ROTATE_180))
+    pair.save(path)
+
+
 def lying_jpeg() -> bytes:
     """A header that claims four times as many rows as there are."""
     data = bytearray(jpeg())
@@ -291,6 +299,7 @@ CASES: dict[str, Case] = {
         content(b"P5 %d %d 65535\n" % (WIDTH, HEIGHT) + (GREY.astype(">u2") * 257).tobytes()), pixels=SHOWS_GREY
     ),
     "photo.heic": Case(heic(), off=4),
+    "two.heic": Case(two_heic, "2 frames"),
     # metadata that is to be kept
     "metadata.jpg": Case(content(saved(RGB, "JPEG", quality=95, **RICH)), off=4, keeps=ALL),
     "metadata.png": Case(

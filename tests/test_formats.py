@@ -4,6 +4,7 @@ import datetime
 import io
 import json
 import random
+import sys
 from pathlib import Path
 
 import corpus
@@ -186,6 +187,22 @@ def test_mark_says_nothing_but_that_the_photo_is_protected() -> None:
     bare = mark(None)
     assert bare.count(b"editproof") == 3  # prefix, name space, attribute
     assert len(bare) < 350
+
+
+@pytest.mark.parametrize(("module", "arguments", "said"), [
+    ("pillow_heif", "protect photo.heic --out out", "pip install 'editproof[heic]'"),
+    ("c2pa", "protect photo.png --out out --credentials key.pem", "pip install 'editproof[c2pa]'"),
+])  # fmt: skip
+def test_an_extra_that_is_missing_is_named(
+    module: str, arguments: str, said: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:  # fmt: skip
+    monkeypatch.chdir(tmp_path)
+    corpus.RGB.save("photo.png")
+    Path("photo.heic").write_bytes(b"\0\0\0\x1cftypheic\0\0\0\0mif1heic" + bytes(40))
+    monkeypatch.setitem(sys.modules, module, None)
+    assert main(arguments.split()) == 2
+    assert said in capsys.readouterr().err
 
 
 def test_content_credentials(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -1,4 +1,4 @@
-"""Every command and every line of Python in the README runs (edits and attacks with fewer steps, to be quick)."""
+"""Every command and every line of Python in the README and docs/photos.md runs (with fewer steps, to be quick)."""
 
 import re
 import shlex
@@ -13,7 +13,8 @@ from editproof.editors import pipeline
 from editproof.methods import PRESETS
 from editproof.photo import save_png
 
-README = (Path(__file__).parents[1] / "README.md").read_text()
+ROOT = Path(__file__).parents[1]
+README = (ROOT / "README.md").read_text() + (ROOT / "docs" / "photos.md").read_text()
 BLOCKS = re.findall(r"```(\w+)\n(.*?)```", README, flags=re.DOTALL)
 COMMANDS = [line for language, block in BLOCKS if language == "bash" for line in block.splitlines()]
 NOT_HERE = {  # commands that need a network, a model or data that tests do not have -> what their one line says
@@ -31,6 +32,8 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     save_png("photo.png", picture)
     for name in ("photo.jpg", "second.jpg"):
         Image.open("photo.png").save(name)
+    Path("photos/summer").mkdir(parents=True)
+    Image.open("photo.png").save("photos/summer/photo.jpg")
     mask = Image.new("L", (300, 320), 255)
     mask.paste(0, (80, 80, 220, 260))
     mask.save("mask.png")

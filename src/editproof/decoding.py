@@ -73,8 +73,8 @@ def _formats(path: Path, what: str) -> tuple[str, ...]:
     if status.st_size == 0:
         raise UserError(f"{what} '{path}' is empty (0 bytes); {ALLOWED}")
     with path.open("rb") as file:
-        beginning = file.read(12)
-    if beginning[4:8] != b"ftyp" or beginning[8:12] not in HEIF_BRANDS:
+        beginning = file.read(64)
+    if beginning[4:8] != b"ftyp" or beginning[8:12] not in HEIF_BRANDS or b"avif" in beginning:
         return FORMATS
     try:
         from pillow_heif import register_heif_opener

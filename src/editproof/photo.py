@@ -80,11 +80,6 @@ def open_photo(path: str | Path) -> Photo:
     )
 
 
-def check_photo(path: str | Path) -> tuple[int, int]:
-    """Decode a photo completely and keep nothing of it but (height, width). Raises UserError if it cannot be used."""
-    return open_photo(path).size
-
-
 def peek(path: str | Path) -> tuple[tuple[int, int], bool]:
     """(height, width) and whether it is marked, from the beginning of a photo file. Raises UserError."""
     with opened(Path(path), "photo") as image:
