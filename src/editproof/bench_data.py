@@ -22,7 +22,7 @@ from torch import Tensor
 
 from editproof.errors import UserError
 from editproof.masks import check_something_to_edit, check_something_to_protect, open_mask
-from editproof.photo import check_photo, open_photo
+from editproof.photo import open_photo
 from editproof.resolution import working_copy, working_mask
 
 SUFFIXES = (".png", ".jpg", ".jpeg", ".webp", ".bmp", ".tif", ".tiff", ".avif")
@@ -79,7 +79,7 @@ def _photo(root: Path, name: str, row: dict[str, Any]) -> BenchPhoto:
         raise UserError(f"truths of '{name}': {truths!r}; allowed: one file for each of its {len(prompts)} prompts")
     asked = dict(zip(prompts, truths or [None] * len(prompts), strict=True))  # each prompt once
     files = tuple(_inside(root, truth) for truth in asked.values()) if truths else ()
-    return BenchPhoto(name, path, mask, tuple(asked), files, check_photo(path))
+    return BenchPhoto(name, path, mask, tuple(asked), files, open_photo(path).size)
 
 
 def _find(root: Path, path: Path) -> Path:

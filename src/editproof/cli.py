@@ -108,8 +108,8 @@ def protect(
         for report in protect_photos(
             photos, out, method=method, editor=editor, scheduler=scheduler, plan=plan, mask=none_or(mask),
             invert_mask=invert_mask, overwrite=overwrite, budget=budget, prompt=prompt, steps=steps, preset=preset,
-            seed=seed, device=device, knobs=settings, recursive=recursive, force=force, format=format, quality=quality, credentials=credentials,
-            progress=progress, count=count,
+            seed=seed, device=device, knobs=settings, recursive=recursive, force=force, format=format, quality=quality,
+            credentials=credentials, progress=progress, count=count,
         ):  # fmt: skip
             counts[report.get("skipped") or ("failed" if "error" in report else "protected")] += 1
             errors += [report["error"]] if "error" in report else []
