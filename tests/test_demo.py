@@ -11,7 +11,7 @@ from PIL import Image
 from editproof import demo
 from editproof.budgets import Linf
 from editproof.cli import main
-from editproof.demo import PROMPT, astronaut, panels, run_demo
+from editproof.demo import INSTRUCTION, PROMPT, astronaut, panels, run_demo
 from editproof.methods import PRESETS
 from editproof.metrics import edit_change, psnr
 from editproof.photo import open_photo
@@ -88,24 +88,25 @@ def test_an_in_context_editor_is_shown_decontext_and_every_method_that_works_on_
     names = ("noise", "photoguard-encoder", "diffusionguard", "decontext", "veto")
     rows, paths = run_demo(tmp_path / "all", methods=names, editor=editor, budget=Linf(16 / 255))
     assert [row.method for row in rows] == ["noise", "photoguard-encoder", "decontext", "veto"]
+    assert {row.prompt for row in rows} == {INSTRUCTION}
     saved = {path.stem.split("_", 1)[1]: open_photo(path).pixels[None] for path in paths[:4]}
     assert psnr(saved["immunized"], saved["original"]).item() == pytest.approx(rows[2].psnr, abs=0.1)
 
 
-@pytest.mark.parametrize(("options", "prompt"), [([], PROMPT), (["--prompt", ""], ""), (["--prompt", "a"], "a")])
+@pytest.mark.parametrize(("options", "prompt"), [([], None), (["--prompt", ""], ""), (["--prompt", "a"], "a")])
 def test_an_empty_prompt_is_one(
-    options: list[str], prompt: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    options: list[str], prompt: str | None, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     told = []
 
     def run(out: Path, **settings: object) -> tuple[list[demo.Row], list[Path]]:
         told.append((settings["prompt"], settings["budget"]))
-        return [demo.Row("diffvax", 30, 8, 0.1, 0.5, 1)], [out / "a.png"]
+        return [demo.Row("diffvax", 30, 8, 0.1, 0.5, 1, prompt or "")], [out / "a.png"]
 
     monkeypatch.setattr(demo, "run_demo", run)
     assert main(["demo", *options]) == 0
     assert told == [(prompt, Linf(16 / 255))]
-    assert capsys.readouterr().out.splitlines()[0].rstrip() == f"prompt: {prompt}".rstrip()
+    assert capsys.readouterr().out.splitlines()[0].rstrip() == f"prompt: {prompt or ''}".rstrip()
 
 
 def test_panels_are_labelled_and_hold_the_pictures() -> None:
@@ -122,6 +123,7 @@ def test_the_embedded_demo_shows_what_it_promises(tmp_path: Path) -> None:
     """The one-pass immunizer, which is not told the mask, changes the edit far more than noise that is."""
     rows, paths = run_demo(tmp_path, methods=("noise", "diffvax"), budget=Linf(16 / 255))
     noise, diffvax = rows
+    assert noise.prompt == PROMPT
     assert diffvax.linf <= 16
     assert noise.disruption < 0.1
     assert diffvax.disruption > 0.3

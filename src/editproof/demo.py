@@ -25,6 +25,7 @@ from editproof.resolution import working_copy, working_mask, working_size
 
 ASTRONAUT_BOX = (133, 14, 317, 198)  # left, top, right, bottom in scikit-image's picture: the face fills 60 % of it
 PROMPT = "a portrait photo, plain red background"
+INSTRUCTION = "put this person in front of sunflowers"  # where the editor takes no mask
 PANEL, MARGIN, LABEL = 320, 12, 30  # pixels
 
 
@@ -38,6 +39,7 @@ class Row:
     change: float  # 1 - SSIM between the edits of protected and original, in the repainted region
     disruption: float  # change, relative to that between two seeds
     seconds: float  # of protecting
+    prompt: str  # of the edits
 
 
 def astronaut(side: int) -> tuple[Tensor, Tensor]:
@@ -61,7 +63,7 @@ def run_demo(
     image: str | Path | None = None,
     mask: str | Path | None = None,
     invert_mask: bool = False,
-    prompt: str = PROMPT,
+    prompt: str | None = None,
     methods: Sequence[str] | None = None,
     editor: str = "tiny-inpaint",
     plan: str | None = None,
@@ -73,12 +75,13 @@ def run_demo(
 ) -> tuple[list[Row], list[Path]]:
     """Protect one picture with each of `methods`, edit everything with one prompt and one seed, write the pictures.
 
-    Without `image`: scikit-image's astronaut. Works at the editor's size; an edit is all the editor's, kept pixels
-    too. Without `methods`: the default method, on an in-context editor decontext; methods that cannot work on the
-    editor are left out. The one-pass immunizer is not told the mask that the edits use, the other methods are; on
-    in-context editors no method is told the prompt. The five pictures show the default method; with more than one
-    method a strip of all edits is written too. `progress` is told what goes on and how much is done. Returns the
-    table's rows and the files. Raises UserError before anything is written.
+    Without `image`: scikit-image's astronaut. Without `prompt`: PROMPT, or INSTRUCTION where the editor takes no mask.
+    Works at the editor's size; an edit is all the editor's, kept pixels too. Without `methods`: the default method, on
+    an in-context editor decontext; methods that cannot work on the editor are left out. The one-pass immunizer is not
+    told the mask that the edits use, the other methods are; on in-context editors no method is told the prompt. The
+    five pictures show the default method; with more than one method a strip of all edits is written too. `progress` is
+    told what goes on and how much is done. Returns the table's rows and
+    the files. Raises UserError before anything is written.
     """
     out = Path(out)
     check_folder(out)
@@ -88,6 +91,8 @@ def run_demo(
     progress(f"load {editor}", 0)
     loaded = load_editor(editor, device=device, plan=plan)
     progress(f"load {editor}", 1)
+    if prompt is None:
+        prompt = PROMPT if loaded.masked else INSTRUCTION
     default = CONTEXT_METHOD if loaded.in_context else DEFAULT_METHOD
     methods = [method for method in methods or (default,) if works_on(method, loaded)] or [default]
     shown = default if default in methods else methods[-1]
@@ -135,6 +140,7 @@ def run_demo(
                 change.item(),
                 (change / natural).item(),
                 seconds,
+                prompt,
             )
         )
     pictures: dict[str, Tensor | Image.Image] = {

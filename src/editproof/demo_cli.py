@@ -43,12 +43,11 @@ def demo(
 ) -> None:
     """Edit one picture with and without protection, and show both."""
     budget = parse_budget(eps, None)
-    from editproof.demo import PROMPT, run_demo
+    from editproof.demo import run_demo
     from editproof.methods import METHODS
     from editproof.protection import DEFAULT_METHOD
     from editproof.sidecar import claim
 
-    prompt = PROMPT if prompt is None else prompt
     with progress_bar() as bar:
         tasks: dict[str, Any] = {}
 
@@ -73,11 +72,12 @@ def demo(
         }
         for row in rows
     ]
-    OUT.print(make_table(f"prompt: {prompt}", table))
+    OUT.print(make_table(f"prompt: {rows[0].prompt}", table))
     OUT.print(
         "edit change: 1 - SSIM between the edits of protected and original photo, where the editor repaints.\n"
-        "D: the same, relative to what another seed changes (0: no effect; 1: as much as a new seed).\n"
-        f"{DEFAULT_METHOD} is not told which part will be repainted; the other methods are."
+        "D: the same, relative to what another seed changes (0: no effect; 1: as much as a new seed)."
     )
+    if any(row.method == DEFAULT_METHOD for row in rows):
+        OUT.print(f"{DEFAULT_METHOD} is not told which part will be repainted; the other methods are.")
     OUT.print("Pictures:", *(str(path) for path in paths), sep="\n  ", markup=False, soft_wrap=True)
     OUT.print(claim(editor or "tiny-inpaint")["claim"], style="dim", markup=False)
