@@ -1,4 +1,4 @@
-"""Every command and every line of Python in the README and docs/photos.md runs (with fewer steps, to be quick)."""
+"""The commands and Python in README and docs/photos.md run, and docs/in-context.md's commands (with fewer steps)."""
 
 import re
 import shlex
@@ -10,13 +10,15 @@ from PIL import Image
 
 from editproof.cli import main
 from editproof.editors import pipeline
+from editproof.editors.kontext import KontextEditor
 from editproof.methods import PRESETS
 from editproof.photo import save_png
 
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text() + (ROOT / "docs" / "photos.md").read_text()
 BLOCKS = re.findall(r"```(\w+)\n(.*?)```", README, flags=re.DOTALL)
-COMMANDS = [line for language, block in BLOCKS if language == "bash" for line in block.splitlines()]
+SHELL = re.findall(r"```bash\n(.*?)```", README + (ROOT / "docs" / "in-context.md").read_text(), flags=re.DOTALL)
+COMMANDS = [line for block in SHELL for line in block.splitlines()]
 NOT_HERE = {  # commands that need a network, a model or data that tests do not have -> what their one line says
     "--editor sd-inpaint": "hf download stable-diffusion-v1-5/stable-diffusion-inpainting",
     "data download": "DiffVaxDataset",
@@ -44,7 +46,8 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 def test_commands(folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     fast = {method: {**settings, "steps": 1} for method, settings in PRESETS["fast"].items()}
     monkeypatch.setitem(PRESETS, "fast", fast)
-    monkeypatch.setattr(pipeline.Editor, "steps", 3)
+    for editor in (pipeline.Editor, KontextEditor):
+        monkeypatch.setattr(editor, "steps", 3)
     assert len(COMMANDS) > 10
     for command in COMMANDS:
         program, *arguments = shlex.split(command)
