@@ -26,6 +26,7 @@ from editproof.bench_parts import (
 from editproof.bench_store import Key, Row, digest, to_json
 from editproof.counters import Counter, parse_counter
 from editproof.editors import EDITORS
+from editproof.editors.pipeline import Editor
 from editproof.errors import UserError
 from editproof.methods.checks import NEEDS, works_on
 from editproof.metrics import METRICS, Trial
@@ -92,10 +93,10 @@ def expect(run: Run, name: str) -> None:
             for pair in pairs:
                 keys = missing(run, name, spec, budget, [pair])
                 if keys and spec.name != NONE:
-                    count(("protect", spec.label, spec.on or label), 1)
+                    count(("protect", spec.label, spec.on or label), 1, spec.calls)
                 for counter, _ in {(key.counter, key.seed) for key in keys}:
                     count(("counter", counter, label), 1)
-                count(("edit", label), len(keys))
+                count(("edit", label), len(keys), run.config.edit_steps or Editor.steps)
                 count(("metrics", label), len(keys))
 
 
