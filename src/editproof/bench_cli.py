@@ -79,6 +79,12 @@ def bench(
     masks: Annotated[
         str | None, typer.Option(metavar="auto|files|centre", help="Masks of inpainting editors.", show_default="auto")
     ] = None,
+    reference: Annotated[
+        str | None,
+        typer.Option(
+            metavar="same|untouched", help="Original after the same counter-attack, or as it is.", show_default="same"
+        ),
+    ] = None,
     size: Annotated[int | None, typer.Option(help="Side in pixels; the editor's own.", show_default=False)] = None,
     edit_steps: Annotated[int | None, typer.Option(help="The editor's own by default.", show_default=False)] = None,
     guidance: Annotated[float | None, typer.Option(help="The editor's own by default.", show_default=False)] = None,
@@ -114,8 +120,8 @@ def bench(
     if budgets is not None and matched is not None:
         raise UserError("--budgets and --match exclude each other; allowed: one of them")
     given: dict[str, Any] = {
-        "data": None if data is None else str(data), "match": matched, "preset": preset, "masks": masks, "size": size,
-        "edit_steps": edit_steps, "guidance": guidance, "scheduler": scheduler, "limit": limit, "batch": batch,
+        "data": None if data is None else str(data), "match": matched, "preset": preset, "masks": masks,
+        "reference": reference, "size": size, "edit_steps": edit_steps, "guidance": guidance, "scheduler": scheduler, "limit": limit, "batch": batch,
         "workers": workers, "cache": cache, "gallery": gallery, "device": device,
         "prompts": str(prompts) if prompts is not None else prompt or None,
     }  # fmt: skip

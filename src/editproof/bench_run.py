@@ -21,6 +21,7 @@ from editproof.bench_parts import (
     moved_chunk,
     photos_only,
     protect_chunk,
+    reference_chunk,
     truths,
 )
 from editproof.bench_store import Key, Row, digest, to_json
@@ -204,7 +205,7 @@ def _bench_method(
             run.show(f"{text} on {spec.label}")
             with run.clock.measure(("counter", text, label), n, run.device):
                 shown = counter(protected, seed=seed)
-            like = moved_chunk(chunk, text, seed)
+            like, reference = moved_chunk(chunk, text, seed), reference_chunk(run, chunk, text, counter, seed)
             for number in range(max(len(prompts) for prompts in chunk.prompts)):
                 members = [i for i in range(n) if number < len(chunk.prompts[i])]
                 asked = [chunk.prompts[i][number] for i in members]
@@ -214,8 +215,8 @@ def _bench_method(
                 ]
                 if mine.isdisjoint(keys):
                     continue
-                edit, edit_names = edit_originals(run, name, like, number, members, seed)
-                other, _ = edit_originals(run, name, like, number, members, seed + 1)
+                edit, edit_names = edit_originals(run, name, reference, number, members, seed)
+                other, _ = edit_originals(run, name, reference, number, members, seed + 1)
                 attacked, attacked_names = edit_pictures(run, name, like, shown[members], members, asked, seed)
                 run.show(f"measure {spec.label}")
                 trial = Trial(
