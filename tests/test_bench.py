@@ -369,7 +369,11 @@ def test_the_command_line_overrides_the_file(data: Path, tiny_folder: Callable, 
         ("noise", "4/255", "a, b", 3, "none")
     }
     assert (out / "report.html").is_file() and (out / "summary.csv").is_file()
-    assert main(["bench", "--out", str(out), "--data", str(data)]) == 2  # data alone: the file's settings are not taken
+    assert main(["bench", "--out", str(out), "--data", str(data), "--seeds", "4"]) == 0  # all else is as it was
+    rows = read_rows(out / "results.jsonl")
+    assert {(r["method"], r["budget"], r["prompt"], r["seed"], r["counter"]) for r in rows} == {
+        ("noise", "4/255", "a, b", seed, "none") for seed in (3, 4)
+    }
     assert main(["report", str(out)]) == 0
 
 
