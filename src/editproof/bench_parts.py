@@ -110,7 +110,12 @@ def reference_chunk(run: Run, chunk: Chunk, text: str, counter: Counter, seed: i
     """The photos of which the edits are the reference: after the counter too, or only moved as it moves them."""
     if run.config.reference == "untouched" or text == "none":
         return moved_chunk(chunk, text, seed)
-    return _like(chunk, text, seed, text, lambda: counter(chunk.originals, seed=seed))
+    return _like(chunk, text, seed, text, lambda: attack(run, counter, chunk.originals, seed))
+
+
+def attack(run: Run, counter: Counter, images: Tensor, seed: int) -> Tensor:
+    """Pictures (B,3,h,w) after a counter, computed where the editor computes."""
+    return counter(images.to(run.device), seed=seed).to(images.device)
 
 
 def _like(chunk: Chunk, counter: str, seed: int, what: Any, make: Callable[[], Tensor]) -> Chunk:

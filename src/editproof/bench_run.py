@@ -15,6 +15,7 @@ from editproof.bench_methods import NO_BUDGET, NONE, MethodSpec
 from editproof.bench_parts import (
     Chunk,
     Run,
+    attack,
     edit_originals,
     edit_pictures,
     measure,
@@ -204,7 +205,7 @@ def _bench_method(
                 continue
             run.show(f"{text} on {spec.label}")
             with run.clock.measure(("counter", text, label), n, run.device):
-                shown = counter(protected, seed=seed)
+                shown = attack(run, counter, protected, seed)
             like, reference = moved_chunk(chunk, text, seed), reference_chunk(run, chunk, text, counter, seed)
             for number in range(max(len(prompts) for prompts in chunk.prompts)):
                 members = [i for i in range(n) if number < len(chunk.prompts[i])]
