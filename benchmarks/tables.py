@@ -112,7 +112,7 @@ def summary(
 def robustness(
     found: Summary, editor: str, budget: str, counters: str = "", metric: str = "disruption"
 ) -> list[dict[str, Field]]:
-    """Each method: the metric after each counter-attack; the photo without a protection is the first."""
+    """Each method: the metric after each counter-attack; the photo without a protection unless that is 0 throughout."""
     there = list(dict.fromkeys(cell.counter for cell in found if cell.editor == editor))
     lines: dict[str, dict[str, Field]] = {method: {"method": Field(method)} for method in methods_in(found, editor)}
     for counter in counters.split(",") if counters else sorted(there, key=lambda c: (c != "none", c)):
@@ -122,6 +122,8 @@ def robustness(
             raise KeyError(f"no rows with counter {counter}")
         for method in lines:
             lines[method][counter] = field(column.get(method), best(column, metric) == method)
+    if all(item.value == 0 for item in list(lines.get("none", {}).values())[1:]):
+        lines.pop("none", None)
     return list(lines.values())
 
 

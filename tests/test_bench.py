@@ -94,12 +94,12 @@ def test_a_row_for_each_combination_and_nothing_twice(bench: Callable, edits: li
         assert set(metrics) == set(FEW)
         if row["method"] == "none":
             assert metrics["psnr"] == float("inf") and row["budget"] == "0"
-            assert row["counter"] != "none" or metrics["disruption"] == 0  # the same picture, the same edit
+            assert metrics["disruption"] == 0  # the same picture, the same edit
         else:
             assert 10 < metrics["psnr"] < 60 and metrics["disruption"] > 0
-    # two seeds and the one after each of every original; one edit a row but where the photo is the original itself
-    originals = 2 * 2 * 4
-    assert sum(edits) == originals + sum(r["method"] != "none" or r["counter"] != "none" for r in rows)
+    # two seeds and the one after each, of every original after each counter; one edit a row but where that is it
+    originals = 2 * 2 * 4 * 2
+    assert sum(edits) == originals + sum(r["method"] != "none" for r in rows)
     timings = read_lines(tmp_path / "out" / "timings.jsonl")
     assert {line["kind"][0] for line in timings} == {"protect", "edit", "counter", "metrics"}
     assert all(line["peak_memory_bytes"] > 1e7 and line["seconds_per_photo"] >= 0 for line in timings)
@@ -219,12 +219,16 @@ def test_workers_write_the_same_rows(bench: Callable, tmp_path: Path, monkeypatc
         torch.set_num_threads(threads)
 
 
-def test_moved_pictures_are_compared_with_moved_originals(bench: Callable) -> None:
-    rows = bench(methods=["none", "noise"], counters=["none", "flip", "crop:0.8", "flip+jpeg:50"])
-    found = {(r["method"], r["counter"]): r["metrics"]["disruption"] for r in rows if r["photo"] == "p0.png"}
-    assert found["none", "flip"] == found["none", "crop:0.8"] == 0  # what was asked for, at another place
-    assert 0 < found["none", "flip+jpeg:50"] < 1
+@pytest.mark.parametrize("reference", ["same", "untouched"])
+def test_what_edits_are_compared_with(reference: str, bench: Callable) -> None:
+    rows = bench(methods=["none", "noise"], counters=["none", "flip", "crop:0.8", "jpeg:20", "flip+jpeg:20"], limit=1,
+                 reference=reference)  # fmt: skip
+    found = {(r["method"], r["counter"]): r["metrics"]["disruption"] for r in rows}
+    assert found["none", "none"] == found["none", "flip"] == found["none", "crop:0.8"] == 0  # only at another place
+    for counter in ("jpeg:20", "flip+jpeg:20"):
+        assert (found["none", counter] > 0) == (reference == "untouched")
     assert 0 < found["noise", "flip"] < 1
+    assert found["noise", "none"] == pytest.approx(found["noise", "flip"], rel=0.9)
 
 
 def test_truths_are_of_the_prompts_that_have_them(bench: Callable, tmp_path: Path) -> None:
@@ -328,7 +332,8 @@ def test_methods_are_told_the_mask_unless_they_are_not(bench: Callable, tmp_path
 def test_other_settings_or_photos_need_another_folder(bench: Callable, data: Path, tmp_path: Path) -> None:
     bench(methods=["noise"], metrics=["psnr"], counters=["none"])
     for changed, said in (({"edit_steps": 3}, "edit_steps 2, this is edit_steps 3"), ({"limit": 2}, "limit None"),
-                          ({"preset": "fast"}, "preset"), ({"masks": "centre"}, "masks auto")):  # fmt: skip
+                          ({"preset": "fast"}, "preset"), ({"masks": "centre"}, "masks auto"),
+                          ({"reference": "untouched"}, "reference same")):  # fmt: skip
         with pytest.raises(UserError, match=said):
             bench(methods=["noise"], metrics=["psnr"], counters=["none"], **changed)
     save_png(tmp_path / "data" / "p0.png", tiny.pictures(1, 64, 64)[0])
@@ -364,7 +369,11 @@ def test_the_command_line_overrides_the_file(data: Path, tiny_folder: Callable, 
         ("noise", "4/255", "a, b", 3, "none")
     }
     assert (out / "report.html").is_file() and (out / "summary.csv").is_file()
-    assert main(["bench", "--out", str(out), "--data", str(data)]) == 2  # data alone: the file's settings are not taken
+    assert main(["bench", "--out", str(out), "--data", str(data), "--seeds", "4"]) == 0  # all else is as it was
+    rows = read_rows(out / "results.jsonl")
+    assert {(r["method"], r["budget"], r["prompt"], r["seed"], r["counter"]) for r in rows} == {
+        ("noise", "4/255", "a, b", seed, "none") for seed in (3, 4)
+    }
     assert main(["report", str(out)]) == 0
 
 
@@ -399,6 +408,7 @@ CONFIGS = {  # settings that cannot be used -> what the one line says
     "preset: slow": "preset 'slow'",
     "masks: mine": "masks 'mine'",
     "cache: some": "cache 'some'",
+    "reference: x": "reference 'x'",
     "batch: 0": "batch: 0",
     "edit_steps: 1.5": "edit_steps: 1.5",
     "guidance: -1": "guidance -1",

@@ -79,6 +79,12 @@ def bench(
     masks: Annotated[
         str | None, typer.Option(metavar="auto|files|centre", help="Masks of inpainting editors.", show_default="auto")
     ] = None,
+    reference: Annotated[
+        str | None,
+        typer.Option(
+            metavar="same|untouched", help="Original after the same counter-attack, or as it is.", show_default="same"
+        ),
+    ] = None,
     size: Annotated[int | None, typer.Option(help="Side in pixels; the editor's own.", show_default=False)] = None,
     edit_steps: Annotated[int | None, typer.Option(help="The editor's own by default.", show_default=False)] = None,
     guidance: Annotated[float | None, typer.Option(help="The editor's own by default.", show_default=False)] = None,
@@ -104,7 +110,7 @@ def bench(
 ) -> None:
     """Compare protections: a row for each photo, method, budget, editor, prompt, seed and counter-attack, and a report.
 
-    A run that was stopped goes on where it was, with the same command.
+    A run that was stopped goes on where it was, with the same command; what is not said then is as it was before.
     """
     if match is not None and match_psnr is not None:
         raise UserError("--match and --match-psnr exclude each other; allowed: one of them")
@@ -114,10 +120,10 @@ def bench(
     if budgets is not None and matched is not None:
         raise UserError("--budgets and --match exclude each other; allowed: one of them")
     given: dict[str, Any] = {
-        "data": None if data is None else str(data), "match": matched, "preset": preset, "masks": masks, "size": size,
-        "edit_steps": edit_steps, "guidance": guidance, "scheduler": scheduler, "limit": limit, "batch": batch,
-        "workers": workers, "cache": cache, "gallery": gallery, "device": device,
+        "data": None if data is None else str(data), "match": matched, "preset": preset, "masks": masks,
         "prompts": str(prompts) if prompts is not None else prompt or None,
+        "reference": reference, "size": size, "edit_steps": edit_steps, "guidance": guidance, "scheduler": scheduler,
+        "limit": limit, "batch": batch, "workers": workers, "cache": cache, "gallery": gallery, "device": device,
     }  # fmt: skip
     for name, text in (("methods", methods), ("editors", editors), ("counters", counters), ("metrics", metrics),
                        ("budgets", budgets)):  # fmt: skip
@@ -126,8 +132,8 @@ def bench(
         given["seeds"] = [int(s) if s.isdecimal() else s for s in _listed(seeds)]
     if source:
         given["sources"] = dict(pair.partition("=")[::2] for pair in source)
-    if config is None and data is None and (out / "config.yml").is_file():
-        config = out / "config.yml"
+    if config is None and (out / "config.yml").is_file():
+        config = out / "config.yml"  # what is not said is as it was
     from editproof.bench_config import read_config
 
     settings = read_config(config, {name: value for name, value in given.items() if value is not None})

@@ -23,6 +23,7 @@ class Clock:
         self._write, self._lock = write, threading.Lock()
         self._seconds: Counter[Kind] = Counter()
         self._photos: Counter[Kind] = Counter()
+        self._calls: dict[Kind, float] = {}
         self._todo: Counter[Kind] = Counter()  # photos still to be worked on
         for line in earlier:
             if "kind" in line:
@@ -33,10 +34,15 @@ class Clock:
             self._seconds[kind] += seconds  # type: ignore[assignment]
             self._photos[kind] += photos
 
-    def expect(self, kind: Kind, photos: int) -> None:
-        """Count photos that are still to be worked on; below 0 those that need not be."""
+    def expect(self, kind: Kind, photos: int, calls: float = 0.0) -> None:
+        """Count photos that are still to be worked on; below 0 those that need not be.
+
+        calls: about how often a network is called for each of them, for as long as this kind has not been timed.
+        """
         with self._lock:
             self._todo[kind] += photos
+            if calls:
+                self._calls[kind] = calls
 
     @contextmanager
     def measure(self, kind: Kind, photos: int, device: torch.device, **more: Any) -> Iterator[None]:
@@ -56,13 +62,20 @@ class Clock:
         """Seconds of work until everything is done; None as long as too little is known."""
         total = 0.0
         with self._lock:
+            timed = [kind for kind in self._calls if self._photos[kind]]
+            calls = sum(self._photos[kind] * self._calls[kind] for kind in timed)
             for kind, photos in self._todo.items():
                 if photos <= 0:
                     continue
-                known = [kind] if kind in self._photos else [other for other in self._photos if other[0] == kind[0]]
-                if not known:
+                if self._photos[kind]:
+                    each = self._seconds[kind] / self._photos[kind]
+                elif kind not in self._calls:
+                    continue  # counter-attacks and metrics, which take little
+                elif not timed:
                     return None
-                total += photos * sum(self._seconds[k] for k in known) / sum(self._photos[k] for k in known)
+                else:
+                    each = self._calls[kind] * sum(self._seconds[k] for k in timed) / calls
+                total += photos * each
         return total
 
 

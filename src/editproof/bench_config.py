@@ -18,6 +18,10 @@ MASKS = {
     "files": "the data's; an error where one is missing",
     "centre": "a centred ellipse is kept, whatever the data has",
 }
+REFERENCES = {
+    "same": "the edit of the original after the same counter-attack: what the protection changes",
+    "untouched": "the edit of the original: what protection and counter-attack change together",
+}
 CACHES = {"all": "every picture", "photos": "protected photos and edits of originals, not edits of protected photos"}
 PRESETS = ("fast", "paper")
 
@@ -37,6 +41,7 @@ class BenchConfig:
     match: str | None = None  # METRIC=VALUE: instead of budgets, the one at which the photo is that visible
     preset: str | None = None  # the methods' settings: fast or paper
     masks: str = "auto"
+    reference: str = "same"  # what the edit of a protected photo is compared with
     size: int | None = None  # side in pixels to work at; None: the editor's own
     edit_steps: int | None = None  # None: the editor's own, with preset fast FAST_EDIT_STEPS
     guidance: float | None = None  # None: the editor's own
@@ -53,10 +58,14 @@ class BenchConfig:
 
 
 # A row made with one value of these cannot stand beside a row made with another.
-FIXED = ("preset", "masks", "size", "edit_steps", "guidance", "scheduler", "protect_seed", "sources", "limit")
+FIXED = (
+    "preset", "masks", "reference", "size", "edit_steps", "guidance", "scheduler", "protect_seed", "sources", "limit",
+)  # fmt: skip
 FAST_EDIT_STEPS = 8
 LISTS = ("methods", "editors", "counters", "metrics", "budgets")
-CHOICES: dict[str, tuple[str, ...]] = {"masks": tuple(MASKS), "cache": tuple(CACHES), "preset": PRESETS}
+CHOICES: dict[str, tuple[str, ...]] = {
+    "masks": tuple(MASKS), "reference": tuple(REFERENCES), "cache": tuple(CACHES), "preset": PRESETS,
+}  # fmt: skip
 WHOLE = {
     "size": 16,
     "edit_steps": 1,

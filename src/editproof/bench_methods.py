@@ -1,8 +1,9 @@
 """What a benchmark protects with: a method and its settings in one text, a budget, or a visibility to be matched."""
 
 import hashlib
+import inspect
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -13,6 +14,7 @@ from torch import Tensor
 from editproof.bench_config import check_editor_name
 from editproof.budgets import L2, LEVELS, Budget, Linf
 from editproof.errors import UserError
+from editproof.methods import METHODS
 from editproof.metrics import METRICS
 from editproof.options import parse_number, parse_settings
 from editproof.protection import DEFAULT_METHOD, WITHOUT_EDITOR, method_settings, own_knobs
@@ -22,6 +24,7 @@ NONE = "none"  # the photo as it is: what a counter-attack alone does to an edit
 NO_BUDGET = "0"
 PAPER = "paper"
 HIGHEST_LEVEL = 64  # of 255: how far the search for a visibility goes
+CALLS = ("steps", "samples", "timesteps", "denoising_steps")  # settings that multiply what a method costs
 TOLD = {"told": True, "untold": False}
 
 
@@ -40,6 +43,14 @@ class MethodSpec:
     def needs_editor(self) -> bool:
         """Whether an editor has to be loaded to protect."""
         return self.name != NONE and self.name not in WITHOUT_EDITOR
+
+    @property
+    def calls(self) -> float:
+        """About how often a network is called for a photo, a backward pass counting twice: to tell the time left."""
+        parameters = inspect.signature(METHODS[self.name]).parameters
+        default = {name: parameter.default for name, parameter in parameters.items()}
+        found = {name: self.settings.get(name, default.get(name, 1)) for name in CALLS}
+        return 1.0 if found["steps"] == 1 else 3.0 * math.prod(found.values())
 
 
 def parse_method(text: str, preset: str | None) -> MethodSpec:
@@ -161,9 +172,3 @@ def _bounded(images: Tensor, originals: Tensor, bound: Tensor, order: Tensor) ->
     reach = (bound + order).floor().minimum(bound.ceil())
     levels = ((images - originals) * LEVELS).round()
     return ((originals * LEVELS).round() + levels.maximum(-reach).minimum(reach)) / LEVELS
-
-
-def describe(spec: MethodSpec) -> Mapping[str, Any]:
-    """A method's settings for the report."""
-    told = {} if spec.name == NONE else {"told the mask": spec.told}
-    return {**({"on": spec.on} if spec.on else {}), **told, **spec.settings}

@@ -16,7 +16,7 @@ from editproof.bench_data import BenchPhoto, truth_at
 from editproof.bench_methods import NONE, MethodSpec, match_visibility, parse_bench_budget, parse_match
 from editproof.bench_store import Store, digest
 from editproof.budgets import LEVELS, Budget, Linf, on_grid
-from editproof.counters import COUNTERS, move_mask, parse_chain
+from editproof.counters import COUNTERS, Counter, move_mask, parse_chain
 from editproof.editors import load_editor
 from editproof.editors.pipeline import Editor
 from editproof.metrics import METRICS, Trial
@@ -83,7 +83,7 @@ class Chunk:
     names: list[str]  # of the originals in the cache
     masks: Tensor | None  # (B,1,h,w), 1 = may be repainted; None: the editor takes none
     edits: dict[tuple[int, int], tuple[Tensor, list[str]]] = field(default_factory=dict)  # of the originals
-    moved: dict[tuple[Any, ...], "Chunk"] = field(default_factory=dict)  # by what counters do to the place of things
+    others: dict[tuple[Any, ...], "Chunk"] = field(default_factory=dict)  # the same photos after a counter, or moved
 
 
 def moves_of(counter: str) -> tuple[tuple[int, str, float], ...]:
@@ -100,17 +100,31 @@ def move(counter: str, images: Tensor, seed: int) -> Tensor:
 
 
 def moved_chunk(chunk: Chunk, counter: str, seed: int) -> Chunk:
-    """The photos and masks as a counter moves them: the edit of a flipped photo is compared to that of the flipped
+    """The photos and masks as a counter moves them: the edit of a flipped photo is compared with that of the flipped
     original. The chunk itself for a counter that leaves everything in its place."""
     moves = moves_of(counter)
-    if not moves:
-        return chunk
-    if (moves, seed) not in chunk.moved:
-        originals = move(counter, chunk.originals, seed)
+    return chunk if not moves else _like(chunk, counter, seed, moves, lambda: move(counter, chunk.originals, seed))
+
+
+def reference_chunk(run: Run, chunk: Chunk, text: str, counter: Counter, seed: int) -> Chunk:
+    """The photos of which the edits are the reference: after the counter too, or only moved as it moves them."""
+    if run.config.reference == "untouched" or text == "none":
+        return moved_chunk(chunk, text, seed)
+    return _like(chunk, text, seed, text, lambda: attack(run, counter, chunk.originals, seed))
+
+
+def attack(run: Run, counter: Counter, images: Tensor, seed: int) -> Tensor:
+    """Pictures (B,3,h,w) after a counter, computed where the editor computes."""
+    return counter(images.to(run.device), seed=seed).to(images.device)
+
+
+def _like(chunk: Chunk, counter: str, seed: int, what: Any, make: Callable[[], Tensor]) -> Chunk:
+    if (what, seed) not in chunk.others:
+        originals = make()
         masks = None if chunk.masks is None else move_mask(counter, chunk.masks, seed=seed)
         names = [digest("photo", image) for image in originals]
-        chunk.moved[moves, seed] = Chunk(chunk.photos, chunk.prompts, originals, names, masks)
-    return chunk.moved[moves, seed]
+        chunk.others[what, seed] = Chunk(chunk.photos, chunk.prompts, originals, names, masks)
+    return chunk.others[what, seed]
 
 
 def truths(chunk: Chunk, members: list[int], prompts: list[str], counter: str, seed: int) -> Tensor | None:

@@ -15,17 +15,20 @@ from editproof.bench_methods import NO_BUDGET, NONE, MethodSpec
 from editproof.bench_parts import (
     Chunk,
     Run,
+    attack,
     edit_originals,
     edit_pictures,
     measure,
     moved_chunk,
     photos_only,
     protect_chunk,
+    reference_chunk,
     truths,
 )
 from editproof.bench_store import Key, Row, digest, to_json
 from editproof.counters import Counter, parse_counter
 from editproof.editors import EDITORS
+from editproof.editors.pipeline import Editor
 from editproof.errors import UserError
 from editproof.methods.checks import NEEDS, works_on
 from editproof.metrics import METRICS, Trial
@@ -92,10 +95,10 @@ def expect(run: Run, name: str) -> None:
             for pair in pairs:
                 keys = missing(run, name, spec, budget, [pair])
                 if keys and spec.name != NONE:
-                    count(("protect", spec.label, spec.on or label), 1)
+                    count(("protect", spec.label, spec.on or label), 1, spec.calls)
                 for counter, _ in {(key.counter, key.seed) for key in keys}:
                     count(("counter", counter, label), 1)
-                count(("edit", label), len(keys))
+                count(("edit", label), len(keys), run.config.edit_steps or Editor.steps)
                 count(("metrics", label), len(keys))
 
 
@@ -202,8 +205,8 @@ def _bench_method(
                 continue
             run.show(f"{text} on {spec.label}")
             with run.clock.measure(("counter", text, label), n, run.device):
-                shown = counter(protected, seed=seed)
-            like = moved_chunk(chunk, text, seed)
+                shown = attack(run, counter, protected, seed)
+            like, reference = moved_chunk(chunk, text, seed), reference_chunk(run, chunk, text, counter, seed)
             for number in range(max(len(prompts) for prompts in chunk.prompts)):
                 members = [i for i in range(n) if number < len(chunk.prompts[i])]
                 asked = [chunk.prompts[i][number] for i in members]
@@ -213,8 +216,8 @@ def _bench_method(
                 ]
                 if mine.isdisjoint(keys):
                     continue
-                edit, edit_names = edit_originals(run, name, like, number, members, seed)
-                other, _ = edit_originals(run, name, like, number, members, seed + 1)
+                edit, edit_names = edit_originals(run, name, reference, number, members, seed)
+                other, _ = edit_originals(run, name, reference, number, members, seed + 1)
                 attacked, attacked_names = edit_pictures(run, name, like, shown[members], members, asked, seed)
                 run.show(f"measure {spec.label}")
                 trial = Trial(

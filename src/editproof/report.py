@@ -11,7 +11,7 @@ import jinja2
 import yaml
 from markupsafe import Markup, escape
 
-from editproof.bench_config import MASKS, editor_label
+from editproof.bench_config import MASKS, REFERENCES, editor_label
 from editproof.bench_store import Row, key_of, read_lines, read_rows
 from editproof.errors import UserError
 from editproof.metrics import METRICS
@@ -96,6 +96,7 @@ def _page(
         folder=folder.resolve().name, editors=editors, main=main, metrics=metrics, METRICS=METRICS, run=run,
         facts=_facts(rows), counter=first_counter(summary, names[0]),
         strips=gallery(folder, by_key, methods, photos), gain=GAIN, full=full_table(summary, metrics),
+        reference=REFERENCES.get(config.get("reference", ""), ""),
         masks=MASKS.get(run.get("masks", ""), "none, as no editor takes one"), number=number,
         settings=yaml.safe_dump(settings, sort_keys=False, allow_unicode=True, width=100),
         prompts=sorted({row["prompt"] for row in rows}), time=time_table(timings), published=config.get("published"),

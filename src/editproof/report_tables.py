@@ -85,7 +85,7 @@ def heat_maps(
         lines = []
         for method in methods:
             found = [cells.get(Cell(editor, method, "0" if method == "none" else budget, c)) for c in counters]
-            if any(found):
+            if any(estimate is not None and estimate.mean != 0 for estimate in found):  # 0 is no protection at all
                 lines.append((method, [shaded(estimate) for estimate in found]))
         maps.append(HeatMap(budget, list(counters), lines))
     return maps
