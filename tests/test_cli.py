@@ -5,7 +5,6 @@ import json
 import os
 import subprocess
 import sys
-import time
 from pathlib import Path
 from typing import Any
 
@@ -421,13 +420,12 @@ sys.exit(code)"""
 
 
 def test_help_is_quick_and_imports_no_torch() -> None:
-    seconds = []
-    for _ in range(3):
-        started = time.perf_counter()
-        done = run_and_list("torch numpy diffusers", "--help")
-        seconds.append(time.perf_counter() - started)
-        assert done.stdout.splitlines()[-1] == "[]", done.stderr
-    assert min(seconds) < 1
+    started = os.times()
+    done = run_and_list("torch numpy diffusers", "--help")
+    ended = os.times()
+    assert done.stdout.splitlines()[-1] == "[]", done.stderr
+    # computing time: the machine may be busy with other things
+    assert ended.children_user + ended.children_system - started.children_user - started.children_system < 0.8
 
 
 def test_default_protection_imports_no_diffusers(folder: Path) -> None:
