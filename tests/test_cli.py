@@ -149,7 +149,7 @@ REFUSED = {  # arguments -> what the one line must say
     "demo --eps 8/0 --out out": "'8/0'",
     "demo --preset slow --out out": "paper, fast",
     "demo --out file": "'file'",
-    "list everything": "methods, editors",
+    "list everything": "methods, editors, counters",
     "unknown": "unknown",
     "protect photo.png --out out --unknown": "--unknown",
 }
@@ -389,13 +389,15 @@ def test_list_says_what_the_registries_hold(capsys: pytest.CaptureFixture[str]) 
     assert all(row["licence"] for row in found["editors"])
     assert {key for rows in found.values() for row in rows for key in row} == {
         "method", "needs_editor", "settings", "description", "editor", "side", "mask", "on_disk", "licence", "source",
+        "counter", "default", "range", "strength", "gradient", "needs_editor",
     }  # fmt: skip
     assert {row["method"]: row["settings"] for row in found["methods"]} == {m: list(own_knobs(m)) for m in METHODS}
-    for what in (["list"], ["list", "methods"], ["list", "editors"], ["doctor"]):
+    for what in (["list"], ["list", "methods"], ["list", "editors"], ["list", "counters"], ["doctor"]):
         assert main(what) == 0
         said = capsys.readouterr().out
         assert ("photoguard-diffusion" in said) == (what in (["list"], ["list", "methods"]))
-        assert ("tiny-inpaint" in said) == (what != ["list", "methods"])
+        assert ("tiny-inpaint" in said) == (what not in (["list", "methods"], ["list", "counters"]))
+        assert ("adverse-cleaner" in said) == (what in (["list"], ["list", "counters"]))
 
 
 def test_bare_command_shows_help(capsys: pytest.CaptureFixture[str]) -> None:

@@ -20,8 +20,6 @@ from editproof.options import (
 
 app = typer.Typer()
 
-ListOption = Annotated[str | None, typer.Option(metavar="A,B,...", show_default=False)]
-
 
 def _listed(text: str) -> list[str]:
     return [part.strip() for part in text.split(",") if part.strip()]

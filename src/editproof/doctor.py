@@ -121,6 +121,23 @@ def methods_table() -> list[dict[str, Any]]:
     ]
 
 
+def counters_table() -> list[dict[str, Any]]:
+    """The counter-attacks: name, default, range and meaning of the strength, gradient, whether it needs an editor."""
+    from editproof.counters import COUNTERS
+
+    return [
+        {
+            "counter": name,
+            "default": "" if info.low == info.high else f"{info.default:g}",
+            "range": "" if info.low == info.high else f"{info.low:g} to {info.high:g}",
+            "strength": info.note,
+            "gradient": info.differentiable,
+            "needs_editor": info.needs_editor,
+        }
+        for name, info in COUNTERS.items()
+    ]
+
+
 def editors_table() -> list[dict[str, Any]]:
     """The editors: name, side in pixels, whether it takes a mask and can be loaded offline, licence, source."""
     return [

@@ -16,20 +16,17 @@ app = typer.Typer()
 @app.command("list")
 def list_(
     what: Annotated[
-        str, typer.Argument(metavar="[methods|editors]", help="Both if not given.", show_default=False)
+        str, typer.Argument(metavar="[methods|editors|counters]", help="All if not given.", show_default=False)
     ] = "",
     as_json: Annotated[bool, typer.Option("--json", help="For programs.")] = False,
 ) -> None:
-    """List the methods and the editors."""
-    if what not in ("", "methods", "editors"):
-        raise UserError(f"cannot list '{what}'; allowed: methods, editors")
+    """List the methods, the editors and the counter-attacks."""
+    if what not in ("", "methods", "editors", "counters"):
+        raise UserError(f"cannot list '{what}'; allowed: methods, editors, counters")
     from editproof import doctor
 
-    found: dict[str, list[dict[str, Any]]] = {}
-    if what != "editors":
-        found["methods"] = doctor.methods_table()
-    if what != "methods":
-        found["editors"] = doctor.editors_table()
+    tables = {"methods": doctor.methods_table, "editors": doctor.editors_table, "counters": doctor.counters_table}
+    found: dict[str, list[dict[str, Any]]] = {name: table() for name, table in tables.items() if what in ("", name)}
     if as_json:
         print(json.dumps(found, indent=2))
         return

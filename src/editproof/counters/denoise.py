@@ -32,8 +32,12 @@ def wavelet(images: Tensor, strength: float = 0.05, *, seed: int = 0) -> Tensor:
 
     return _one_by_one(
         images,
-        lambda array: denoise_wavelet(
-            array, sigma=strength, method="BayesShrink", convert2ycbcr=True, rescale_sigma=True, channel_axis=-1
+        lambda array: (
+            denoise_wavelet(
+                array, sigma=strength, method="BayesShrink", convert2ycbcr=True, rescale_sigma=True, channel_axis=-1
+            )
+            if strength
+            else array
         ),
     )
 

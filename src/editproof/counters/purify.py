@@ -9,6 +9,7 @@ from editproof.resolution import resize
 if TYPE_CHECKING:
     from editproof.editors.pipeline import Editor
 
+STEPS = 50  # of a whole edit; the strength says how many of them are taken
 INSTRUCTION = "denoise the image"
 
 
@@ -31,9 +32,11 @@ def regenerate(images: Tensor, strength: float = 0.2, *, editor: "Editor", seed:
     small = fitting(images, editor)
     if editor.masked:
         everything = small.new_ones(1, 1, *small.shape[-2:])
-        painted = editor.edit(small, "", mask=everything, guidance=editor.single_guidance, strength=strength, seed=seed)
+        painted = editor.edit(
+            small, "", mask=everything, steps=STEPS, guidance=editor.single_guidance, strength=strength, seed=seed
+        )
     else:
-        painted = editor.edit(small, INSTRUCTION, strength=strength, seed=seed)
+        painted = editor.edit(small, INSTRUCTION, steps=STEPS, strength=strength, seed=seed)
     return resize(painted, (height, width)).clamp(0, 1)
 
 
