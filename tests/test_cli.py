@@ -389,7 +389,7 @@ def test_list_says_what_the_registries_hold(capsys: pytest.CaptureFixture[str]) 
     assert all(row["licence"] for row in found["editors"])
     assert {key for rows in found.values() for row in rows for key in row} == {
         "method", "needs_editor", "settings", "description", "editor", "side", "mask", "on_disk", "licence", "source",
-        "counter", "default", "range", "strength", "gradient", "needs_editor",
+        "counter", "default", "range", "strength", "gradient",
     }  # fmt: skip
     assert {row["method"]: row["settings"] for row in found["methods"]} == {m: list(own_knobs(m)) for m in METHODS}
     for what in (["list"], ["list", "methods"], ["list", "editors"], ["list", "counters"], ["doctor"]):
