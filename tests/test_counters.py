@@ -1,8 +1,11 @@
 """Counters: a table over the registry, what each one does to a picture, and the texts that name them."""
 
 import io
+import re
+import shlex
 import sys
 from collections.abc import Callable
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -10,10 +13,12 @@ import pytest
 import tiny
 import torch
 import torch.nn.functional as F
+import typer
 from PIL import Image, features
 from skimage.data import astronaut
 from torch import Tensor
 
+from editproof.cli import app
 from editproof.counters import (
     COUNTERS,
     counter_label,
@@ -185,6 +190,21 @@ def test_what_is_missing_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_the_docs_table_is_the_registry() -> None:
     assert table() in (Path(__file__).parents[1] / "docs" / "counters.md").read_text()
+
+
+def test_commands_in_the_documentation() -> None:
+    """Every option is one that the command has, every counter named in them is one."""
+    text = (Path(__file__).parents[1] / "docs" / "counters.md").read_text()
+    commands = [
+        line for block in re.findall(r"```console\n(.*?)```", text, flags=re.DOTALL) for line in block.splitlines()
+    ]
+    assert len(commands) == 4
+    for line in commands:
+        name, *arguments = shlex.split(line)[1:]
+        typer.main.get_command(app).commands[name].make_context(name, list(arguments))  # type: ignore[attr-defined]
+        for option, value in pairwise(arguments):
+            for chain in value.removeprefix("transform=").split(",") if option in ("--counters", "--set") else ():
+                assert counter_label(chain)
 
 
 # What single counters do
