@@ -372,6 +372,23 @@ def test_regeneration_starts_from_the_noised_photo(tiny_editor: Load, name: str)
         assert editor.pipe.scheduler.set_timesteps.__func__  # the pipeline has its own scheduler back
 
 
+@pytest.mark.parametrize("name", tiny.MAKERS)
+def test_an_edit_may_start_from_the_photo(tiny_editor: Load, name: str) -> None:
+    editor, images = tiny_editor(name), tiny.pictures()
+    common = {"mask": tiny.hole() if editor.masked else None, "steps": 5}
+    edits = {strength: editor.edit(images, "a hat", strength=strength, **common) for strength in (0.01, 0.4, 0.6, 1)}
+    assert torch.equal(edits[1], editor.edit(images, "a hat", **common))
+    assert len({edit.sum().item() for edit in edits.values()}) == 4
+    images.requires_grad_()
+    draws = [torch.Generator().manual_seed(0) for _ in images]
+    sampled = editor.sample(images, "a hat", strength=0.4, generator=draws, **common)
+    (gradient,) = torch.autograd.grad(sampled.square().sum(), images)
+    assert torch.isfinite(gradient).all() and (gradient.abs().amax((1, 2, 3)) > 0).all()
+    for strength in (0, -1, 1.01, float("nan")):
+        with pytest.raises(UserError, match=r"cannot edit at strength .*; allowed: above 0, at most 1"):
+            editor.edit(images, "a hat", strength=strength, **common)
+
+
 @pytest.mark.parametrize("scheduler", ["ddim", "pndm", "euler", "lms", "kdpm2"])
 def test_regeneration_with_every_scheduler(tiny_folder: Load, scheduler: str) -> None:
     for name in ("sd-inpaint", "instruct-pix2pix"):
