@@ -1,8 +1,11 @@
 """Counters: a table over the registry, what each one does to a picture, and the texts that name them."""
 
 import io
+import re
+import shlex
 import sys
 from collections.abc import Callable
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -10,10 +13,12 @@ import pytest
 import tiny
 import torch
 import torch.nn.functional as F
+import typer
 from PIL import Image, features
 from skimage.data import astronaut
 from torch import Tensor
 
+from editproof.cli import app
 from editproof.counters import (
     COUNTERS,
     counter_label,
@@ -187,6 +192,21 @@ def test_the_docs_table_is_the_registry() -> None:
     assert table() in (Path(__file__).parents[1] / "docs" / "counters.md").read_text()
 
 
+def test_commands_in_the_documentation() -> None:
+    """Every option is one that the command has, every counter named in them is one."""
+    text = (Path(__file__).parents[1] / "docs" / "counters.md").read_text()
+    commands = [
+        line for block in re.findall(r"```console\n(.*?)```", text, flags=re.DOTALL) for line in block.splitlines()
+    ]
+    assert len(commands) == 4
+    for line in commands:
+        name, *arguments = shlex.split(line)[1:]
+        typer.main.get_command(app).commands[name].make_context(name, list(arguments))  # type: ignore[attr-defined]
+        for option, value in pairwise(arguments):
+            for chain in value.removeprefix("transform=").split(",") if option in ("--counters", "--set") else ():
+                assert counter_label(chain)
+
+
 # What single counters do
 
 
@@ -350,6 +370,23 @@ def test_regeneration_starts_from_the_noised_photo(tiny_editor: Load, name: str)
             drawn = share**2 * spread.square().mean() * editor.masked  # inpainting pipelines sample the photo's latents
             assert (given - share * latents).std() == pytest.approx((drawn + 1 - share**2).sqrt().item(), rel=0.3)
         assert editor.pipe.scheduler.set_timesteps.__func__  # the pipeline has its own scheduler back
+
+
+@pytest.mark.parametrize("name", tiny.MAKERS)
+def test_an_edit_may_start_from_the_photo(tiny_editor: Load, name: str) -> None:
+    editor, images = tiny_editor(name), tiny.pictures()
+    common = {"mask": tiny.hole() if editor.masked else None, "steps": 5}
+    edits = {strength: editor.edit(images, "a hat", strength=strength, **common) for strength in (0.01, 0.4, 0.6, 1)}
+    assert torch.equal(edits[1], editor.edit(images, "a hat", **common))
+    assert len({edit.sum().item() for edit in edits.values()}) == 4
+    images.requires_grad_()
+    draws = [torch.Generator().manual_seed(0) for _ in images]
+    sampled = editor.sample(images, "a hat", strength=0.4, generator=draws, **common)
+    (gradient,) = torch.autograd.grad(sampled.square().sum(), images)
+    assert torch.isfinite(gradient).all() and (gradient.abs().amax((1, 2, 3)) > 0).all()
+    for strength in (0, -1, 1.01, float("nan")):
+        with pytest.raises(UserError, match=r"cannot edit at strength .*; allowed: above 0, at most 1"):
+            editor.edit(images, "a hat", strength=strength, **common)
 
 
 @pytest.mark.parametrize("scheduler", ["ddim", "pndm", "euler", "lms", "kdpm2"])

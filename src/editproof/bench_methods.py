@@ -3,6 +3,7 @@
 import hashlib
 import inspect
 import math
+import re
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -60,7 +61,7 @@ def parse_method(text: str, preset: str | None) -> MethodSpec:
     mask=told or mask=untold, on=EDITOR. Without mask= every method is told the mask, but for the default, which can do
     without.
     """
-    name, *pairs = text.split(":")
+    name, *pairs = re.split(r":(?=[a-z_]+=)", text)  # a setting may hold a colon: transform=jpeg-diff:75
     settings = parse_settings(pairs)
     if name == NONE:
         if settings:

@@ -230,6 +230,8 @@ class Editor:
     ) -> Tensor:
         """The shipped pipeline from images and prompt to latents."""
         self._check_steps(steps)
+        if not 0 < strength <= 1:
+            raise UserError(f"{self.name} cannot edit at strength {strength:g}; allowed: above 0, at most 1")
         self._check(images, mask)
         images = images.to(self.device).clamp(0, 1)  # outside, diffusers would take them for [-1,1]
         mask = None if mask is None else mask.to(self.device).float().expand(len(images), -1, -1, -1)
