@@ -235,8 +235,8 @@ def test_batches_hold_one_working_size_and_not_too_many_pixels() -> None:
     for row in rows:
         assert len({j.size for j in row}) == 1
         assert len(row) <= 8
-        assert sum(j.size[0] * j.size[1] for j in row) <= 48_000_000
-    assert len(rows) == 2 + 5
+        assert sum(j.size[0] * j.size[1] for j in row) <= 24_000_000
+    assert len(rows) == 2 + 10
     assert rows == batches([Job(j.photo, j.size, j.output, j.report, False) for j in jobs], 256) or any(
         j.done for j in jobs
     )

@@ -12,7 +12,7 @@ from editproof.errors import UserError
 from editproof.resolution import working_size
 from editproof.task import Job, Ready, Task, finish, perturb, read
 
-BATCH, BATCH_PIXELS = 8, 48_000_000  # photos and pixels that go through the method together
+BATCH, BATCH_PIXELS = 8, 24_000_000  # photos and pixels that go through the method together; larger ones one by one
 FATAL = (errno.ENOSPC, errno.EDQUOT, errno.EROFS)  # no other photo would fare better
 Outcome = tuple[Job, dict[str, Any] | Exception]
 
