@@ -185,8 +185,8 @@ def compare(
     prompt: Annotated[str, typer.Option(help="What the edits should show.", show_default=False)],
     out: Annotated[Path, typer.Option(metavar="FILE", help="The figure, a .png.", show_default=False)],
     methods: Annotated[
-        str, typer.Option(metavar="A,B,...", help="NAME[:setting=value...].")
-    ] = "photoguard-encoder,diffusionguard,diffvax",
+        str | None, typer.Option(metavar="A,B,...", help="NAME[:setting=value...].", show_default="the usual ones")
+    ] = None,
     editor: Annotated[str, typer.Option(help="A name, hub id or folder.")] = "tiny-inpaint",
     mask: Annotated[
         str,
@@ -206,8 +206,8 @@ def compare(
     with progress_bar() as bar:
         task = bar.add_task("start", total=1)
         compare_photos(
-            photos, prompt, out, methods=_listed(methods), editor=editor, mask=none_or(mask),
-            budget=parse_budget(eps, None), preset=preset, overwrite=overwrite, seed=seed, device=device,
-            progress=lambda what, share: bar.update(task, description=what, completed=share),
+            photos, prompt, out, methods=None if methods is None else _listed(methods), editor=editor,
+            mask=none_or(mask), budget=parse_budget(eps, None), preset=preset, overwrite=overwrite, seed=seed,
+            device=device, progress=lambda what, share: bar.update(task, description=what, completed=share),
         )  # fmt: skip
     OUT.print(f"figure: {out}", markup=False, soft_wrap=True)

@@ -27,6 +27,7 @@ from editproof.resolution import working_copy, working_mask, working_size
 
 PANEL, GAP, HEAD, FOOT, MARGIN = 256, 8, 34, 24, 16  # pixels
 LARGEST = 120_000_000  # pixels of a figure
+USUAL = ("photoguard-encoder", "diffusionguard", "decontext", "diffvax")  # of these, what works on the editor
 PROTECT_SEED = 1_000_000  # apart from the edit's, so that no method has seen the edit's noise
 
 
@@ -35,7 +36,7 @@ def compare_photos(
     prompt: str,
     out: str | Path,
     *,
-    methods: Sequence[str],
+    methods: Sequence[str] | None = None,
     editor: str = "tiny-inpaint",
     mask: str | Path | None = None,
     budget: Budget | None = None,
@@ -48,15 +49,17 @@ def compare_photos(
     """Write the figure (PNG): a row for each photo, at the editor's size, scaled to panels of 256 pixels.
 
     mask: a file for all photos, or a folder with <name>.png or mask_<name>.png for each; None: a centred ellipse is
-    kept. budget: Linf(16/255) if None. Everything is checked before any work; methods that cannot work on the editor
-    are refused. Raises UserError.
+    kept; refused by editors that take none. methods: those of USUAL that work on the editor, if None; any other that
+    cannot work on it is refused. budget: Linf(16/255) if None. Everything is checked before any work. Raises UserError.
     """
     out, budget = Path(out), budget or Linf(16 / 255)
     if out.suffix.lower() != ".png":
         raise UserError(f"output '{out}' is not a PNG file; allowed: a name that ends in .png")
     check_folder(out.parent)
     check_output(out, overwrite)
-    specs = [parse_method(text, preset) for text in methods]
+    if methods is not None and not methods:
+        raise UserError("methods is empty; allowed: one or more names")
+    specs = [parse_method(text, preset) for text in methods or USUAL]
     columns = 2 + len(specs)
     width, height = columns * (PANEL + GAP), len(photos) * (PANEL + FOOT + GAP)
     if width * height > LARGEST:
@@ -67,16 +70,23 @@ def compare_photos(
     files = [_mask_file(mask, Path(path)) for path in photos]
     progress(f"load {editor_label(editor)}", 0)
     loaded = load_editor(editor, device=device)
+    if mask is not None and not loaded.masked:
+        raise UserError(f"{loaded.name} takes no mask: it edits the whole picture")
+    if methods is None:
+        specs = [spec for spec in specs if works(spec, loaded)]
+    sizes = [working_size(*photo.size, loaded.size) for photo in opened]
+    holes = [
+        _hole(file, photo.size, size) if loaded.masked else None
+        for photo, file, size in zip(opened, files, sizes, strict=True)
+    ]
     others = {name: load_editor(name, device=device) for name in {spec.on for spec in specs if spec.on}}
     against = [others[spec.on] if spec.on else loaded for spec in specs]
     for spec, attacked in zip(specs, against, strict=True):
         if not works(spec, attacked):
             require(attacked, spec.name)  # says why
     rows, jobs = [], len(opened) * (1 + len(specs))
-    for number, (photo, file) in enumerate(zip(opened, files, strict=True)):
-        name, size = photo.path.name, working_size(*photo.size, loaded.size)
-        original = working_copy(photo.pixels[None], size)
-        hole = _hole(file, photo.size, size) if loaded.masked else None
+    for number, (photo, size, hole) in enumerate(zip(opened, sizes, holes, strict=True)):
+        name, original = photo.path.name, working_copy(photo.pixels[None], size)
         progress(f"edit {name}", number / len(opened))
         row = [(original, name), (loaded.edit(original, prompt, mask=hole, seed=seed), f'"{prompt}"')]
         for i, (spec, attacked) in enumerate(zip(specs, against, strict=True), 1):
