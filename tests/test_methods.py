@@ -254,8 +254,9 @@ def test_veto_averages_over_the_noise_levels_of_an_edit(tiny_editor: Load, monke
     editor, levels = tiny_editor("flux-kontext"), []
 
     def record(editor: Editor, images: Tensor, prompt: str, **knobs: object) -> Tensor:
-        levels.append(knobs["timestep"])
-        return images.sum((1, 2, 3))
+        levels.extend(knobs["timestep"][:: len(images)].tolist())
+        assert len(knobs["generator"]) == 4 * len(images)
+        return images.sum((1, 2, 3)).repeat(4)
 
     monkeypatch.setattr(module, "slice_entropy", record)
     METHODS["veto"](editor, IMAGES, steps=2, timesteps=4)

@@ -23,9 +23,21 @@ class PhotoNorm(nn.BatchNorm2d):
     per_photo = False
 
     def forward(self, input: Tensor) -> Tensor:
+        if self.per_photo and input.dtype == torch.float16:
+            return _half_norm(input, self.weight, self.bias, self.eps)
         if self.per_photo:
             return functional.instance_norm(input, weight=self.weight, bias=self.bias, eps=self.eps)
         return super().forward(input)
+
+
+def _half_norm(x: Tensor, weight: Tensor, bias: Tensor, eps: float) -> Tensor:
+    """instance_norm of float16 that leaves values in their order (channels last); float32 weights and statistics."""
+    if len(x) == 1:
+        return functional.batch_norm(x, None, None, weight, bias, training=True, eps=eps)
+    mean = x.mean((2, 3), keepdim=True, dtype=torch.float32)
+    square = torch.linalg.vector_norm(x, dim=(2, 3), keepdim=True, dtype=torch.float32).square() / x[0, 0].numel()
+    scale = weight.view(1, -1, 1, 1) * (square - mean.square() + eps).rsqrt()
+    return torch.addcmul((bias.view(1, -1, 1, 1) - mean * scale).to(x.dtype), x, scale.to(x.dtype))
 
 
 class ConvBlock(nn.Module):
@@ -78,6 +90,16 @@ class NestedUNet(nn.Module):
                 module.per_photo = batch_norm == "photo"
         return self
 
+    def on(self, device: torch.device) -> "NestedUNet":
+        """For use without gradients on a device: on CUDA in float16 but for the norms, channels last; returns self."""
+        self.to(device)
+        if device.type == "cuda":
+            self.to(torch.float16, memory_format=torch.channels_last)  # type: ignore[call-overload]
+            for module in self.modules():
+                if isinstance(module, PhotoNorm):
+                    module.float()
+        return self
+
     def forward(self, images: Tensor) -> Tensor:
         rows: list[list[Tensor]] = []
         for level in range(len(self.depths)):
@@ -112,7 +134,7 @@ def perturb(network: NestedUNet, images: Tensor, mask: Tensor | None = None, eps
         raise UserError(f"{width} x {height} pixels; allowed: more than {multiple} along one side for this network")
     if height % multiple or width % multiple:
         x = functional.pad(x, (0, -width % multiple, 0, -height % multiple), mode="replicate")
-    output = network(x)[..., :height, :width].float()
+    output = network(x.to(network.final.weight.dtype))[..., :height, :width].float()
     delta = output / 2 if eps is None else eps * torch.tanh(output)
     return delta if mask is None else delta * (1 - mask)
 

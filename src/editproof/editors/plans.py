@@ -36,10 +36,12 @@ def place(pipe: Any, plan: str | None, device: torch.device) -> str:
     denoiser = pipe.unet if hasattr(pipe, "unet") else pipe.transformer
     if plan != "whole" or sum(p.numel() for p in denoiser.parameters()) > LARGE:
         getattr(denoiser, "flux", denoiser).enable_gradient_checkpointing()
-        recompute_resnets(pipe.vae)
+        recompute_resnets(pipe.vae, always=plan == "stream")
     if plan == "stream":
         for part in parts:
             stream(part, device)
     else:
         pipe.to(device)
+        for part in parts if device.type == "cuda" else ():  # the order of values that tensor cores take
+            part.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     return plan

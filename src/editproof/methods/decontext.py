@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
 BUDGET, STEPS = Linf(12.75 / 255), 800
 SINGLE_BLOCKS = 26  # of FLUX's 38
+LONG = 400  # steps from which a large model is compiled first
 
 
 def paper(height: int, width: int) -> "Paper":
@@ -72,6 +73,8 @@ def decontext(
     draws = generators(seed, len(images))
     editor.encode_prompts([prompt] if prompt else POOL)
 
+    compiled = editor.compile and editor.batch == 1 and editor.device.type == "cuda" and steps * samples >= LONG
+
     calls, reading = 0, {}
 
     def mass(images: Tensor) -> Tensor:
@@ -82,7 +85,9 @@ def decontext(
             prompts = [prompt or POOL[int(number * len(POOL))] for number in chance[:, 1].tolist()]
             reading = editor.read(images.detach(), prompts)
         calls += 1
-        return context_mass(editor, images, reading, blocks=blocks, timestep=timestep, generator=draws)
+        return context_mass(
+            editor, images, reading, blocks=blocks, timestep=timestep, generator=draws, compiled=compiled
+        )
 
     return pgd(
         mass,

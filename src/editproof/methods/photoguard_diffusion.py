@@ -6,9 +6,10 @@ from torch import Tensor
 
 from editproof.budgets import L2, Budget
 from editproof.counters.transform import make_transform
+from editproof.editors.room import together
 from editproof.methods.checks import kept_pixels, require
 from editproof.pgd import default_step, pgd
-from editproof.randomness import generators, random_masks
+from editproof.randomness import children, generators, random_masks
 
 if TYPE_CHECKING:
     from editproof.counters.transform import Transform
@@ -57,11 +58,13 @@ def photoguard_diffusion(
     budget = budget or values[0]
     kept = kept_pixels(images, mask)
     draws = generators(seed, len(images))
+    at_once = together(samples, 2 * images[:, 0].numel())
 
     def distance(images: Tensor) -> Tensor:
-        hole = random_masks(images, draws) if editor.masked and mask is None else mask if editor.masked else None
-        edited = editor.sample(images, prompt, mask=hole, steps=denoising_steps, guidance=guidance, generator=draws)
-        return (edited - 0.5).flatten(1).norm(dim=1)
+        own = draws if samples == 1 else children(draws, at_once)
+        hole = random_masks(images, own) if editor.masked and mask is None else mask if editor.masked else None
+        edited = editor.sample(images, prompt, mask=hole, steps=denoising_steps, guidance=guidance, generator=own)
+        return (edited - 0.5).flatten(1).norm(dim=1).view(at_once, -1).mean(0)
 
     return pgd(
         distance,
@@ -70,7 +73,7 @@ def photoguard_diffusion(
         steps=steps,
         step_size=default_step(step_size, budget, steps, values),
         support=kept,
-        samples=samples,
+        samples=samples // at_once,
         momentum=momentum,
         transform=make_transform(transform, editor, seed),
         callback=callback,
