@@ -235,7 +235,7 @@ def _step(
         queries, keys = (apply_rotary_emb(tokens, forward.rope, sequence_dim=1).transpose(1, 2) for tokens in pair)
         measured = measure(queries, keys, ranges)
     if not last:
-        words, image = forward(block, kind, words, image)
+        words, image = (tokens.contiguous() for tokens in forward(block, kind, words, image))
     return words, image, measured
 
 
