@@ -157,10 +157,10 @@ PARTS: dict[str, tuple[Case, ...]] = {
     ),
     "flux": (
         Case("flux-kontext", "decontext", variant="no-compile", settings=LONG, profile=True),
+        Case("flux-kontext", "veto"),
         Case("flux-kontext", "decontext", settings=LONG, profile=True),
         Case("flux-kontext", "decontext", 4, variant="no-compile", settings=LONG),
         Case("flux-kontext", "decontext", 1, 1024, variant="no-compile", settings=LONG),
-        Case("flux-kontext", "veto"),
         Case("flux-kontext", ENCODER),
     ),
     "flux-16gb": (

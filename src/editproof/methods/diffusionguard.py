@@ -8,6 +8,7 @@ from torch import Tensor
 from editproof.budgets import Budget, Linf
 from editproof.counters.transform import make_transform
 from editproof.methods.checks import kept_pixels, require
+from editproof.methods.starts import first
 from editproof.pgd import default_step, pgd
 from editproof.randomness import children, generators, random_masks
 
@@ -34,6 +35,7 @@ def diffusionguard(
     steps: int = STEPS,
     step_size: "Step | None" = None,
     momentum: float = 0.0,
+    start: str | None = None,
     transform: "Transform | None" = None,
     samples: int = 1,
     seed: int = 0,
@@ -46,6 +48,7 @@ def diffusionguard(
     masks drawn keep a part of them. None: all change, and any random mask is drawn. budget: Linf(16/255) if None.
     step_size: the paper's 1/255 at its budget and steps, otherwise 2.5 eps / steps. The authors' prompt is empty.
     samples: masks (and noise) drawn at each step, which go through the editor together; DiffVax's port draws 4.
+    start: "diffvax" begins at what the embedded immunizer makes of the photo.
     transform: counters that the protection should survive, see `make_transform`.
 
     Deviations: a model that predicts velocity has the norm of that raised. Results are rounded to 8 bits within the
@@ -76,6 +79,7 @@ def diffusionguard(
         steps=steps,
         step_size=default_step(step_size, budget, steps, paper(*images.shape[-2:])),
         support=kept,
+        start=first(start, images, mask, budget),
         momentum=momentum,
         transform=make_transform(transform, editor, seed),
         callback=callback,

@@ -8,6 +8,7 @@ from editproof.budgets import L2, Budget
 from editproof.counters.transform import make_transform
 from editproof.editors.room import together
 from editproof.methods.checks import kept_pixels, require
+from editproof.methods.starts import first
 from editproof.pgd import default_step, pgd
 from editproof.randomness import children, generators, random_masks
 
@@ -35,6 +36,7 @@ def photoguard_diffusion(
     steps: int = STEPS,
     step_size: "Step | None" = None,
     momentum: float = 0.0,
+    start: str | None = None,
     transform: "Transform | None" = None,
     samples: int = 10,
     denoising_steps: int = 4,
@@ -49,6 +51,7 @@ def photoguard_diffusion(
     the square root of the area. step_size: the paper's .5 at its budget and steps (same proportion), otherwise
     2.5 eps / steps. guidance: the editor's own if None (7.5 for Stable Diffusion, as in the paper). samples: the
     gradient is the mean over this many draws of the edit's noise.
+    start: "diffvax" begins at what the embedded immunizer makes of the photo.
     transform: counters that the protection should survive, see `make_transform`.
 
     Deviations: the result is rounded to 8 bits within the budget.
@@ -74,6 +77,7 @@ def photoguard_diffusion(
         step_size=default_step(step_size, budget, steps, values),
         support=kept,
         samples=samples // at_once,
+        start=first(start, images, mask, budget),
         momentum=momentum,
         transform=make_transform(transform, editor, seed),
         callback=callback,
