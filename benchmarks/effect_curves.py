@@ -133,9 +133,10 @@ class Bench:
         seconds = (time.perf_counter() - started) / len(safe)
         change = edit_change(self.edited(safe, 0), self.edits, self.masks)
         effect = (change / self.scale.to(change.device)).double().cpu()
+        spread = effect.std(correction=0) / len(effect) ** 0.5
         error = (safe - self.photos).square().flatten(1).mean(1).clamp_min(1e-12)
         return {
-            "effect": round(effect.mean().item(), 4), "sem": round((effect.std(correction=0) / len(effect) ** 0.5).item(), 4),
+            "effect": round(effect.mean().item(), 4), "sem": round(spread.item(), 4),
             "psnr": round((-10 * error.log10()).mean().item(), 2), "seconds_a_photo": round(seconds, 3),
             "each": [round(e, 3) for e in effect.tolist()],
         }  # fmt: skip
