@@ -7,6 +7,11 @@ SPARE = 0.2  # the share of free memory that is left alone
 ENOUGH = 10 * 512 * 512  # pixels of all the rows of a denoiser's call that keep a large GPU busy
 
 
+def on_cuda(device: torch.device) -> bool:
+    """Whether it is a GPU that torch.compile makes faster."""
+    return device.type == "cuda"
+
+
 def roomy(device: torch.device, size: float) -> bool:
     """Whether `size` bytes fit on the device beside what is there."""
     if device.type == "cuda":

@@ -7,6 +7,7 @@ from torch import Tensor
 from editproof.budgets import Budget, Linf
 from editproof.counters.transform import make_transform
 from editproof.editors.attention import block_names, context_mass
+from editproof.editors.room import on_cuda
 from editproof.errors import UserError
 from editproof.methods.checks import kept_pixels, require
 from editproof.methods.prompts import POOL
@@ -73,7 +74,7 @@ def decontext(
     draws = generators(seed, len(images))
     editor.encode_prompts([prompt] if prompt else POOL)
 
-    compiled = editor.compile and editor.batch == 1 and editor.device.type == "cuda" and steps * samples >= LONG
+    compiled = editor.compile and editor.batch == 1 and on_cuda(editor.device) and steps * samples >= LONG
 
     calls, reading = 0, {}
 
