@@ -60,6 +60,30 @@ def _compile(editor: Any, *names: str) -> Callable[[], None]:
     return undo
 
 
+def _fused(model: Any) -> Callable[[], None]:
+    from editproof import immunizer
+    from editproof.editors.norms import fuse
+
+    if isinstance(model, NestedUNet):
+        immunizer.FUSED = True
+        return lambda: setattr(immunizer, "FUSED", False)
+    parts = [model.pipe.vae, model.denoiser]
+    before = [(m, type(m), getattr(m, "nonlinearity", None), getattr(m, "conv_act", None))
+              for part in parts for m in part.modules()]  # fmt: skip
+    for part in parts:
+        fuse(part)
+
+    def undo() -> None:
+        for module, kind, nonlinearity, act in before:
+            module.__class__ = kind
+            if nonlinearity is not None:
+                module.nonlinearity = nonlinearity
+            if act is not None:
+                module.conv_act = act
+
+    return undo
+
+
 def _tuned(editor: Any) -> Callable[[], None]:
     torch.backends.cudnn.benchmark = True
 
@@ -78,6 +102,7 @@ VARIANTS: dict[str, Callable[[Any], Callable[[], None]]] = {
     "compile-encoder": lambda editor: _compile(editor, "encoder"),
     "compile-all": lambda editor: _compile(editor, "encoder", "denoiser", "decoder"),
     "tuned": _tuned,
+    "fused": _fused,
 }
 
 
@@ -130,6 +155,7 @@ PARTS: dict[str, tuple[Case, ...]] = {
     "immunizer": (
         Case("unet++", "pass", profile=True),
         Case("unet++", "pass", 16, profile=True),
+        Case("unet++", "pass", 16, variant="fused", profile=True),
         Case("unet++", "pass", 64),
         Case("unet++", "pass", 1, 1024),
         *(Case("unet++ stored", "pass", batch) for batch in (1, 16)),
@@ -141,6 +167,9 @@ PARTS: dict[str, tuple[Case, ...]] = {
         Case("sd-inpaint", GUARD, settings=FOUR, profile=True),
         Case("sd-inpaint", DIFFUSION, settings=DRAWS),
         Case("sd-inpaint", DIFFUSION, settings=DRAWS, variant="recompute", profile=True),
+        Case("sd-inpaint", ENCODER, variant="fused", profile=True),
+        Case("sd-inpaint", GUARD, settings=FOUR, variant="fused", profile=True),
+        Case("sd-inpaint", DIFFUSION, settings=DRAWS, variant="fused"),
         Case("sd-inpaint", ENCODER, variant="contiguous"),
         Case("sd-inpaint", ENCODER, variant="tuned"),
         Case("sd-inpaint", GUARD, settings=FOUR, variant="contiguous"),
