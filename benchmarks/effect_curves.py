@@ -68,23 +68,24 @@ RUNS: tuple[Run, ...] = (
     *(Run(ENCODER, SLOPE, steps, SLOPED) for steps in (10, 20, 40, 80)),
     *(Run(ENCODER, BOTH, steps, HEAVY | START) for steps in (10, 40)),
     *(Run(ENCODER, PAPER, steps) for steps in (20, 80)),
-    Run(GUARD, PAPER, 800),
-    *(Run(GUARD, OURS, steps, HEAVY) for steps in (10, 20, 40, 80)),
     *(Run(GUARD, SLOPE, steps, SLOPED) for steps in (20, 40, 80)),
-    *(Run(GUARD, BOTH, steps, HEAVY | START) for steps in (10, 40)),
-    *(Run(GUARD, PAPER, steps) for steps in (20, 80)),
-    *(Run(DIFFUSION, OURS, steps, HEAVY | {"samples": 1}) for steps in (6, 12, 20)),
+    *(Run(GUARD, OURS, steps, HEAVY) for steps in (20, 40, 80)),
+    Run(GUARD, PAPER, 80),
     *(Run(DIFFUSION, SLOPE, steps, SLOPED | {"samples": 1}) for steps in (6, 12, 20)),
-    Run(DIFFUSION, BOTH, 12, HEAVY | START | {"samples": 1}),
+    *(Run(DIFFUSION, OURS, steps, HEAVY | {"samples": 1}) for steps in (12, 20)),
     Run("noise", "control", 1, {}, "tiny-kontext"),
-    Run("decontext", PAPER, 800, {}, "tiny-kontext"),
-    *(Run("decontext", OURS, steps, HEAVY, "tiny-kontext") for steps in (20, 40, 80, 100)),
-    *(Run("decontext", SLOPE, steps, SLOPED, "tiny-kontext") for steps in (40, 80)),
-    Run("decontext", PAPER, 80, {}, "tiny-kontext"),
-    Run("veto", PAPER, 100, {}, "tiny-kontext"),
-    *(Run("veto", OURS, steps, {"timesteps": 4}, "tiny-kontext") for steps in (10, 20, 40)),
     *(Run("veto", SLOPE, steps, SLOPED | {"timesteps": 2}, "tiny-kontext") for steps in (10, 20, 40)),
+    *(Run("veto", OURS, steps, {"timesteps": 4}, "tiny-kontext") for steps in (20, 40)),
+    Run("veto", PAPER, 100, {}, "tiny-kontext"),
+    *(Run("decontext", SLOPE, steps, SLOPED, "tiny-kontext") for steps in (40, 80)),
+    *(Run("decontext", "momentum, steps of eps", steps, HEAVY | {"step_size": 12.75 / 255}, "tiny-kontext")
+      for steps in (20, 40, 80)),
+    Run("decontext", PAPER, 80, {}, "tiny-kontext"),
+    Run(GUARD, PAPER, 800),
+    Run("decontext", PAPER, 800, {}, "tiny-kontext"),
     Run(DIFFUSION, PAPER, 20, {"samples": 10}),
+    Run(GUARD, BOTH, 40, HEAVY | START),
+    Run(DIFFUSION, BOTH, 12, HEAVY | START | {"samples": 1}),
     Run(DIFFUSION, PAPER, 200, {"samples": 10}),
 )  # fmt: skip
 
@@ -149,6 +150,7 @@ def main() -> None:
     parser.add_argument("--count", type=int, default=16, help="the first photos of the pack")
     parser.add_argument("--side", type=int, default=256, help="pixels")
     parser.add_argument("--only", help="runs whose method or curve holds this word")
+    parser.add_argument("--skip", help="leave out this method")
     parser.add_argument("--most", type=int, default=10**6, help="leave out runs of more gradients than this")
     parser.add_argument("--edit-steps", type=int, help="of the edits; the editor's own if not given")
     parser.add_argument("--limit", type=float, default=10**6, help="seconds after which no run is begun")
@@ -159,6 +161,8 @@ def main() -> None:
     with args.out.open("a") as file:
         for run in RUNS:
             if args.only and args.only not in (run.method + " " + run.curve + " " + run.editor):
+                continue
+            if args.skip == run.method:
                 continue
             gradients = run.steps * run.knobs.get("samples", 1)
             if gradients > args.most or time.perf_counter() - started > args.limit:

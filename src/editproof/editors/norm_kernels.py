@@ -122,3 +122,25 @@ def group_kernel(sums, weight, bias, mean, rstd, one, two, c, groups, splits, co
         tl.store(rstd + photo * groups + group, r)
         tl.store(one + to, w * r, mask=there)
         tl.store(two + to, tl.load(bias + channel, mask=there, other=0.0).to(tl.float32) - w * r * m, mask=there)
+
+
+@triton.jit
+def doubled_kernel(x, out, h, w, c, pixels, tall: tl.constexpr, broad: tl.constexpr):
+    """Bilinear scaling to twice the height and width with aligned corners: a tile of output pixels and channels."""
+    pixel = tl.program_id(0) * tall + tl.arange(0, tall)
+    channel = tl.program_id(1) * broad + tl.arange(0, broad)
+    across, down = pixel % (2 * w), (pixel // (2 * w)) % (2 * h)
+    photo = (pixel // (4 * w * h)).to(tl.int64)
+    y, x_at = down * ((h - 1) / (2.0 * h - 1)), across * ((w - 1) / (2.0 * w - 1))
+    top, left = y.to(tl.int32), x_at.to(tl.int32)
+    low, right = tl.minimum(top + 1, h - 1), tl.minimum(left + 1, w - 1)
+    part_y, part_x = (y - top)[:, None], (x_at - left)[:, None]
+    inside = (pixel < pixels)[:, None] & (channel < c)[None, :]
+    first = photo * h * w
+    a = tl.load(x + ((first + top * w + left) * c)[:, None] + channel[None, :], mask=inside, other=0.0).to(tl.float32)
+    b = tl.load(x + ((first + top * w + right) * c)[:, None] + channel[None, :], mask=inside, other=0.0).to(tl.float32)
+    d = tl.load(x + ((first + low * w + left) * c)[:, None] + channel[None, :], mask=inside, other=0.0).to(tl.float32)
+    e = tl.load(x + ((first + low * w + right) * c)[:, None] + channel[None, :], mask=inside, other=0.0).to(tl.float32)
+    upper, lower = a + (b - a) * part_x, d + (e - d) * part_x
+    at = pixel.to(tl.int64)[:, None] * c + channel[None, :]
+    tl.store(out + at, (upper + (lower - upper) * part_y).to(out.dtype.element_ty), mask=inside)

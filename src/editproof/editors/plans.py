@@ -42,6 +42,4 @@ def place(pipe: Any, plan: str | None, device: torch.device) -> str:
             stream(part, device)
     else:
         pipe.to(device)
-        for part in parts if device.type == "cuda" else ():  # the order of values that tensor cores take
-            part.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     return plan
