@@ -7,12 +7,14 @@ last block that is asked for, and gradient checkpointing covers each block toget
 
 import re
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import nullcontext
 from functools import cache
 from typing import TYPE_CHECKING, Any
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+from torch.overrides import TorchFunctionMode
 from torch.utils.checkpoint import checkpoint
 
 from editproof.editors.blocks import family
@@ -229,14 +231,30 @@ def _step(
     """One block: its output, unless it is the last one that is asked for, and what is measured in it, if anything."""
     from diffusers.models.embeddings import apply_rotary_emb
 
-    measured = None
-    if measure is not None:
-        pair = forward.queries_and_keys(block, kind, words, image)
-        queries, keys = (apply_rotary_emb(tokens, forward.rope, sequence_dim=1).transpose(1, 2) for tokens in pair)
-        measured = measure(queries, keys, ranges)
+    pair, before = None, (words, image)
     if not last:
-        words, image = (tokens.contiguous() for tokens in forward(block, kind, words, image))
-    return words, image, measured
+        with nullcontext() if measure is None or torch.compiler.is_compiling() else Seen() as seen:
+            words, image = (tokens.contiguous() for tokens in forward(block, kind, words, image))
+        pair = seen.pair if seen is not None else None
+    if measure is None:
+        return words, image, None
+    if pair is None:
+        found = forward.queries_and_keys(block, kind, *before)
+        pair = tuple(apply_rotary_emb(tokens, forward.rope, sequence_dim=1).transpose(1, 2) for tokens in found)
+    return words, image, measure(pair[0], pair[1], ranges)
+
+
+class Seen(TorchFunctionMode):
+    """Sees the queries and keys (B,heads,N,d) that a block gives to PyTorch's attention, if it uses that."""
+
+    pair: tuple[Tensor, Tensor] | None = None
+
+    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        if func is F.scaled_dot_product_attention:
+            named = kwargs or {}
+            pair = (*args, *(named[name] for name in ("query", "key")[len(args) :] if name in named))[:2]
+            self.pair = (pair[0], pair[1])
+        return func(*args, **(kwargs or {}))
 
 
 @cache

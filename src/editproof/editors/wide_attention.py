@@ -15,7 +15,7 @@ MATRICES = 6  # of (tokens, tokens) that exist at once, with those for the gradi
 
 
 class Explicit:
-    """A processor of diffusers' Attention: the explicit one for a gradient on a GPU where there is room, else PyTorch's."""
+    """A processor of diffusers' Attention: the explicit one for a gradient on a GPU where it fits, else PyTorch's."""
 
     def __init__(self) -> None:
         from diffusers.models.attention_processor import AttnProcessor, AttnProcessor2_0
@@ -31,6 +31,7 @@ class Explicit:
 
 def make_explicit(vae: nn.Module) -> None:
     """Give a VAE's attention with wide heads that processor."""
+    module: Any
     for module in vae.modules():
         if type(module).__name__ == "Attention" and module.inner_dim // module.heads > WIDEST:
             module.set_processor(Explicit())
