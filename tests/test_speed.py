@@ -158,6 +158,20 @@ def test_no_compile_reaches_the_editor(tmp_path: Path, monkeypatch: pytest.Monke
     assert [editor.compile for editor in loaded] == [True, False]
 
 
+def test_how_many_draws_go_together_changes_nothing(tiny_editor: Load, monkeypatch: pytest.MonkeyPatch) -> None:
+    module, sizes = sys.modules["editproof.methods.photoguard_diffusion"], list[int]()
+    editor, samples = tiny_editor("sd-inpaint"), tiny_editor("sd-inpaint").sample
+    monkeypatch.setattr(editor, "sample", lambda *a, **b: sizes.append(len(b["generator"])) or samples(*a, **b))
+
+    def protected() -> Tensor:
+        return METHODS["photoguard-diffusion"](editor, IMAGES, mask=MASK, steps=2, samples=4, denoising_steps=2)
+
+    apart = protected()
+    monkeypatch.setattr(module, "on_cuda", lambda device: True)
+    assert (apart != protected()).float().mean() < 0.01
+    assert sizes == [2] * 8 + [8] * 2
+
+
 def test_start_and_its_budget() -> None:
     target = torch.full_like(IMAGES, 0.5)
     begun = pgd(lambda images: images.sum((1, 2, 3)), IMAGES, Linf(0.1), steps=0, step_size=0.1, start=target)

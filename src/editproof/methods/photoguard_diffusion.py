@@ -6,7 +6,7 @@ from torch import Tensor
 
 from editproof.budgets import L2, Budget
 from editproof.counters.transform import make_transform
-from editproof.editors.room import together
+from editproof.editors.room import on_cuda, together
 from editproof.methods.checks import kept_pixels, require
 from editproof.methods.starts import first
 from editproof.pgd import default_step, pgd
@@ -61,7 +61,7 @@ def photoguard_diffusion(
     budget = budget or values[0]
     kept = kept_pixels(images, mask)
     draws = generators(seed, len(images))
-    at_once = together(samples, 2 * images[:, 0].numel())
+    at_once = together(samples, 2 * images[:, 0].numel()) if on_cuda(images.device) else 1  # a CPU gains nothing
 
     def distance(images: Tensor) -> Tensor:
         own = draws if samples == 1 else children(draws, at_once)
