@@ -1,13 +1,15 @@
 """What benchmarks/speed.py measures: cases by part, the models they need, and variants to compare the default with."""
 
+import sys
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
 import torch
 from real_sizes import flux_kontext, sd_inpaint
 
-from editproof.editors import load_editor
+from editproof.editors import attention, load_editor, plans
 from editproof.immunizer import NestedUNet, load_immunizer
 
 
@@ -37,16 +39,6 @@ def _undone(editor: Any, name: str, value: Any) -> Callable[[], None]:
     return lambda: setattr(editor, name, before)
 
 
-def _order(editor: Any, order: torch.memory_format) -> None:
-    for part in (editor.pipe.vae, editor.denoiser):
-        part.to(memory_format=order)
-
-
-def _rows_first(editor: Any) -> Callable[[], None]:
-    _order(editor, torch.contiguous_format)
-    return lambda: _order(editor, torch.channels_last)
-
-
 def _compile(editor: Any, *names: str) -> Callable[[], None]:
     modules = {"encoder": editor.pipe.vae.encoder, "decoder": editor.pipe.vae.decoder, "denoiser": editor.denoiser}
     for name in names:
@@ -60,49 +52,18 @@ def _compile(editor: Any, *names: str) -> Callable[[], None]:
     return undo
 
 
-def _fused(model: Any) -> Callable[[], None]:
-    from editproof import immunizer
-    from editproof.editors.norms import fuse
-
-    if isinstance(model, NestedUNet):
-        immunizer.FUSED = True
-        return lambda: setattr(immunizer, "FUSED", False)
-    parts = [model.pipe.vae, model.denoiser]
-    before = [(m, type(m), getattr(m, "nonlinearity", None), getattr(m, "conv_act", None))
-              for part in parts for m in part.modules()]  # fmt: skip
-    for part in parts:
-        fuse(part)
-
-    def undo() -> None:
-        for module, kind, nonlinearity, act in before:
-            module.__class__ = kind
-            if nonlinearity is not None:
-                module.nonlinearity = nonlinearity
-            if act is not None:
-                module.conv_act = act
-
-    return undo
-
-
-def _tuned(editor: Any) -> Callable[[], None]:
-    torch.backends.cudnn.benchmark = True
-
-    def undo() -> None:
-        torch.backends.cudnn.benchmark = False
-
-    return undo
+def _compile_blocks(editor: Any) -> Callable[[], None]:
+    method = sys.modules["editproof.methods.decontext"]
+    return _undone(method, "context_mass", partial(attention.context_mass, compiled=True))
 
 
 VARIANTS: dict[str, Callable[[Any], Callable[[], None]]] = {
     "default": lambda model: lambda: None,
-    "contiguous": _rows_first,
-    "no-compile": lambda editor: _undone(editor, "compile", False),
+    "compile-blocks": _compile_blocks,
     "recompute": lambda editor: _undone(editor, "recompute", True),
     "keep": lambda editor: _undone(editor, "recompute", False),
     "compile-encoder": lambda editor: _compile(editor, "encoder"),
     "compile-all": lambda editor: _compile(editor, "encoder", "denoiser", "decoder"),
-    "tuned": _tuned,
-    "fused": _fused,
 }
 
 
@@ -128,12 +89,23 @@ def _dtype(device: torch.device) -> torch.dtype:
     return torch.bfloat16 if device.type == "cuda" else torch.float32
 
 
+def _unfused(device: torch.device, tiny: bool) -> Any:
+    """With PyTorch's own norms, for comparison."""
+    there = plans.works
+    try:
+        plans.works = lambda device: False
+        return sd_inpaint(device, _dtype(device), tiny)
+    finally:
+        plans.works = there
+
+
 MODELS: dict[str, Callable[[torch.device, bool], Any]] = {
     "unet++": _network(True, "photo"),
     "unet++ stored": _network(True, "stored"),
     "unet++ float32": _network(False, "photo"),
     "unet++ embedded": lambda device, tiny: load_immunizer().requires_grad_(False).on(device),
     "sd-inpaint": lambda device, tiny: sd_inpaint(device, _dtype(device), tiny),
+    "sd-inpaint unfused": _unfused,
     "flux-kontext": _flux("whole"),
     "flux-kontext stream": _flux("stream"),
     "flux-kontext first-block": _flux("first-block"),
@@ -149,13 +121,12 @@ def build(model: str, device: torch.device, tiny: bool) -> Any:
 
 
 ENCODER, DIFFUSION, GUARD = "photoguard-encoder", "photoguard-diffusion", "diffusionguard"
-FOUR, DRAWS, LONG = {"samples": 4}, {"samples": 10, "denoising_steps": 4}, {"steps": 800}
+FOUR, DRAWS = {"samples": 4}, {"samples": 10, "denoising_steps": 4}
 
 PARTS: dict[str, tuple[Case, ...]] = {
     "immunizer": (
         Case("unet++", "pass", profile=True),
         Case("unet++", "pass", 16, profile=True),
-        Case("unet++", "pass", 16, variant="fused", profile=True),
         Case("unet++", "pass", 64),
         Case("unet++", "pass", 1, 1024),
         *(Case("unet++ stored", "pass", batch) for batch in (1, 16)),
@@ -167,13 +138,6 @@ PARTS: dict[str, tuple[Case, ...]] = {
         Case("sd-inpaint", GUARD, settings=FOUR, profile=True),
         Case("sd-inpaint", DIFFUSION, settings=DRAWS),
         Case("sd-inpaint", DIFFUSION, settings=DRAWS, variant="recompute", profile=True),
-        Case("sd-inpaint", ENCODER, variant="fused", profile=True),
-        Case("sd-inpaint", GUARD, settings=FOUR, variant="fused", profile=True),
-        Case("sd-inpaint", DIFFUSION, settings=DRAWS, variant="fused"),
-        Case("sd-inpaint", ENCODER, variant="contiguous"),
-        Case("sd-inpaint", ENCODER, variant="tuned"),
-        Case("sd-inpaint", GUARD, settings=FOUR, variant="contiguous"),
-        Case("sd-inpaint", DIFFUSION, settings=DRAWS, variant="contiguous"),
         Case("sd-inpaint", "autoencoder"),
         Case("sd-inpaint", ENCODER, 16),
         Case("sd-inpaint", GUARD, 4, settings=FOUR),
@@ -181,20 +145,24 @@ PARTS: dict[str, tuple[Case, ...]] = {
         Case("sd-inpaint", ENCODER, 1, 1024),
         Case("sd-inpaint", GUARD, 1, 1024, FOUR),
     ),
+    "plain": (
+        *(Case("sd-inpaint unfused", method, settings=settings)
+          for method, settings in ((ENCODER, {}), (GUARD, FOUR), (DIFFUSION, DRAWS))),
+    ),
     "sd-compiled": (
         Case("sd-inpaint", ENCODER, variant="compile-encoder"),
     ),
     "flux": (
-        Case("flux-kontext", "decontext", variant="no-compile", settings=LONG, profile=True),
+        Case("flux-kontext", "decontext", profile=True),
         Case("flux-kontext", "veto"),
-        Case("flux-kontext", "decontext", settings=LONG, profile=True),
-        Case("flux-kontext", "decontext", 4, variant="no-compile", settings=LONG),
-        Case("flux-kontext", "decontext", 1, 1024, variant="no-compile", settings=LONG),
+        Case("flux-kontext", "decontext", variant="compile-blocks"),
+        Case("flux-kontext", "decontext", 4),
+        Case("flux-kontext", "decontext", 1, 1024),
         Case("flux-kontext", ENCODER),
     ),
     "flux-16gb": (
         Case("flux-kontext first-block", "veto"),
-        Case("flux-kontext stream", "decontext", variant="no-compile", settings=LONG),
+        Case("flux-kontext stream", "decontext"),
     ),
     "cpu": (
         Case("unet++ embedded", "pass", 1, 256),

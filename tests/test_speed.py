@@ -15,7 +15,6 @@ import torch
 from torch import Tensor
 
 from editproof.budgets import Linf
-from editproof.cli import main as command_line
 from editproof.editors import attention, pipeline, room
 from editproof.editors.pipeline import Editor
 from editproof.errors import UserError
@@ -122,40 +121,6 @@ def test_blocks_are_kept_where_there_is_room(tiny_editor: Load, monkeypatch: pyt
     finally:
         model.disable_gradient_checkpointing()
         hook.remove()
-
-
-def test_long_runs_of_large_models_on_a_gpu_are_compiled(tiny_editor: Load, monkeypatch: pytest.MonkeyPatch) -> None:
-    decontext = sys.modules["editproof.methods.decontext"]
-    editor, asked = tiny_editor("flux-kontext"), list[bool]()
-
-    def mass(editor: Editor, images: Tensor, *rest: object, compiled: bool, **more: object) -> Tensor:
-        asked.append(compiled)
-        return images.sum((1, 2, 3))
-
-    monkeypatch.setattr(decontext, "context_mass", mass)
-    monkeypatch.setattr(decontext, "LONG", 2)
-    monkeypatch.setattr(Editor, "batch", 1)
-    monkeypatch.setattr(decontext, "on_cuda", lambda device: True)
-    for steps, wanted in ((2, True), (1, True), (2, False)):
-        editor.compile = wanted
-        METHODS["decontext"](editor, IMAGES, prompt="x", steps=steps)
-    del editor.compile
-    assert asked == [True, True, False, False, False]
-
-
-def test_no_compile_reaches_the_editor(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, tiny_folder: Callable) -> None:
-    from editproof.editors import load_editor
-    from editproof.photo import save_png
-
-    loaded: list[Editor] = []
-    monkeypatch.setattr(
-        "editproof.photos.load_editor", lambda *a, **b: loaded.append(load_editor(*a, **b)) or loaded[-1]
-    )
-    save_png(tmp_path / "photo.png", IMAGES[0])
-    command = f"protect {tmp_path}/photo.png --method photoguard-encoder --steps 1 --editor {tiny_folder('sd-inpaint')}"
-    assert command_line([*command.split(), "--out", str(tmp_path / "a")]) == 0
-    assert command_line([*command.split(), "--out", str(tmp_path / "b"), "--no-compile"]) == 0
-    assert [editor.compile for editor in loaded] == [True, False]
 
 
 def test_how_many_draws_go_together_changes_nothing(tiny_editor: Load, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -21,7 +21,6 @@ from editproof.options import (
     FormatOption,
     InvertOption,
     MaskOption,
-    NoCompileOption,
     OverwriteOption,
     PhotosArgument,
     PlanOption,
@@ -84,7 +83,6 @@ def protect(
     preset: PresetOption = None,
     scheduler: SchedulerOption = None,
     plan: PlanOption = None,
-    no_compile: NoCompileOption = False,
     prompt: Annotated[str, typer.Option(help="What the editor is expected to be told.")] = "",
     knobs: Annotated[
         list[str] | None,
@@ -111,7 +109,7 @@ def protect(
             photos, out, method=method, editor=editor, scheduler=scheduler, plan=plan, mask=none_or(mask),
             invert_mask=invert_mask, overwrite=overwrite, budget=budget, prompt=prompt, steps=steps, preset=preset,
             seed=seed, device=device, knobs=settings, recursive=recursive, force=force, format=format, quality=quality,
-            credentials=credentials, progress=progress, count=count, compile=not no_compile,
+            credentials=credentials, progress=progress, count=count,
         ):  # fmt: skip
             counts[report.get("skipped") or ("failed" if "error" in report else "protected")] += 1
             errors += [report["error"]] if "error" in report else []

@@ -85,9 +85,6 @@ PlanOption = Annotated[
         show_default=False,
     ),
 ]
-NoCompileOption = Annotated[
-    bool, typer.Option("--no-compile", help="Never compile a large model, which long runs on a GPU otherwise do first.")
-]
 OverwriteOption = Annotated[bool, typer.Option("--overwrite", help="Replace existing output.")]
 EpsOption = Annotated[
     str | None,

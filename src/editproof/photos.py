@@ -84,7 +84,6 @@ def protect_photos(
     quality: int | None = None,
     credentials: str | Path | None = None,
     count: Callable[[int], None] | None = None,
-    compile: bool = True,
 ) -> Iterator[dict[str, Any]]:
     """Protect photo files: writes `<stem>-protected.png` and `.json` to `out` and yields each report (the JSON).
 
@@ -92,7 +91,7 @@ def protect_photos(
     by all photos. An L2 budget is meant at 512x512 and scaled with each photo's size; None: see
     protection.budget_in_effect. `format` and, for avif and jpeg, `quality` (1 to 100): see formats. Photos that are
     protected already are refused without `force`. `credentials` (a PEM file): see credentials. `progress` is told how
-    many photos are done, in fractions. `compile`: whether a long run may have a large model compiled. Raises UserError.
+    many photos are done, in fractions. Raises UserError.
 
     With `recursive`, `photos` may be folders, whose tree is kept in `out`, and the run goes on after what goes wrong:
     it yields {"photo", "error"} of photos that failed and {"photo", "skipped"} of those that are done or protected
@@ -145,7 +144,6 @@ def protect_photos(
     loaded = None
     if method not in WITHOUT_EDITOR:
         loaded = load_editor(editor or DEFAULT_EDITOR, device=device, scheduler=scheduler, plan=plan)
-        loaded.compile = compile
     task = Task(
         method=method, editor=loaded, side=working_side(method, loaded, settings), budget=budget,
         arguments={"prompt": prompt, "seed": seed, **settings},

@@ -97,7 +97,8 @@ class SiLUOfVectors(nn.Module):
 
 
 def fuse(model: nn.Module) -> None:
-    """Fuse all norms of a diffusers UNet or VAE with the SiLU behind them. Weights stay where they are."""
+    """Fuse all norms of a diffusers UNet or VAE with the SiLU behind them, and put its convolutions channels last."""
+    model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     for module in model.modules():
         kind = type(module).__name__
         if kind == "ResnetBlock2D" and isinstance(module.nonlinearity, nn.SiLU):

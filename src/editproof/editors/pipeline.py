@@ -21,7 +21,7 @@ from editproof.randomness import Generators, generators
 if TYPE_CHECKING:
     from editproof.editors.texts import Texts
 
-KEPT = 1500  # values that a denoiser's call keeps for the backward pass, for each pixel of a photo
+KEPT = 2300  # values that a denoiser's call keeps for the backward pass, for each pixel of a photo
 LARGE = 10**9  # parameters of a denoiser from which memory is spared
 Reading = dict[str, Tensor]  # what a text encoder has made of prompts: the pipeline's arguments
 Prompt = str | Sequence[str] | Reading
@@ -43,9 +43,6 @@ class Editor:
     guidance: float = 7.5
     single_guidance: float = 1.0  # at which the denoiser is called once a step
     plan: str = "whole"  # a name in PLANS: where the weights are
-    compile: bool = (
-        True  # whether torch.compile is used where there are steps enough to make up for the minute it takes
-    )
     recompute: bool | None = (
         None  # whether differentiated edits spare memory at the expense of time; None: if they must
     )

@@ -4,6 +4,7 @@ from typing import Any
 
 import torch
 
+from editproof.editors.fused import works
 from editproof.editors.pipeline import LARGE
 from editproof.editors.streaming import recompute_resnets, stream
 from editproof.errors import UserError
@@ -42,4 +43,9 @@ def place(pipe: Any, plan: str | None, device: torch.device) -> str:
             stream(part, device)
     else:
         pipe.to(device)
+        if works(device):
+            from editproof.editors.norms import fuse
+
+            for part in {pipe.vae, denoiser}:
+                fuse(part)
     return plan

@@ -7,7 +7,6 @@ from torch import Tensor
 from editproof.budgets import Budget, Linf
 from editproof.counters.transform import make_transform
 from editproof.editors.attention import block_names, context_mass
-from editproof.editors.room import on_cuda
 from editproof.errors import UserError
 from editproof.methods.checks import kept_pixels, require
 from editproof.methods.prompts import POOL
@@ -21,7 +20,6 @@ if TYPE_CHECKING:
 
 BUDGET, STEPS = Linf(12.75 / 255), 800
 SINGLE_BLOCKS = 26  # of FLUX's 38
-LONG = 400  # steps from which a large model is compiled first
 
 
 def paper(height: int, width: int) -> "Paper":
@@ -74,8 +72,6 @@ def decontext(
     draws = generators(seed, len(images))
     editor.encode_prompts([prompt] if prompt else POOL)
 
-    compiled = editor.compile and editor.batch == 1 and on_cuda(editor.device) and steps * samples >= LONG
-
     calls, reading = 0, {}
 
     def mass(images: Tensor) -> Tensor:
@@ -86,9 +82,7 @@ def decontext(
             prompts = [prompt or POOL[int(number * len(POOL))] for number in chance[:, 1].tolist()]
             reading = editor.read(images.detach(), prompts)
         calls += 1
-        return context_mass(
-            editor, images, reading, blocks=blocks, timestep=timestep, generator=draws, compiled=compiled
-        )
+        return context_mass(editor, images, reading, blocks=blocks, timestep=timestep, generator=draws)
 
     return pgd(
         mass,
