@@ -108,10 +108,14 @@ def measured(case: Case, model: Any, device: torch.device, args: argparse.Namesp
         step = runner(case, model, device, args.tiny)
         if on_gpu:
             torch.cuda.reset_peak_memory_stats(device)
+        spent = time.process_time()
         times, first = timed(step, args.warm_up, args.steps, args.seconds)
+        spent = (time.process_time() - spent) / (len(times) + args.warm_up)
         middle = statistics.median(times)
         row |= {"s_per_step": round(middle, 5), "slowest": round(max(times), 5), "first": round(first, 2),
                 "steps_timed": len(times)}  # fmt: skip
+        if device.type == "cpu":
+            row["processor_s"] = round(spent, 4)  # a step of all threads; other jobs do not change it much
         if on_gpu:
             row["peak_gib"] = round(torch.cuda.max_memory_allocated(device) / 2**30, 2)
         if "compile-" not in case.variant:  # operations of compiled modules cannot be counted

@@ -12,6 +12,7 @@ Figures are compared only if they come from one kind of machine.
 import argparse
 import json
 import re
+import statistics
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -22,6 +23,7 @@ ROOT = Path(__file__).parents[1]
 DOCUMENT, RESULTS = ROOT / "docs" / "speed.md", ROOT / "benchmarks" / "results"
 BLOCK = re.compile(r"(<!-- speed: (\w+) -->\n)(.*?)(<!-- /speed -->)", re.DOTALL)
 Row = dict[str, Any]
+CODES = ("default", "unfused")  # variants that stand for the code: as it is, or else as it was without fused norms
 
 
 class Aim(NamedTuple):
@@ -75,7 +77,8 @@ def published(rows: Sequence[Row]) -> str:
     rows = _gpu(rows)
     lines = ["| what | published, s/step | GiB | here, s/step | GiB | TFLOP/s | aim | reached |", "| --- " * 8 + "|"]
     for aim in AIMS:
-        row = next((r for r in rows if _is(r, aim.model, aim.method, aim.batch)), {})
+        found = (r for code in CODES for r in rows if _is(r, aim.model, aim.method, aim.batch, code))
+        row = next(found, {})
         here, gib = _seconds(row), f"{row['peak_gib']:.1f}" if "peak_gib" in row else "-"
         reached = "yes" if row.get("s_per_step", 9) <= float(aim.aim) else "no"
         lines.append(
@@ -91,8 +94,16 @@ def everything(rows: Sequence[Row]) -> str:
 
 
 def cpu(rows: Sequence[Row]) -> str:
-    """Every row of the CPU."""
-    return _listed([row for row in rows if row["device"].startswith("CPU")])
+    """Every row of the CPU: processor seconds, which other jobs on the machine change less than the clock's."""
+    lines = ["| model | method | size | settings | processor s/step | s/step | GFLOP |", "| --- " * 7 + "|"]
+    for row in rows:
+        if row["device"].startswith("CPU") and "part" not in row:
+            knobs = ", ".join(f"{name}={value}" for name, value in row["settings"].items())
+            lines.append(
+                f"| {row['model']} | {row['method']} | {row['side']} | {knobs or '-'} | "
+                f"{_short(row['processor_s'], 2)} | {_short(row['s_per_step'], 2)} | {1000 * row['tflop']:.0f} |"
+            )
+    return "\n".join(lines) + "\n"
 
 
 def _listed(rows: Sequence[Row]) -> str:
@@ -110,15 +121,43 @@ def _listed(rows: Sequence[Row]) -> str:
     return "\n".join(lines) + "\n"
 
 
+def fused(rows: Sequence[Row]) -> str:
+    """What fused norms are worth: milliseconds beside two other jobs on the same GPU."""
+    lines = ["| a gradient of | PyTorch's norms, ms | GiB | fused, ms | GiB |", "| --- " * 5 + "|"]
+    found = [row for row in rows if row["part"] == "sd"]
+    for job in dict.fromkeys(row["job"] for row in found):
+        plain, ours = ([r for r in found if r["job"] == job and ("fused" in r["variant"]) == is_fused]
+                       for is_fused in (False, True))  # fmt: skip
+        if plain and ours:
+            cells = (f"{r['ms'][0]:.0f} | {r.get('peak', '-')}" for r in (plain[0], ours[0]))
+            lines.append(f"| {job} | {' | '.join(cells)} |")
+    return "\n".join(lines) + "\n"
+
+
+def kernels(rows: Sequence[Row]) -> str:
+    """What a step's time on the GPU is made of, where it was looked at."""
+    lines = []
+    for row in _gpu(rows):
+        if "profile" in row:
+            named = f"{row['model']}, {row['method']}, batch {row['batch']} ({row['variant']})"
+            lines += [f"- {named}: {row['profile'][0]}, {_seconds(row)} s a step"]
+            lines += [f"  - {line}" for line in row["profile"][1:6]]
+    return "\n".join(lines) + "\n"
+
+
 def curves(rows: Sequence[Row]) -> str:
     """Each method's paper settings, and what ours reach in how many steps."""
-    lines = ["| editor | method | settings | steps | effect | s/photo |", "| --- " * 6 + "|"]
-    for row in sorted(rows, key=lambda r: (r["editor"], r["method"], r["curve"] != "paper", r["curve"], r["steps"])):
+    lines = ["| editor | method | photos | settings | steps | effect | median |", "| --- " * 7 + "|"]
+
+    def order(row: Row) -> tuple[Any, ...]:
+        return row["editor"], -row["side"], row["method"], row["curve"] != "paper", row["curve"], row["steps"]
+
+    for row in sorted(rows, key=order):
         effect = row.get("error", "")[:40] or f"{_short(row['effect'], 3)} ± {_short(row['sem'], 3)}"
         knobs = "".join(f", {name} {row['knobs'][name]}" for name in ("samples", "timesteps") if name in row["knobs"])
         lines.append(
-            f"| {row['editor']} | {row['method']} | {row['curve']}{knobs} | {row['steps']} | {effect} | "
-            f"{row.get('seconds_a_photo', '-')} |"
+            f"| {row['editor']} | {row['method']} | {row['photos']}, {row['side']} px | {row['curve']}{knobs} | "
+            f"{row['steps']} | {effect} | {_short(statistics.median(row['each']), 3)} |"
         )
     return "\n".join(lines) + "\n"
 
@@ -127,12 +166,14 @@ KINDS: dict[str, tuple[str, Callable[[Sequence[Row]], str]]] = {
     "published": ("speed", published),
     "everything": ("speed", everything),
     "cpu": ("speed", cpu),
+    "fused": ("fused_norms", fused),
+    "kernels": ("speed", kernels),
     "curves": ("effect_curves", curves),
 }
 
 
-def _is(row: Row, model: str, method: str, batch: int) -> bool:
-    wanted = {"model": model, "method": method, "batch": batch, "side": 512, "variant": "default"}
+def _is(row: Row, model: str, method: str, batch: int, variant: str) -> bool:
+    wanted = {"model": model, "method": method, "batch": batch, "side": 512, "variant": variant}
     return all(row.get(name) == value for name, value in wanted.items())
 
 
@@ -162,29 +203,32 @@ def written() -> str:
 
 
 def plot(rows: Sequence[Row], path: Path) -> None:
-    """Effect against steps, a panel for each method; the papers' settings are dashed."""
+    """Effect (the photos' median) against steps, a panel for each method; the papers' settings are dashed."""
     import matplotlib
 
     matplotlib.use("svg")
-    matplotlib.rcParams.update({"svg.fonttype": "none", "svg.hashsalt": "editproof", "font.size": 9})
+    matplotlib.rcParams.update({"svg.fonttype": "path", "svg.hashsalt": "editproof", "font.size": 9})
     from matplotlib import pyplot
 
-    rows = [row for row in rows if "error" not in row and row["curve"] != "control"]
+    most = max(row["side"] for row in rows)
+    rows = [row for row in rows if "error" not in row and row["curve"] != "control" and row["side"] == most]
     methods = list(dict.fromkeys(row["method"] for row in rows))
     figure, axes = pyplot.subplots(1, len(methods), figsize=(3.1 * len(methods), 3.2), squeeze=False)
     names = list(dict.fromkeys(row["curve"] for row in rows))
     for panel, method in zip(axes[0], methods, strict=True):
         for number, name in enumerate(names):
-            points = sorted(
-                (r["steps"], r["effect"], r["sem"]) for r in rows if (r["method"], r["curve"]) == (method, name)
-            )
+            chosen = [row for row in rows if (row["method"], row["curve"]) == (method, name)]
+            points = sorted((row["steps"], statistics.median(row["each"])) for row in chosen)
             if points:
-                xs, ys, errors = zip(*points, strict=True)
                 style = "--s" if name == "paper" else "-o"
-                panel.errorbar(xs, ys, errors, fmt=style, ms=4, lw=1.2, capsize=2, color=f"C{number}", label=name)
+                panel.plot(*zip(*points, strict=True), style, ms=4, lw=1.2, color=f"C{number}", label=name)
+        ticks = sorted({row["steps"] for row in rows if row["method"] == method})
+        panel.margins(y=0.1)
         panel.set(xscale="log", title=method, xlabel="steps", ylim=(0, None))
+        panel.set_xticks(ticks, [str(tick) for tick in ticks])
+        panel.minorticks_off()
         panel.grid(alpha=0.3)
-    axes[0][0].set_ylabel("effect")
+    axes[0][0].set_ylabel("effect, median")
     handles = {label: h for p in axes[0] for h, label in zip(*p.get_legend_handles_labels(), strict=True)}
     figure.legend(handles.values(), handles.keys(), loc="lower center", ncols=len(handles), frameon=False)
     figure.tight_layout(rect=(0, 0.08, 1, 1))
