@@ -35,7 +35,7 @@ class PhotoNorm(nn.BatchNorm2d):
 
     def relu(self, x: Tensor) -> Tensor:
         """The norm and a ReLU."""
-        if self.per_photo and x.dtype == torch.float16 and len(x) > 1 and works(x.device):
+        if self.per_photo and len(x) > 1 and _fusable(x):
             from editproof.editors.norms import group_norm
 
             return group_norm(x, x.shape[1], self.weight, self.bias, self.eps, "relu")
@@ -49,8 +49,13 @@ class PhotoNorm(nn.BatchNorm2d):
         return super().forward(input)
 
 
+def _fusable(x: Tensor) -> bool:
+    """Whether norms.py's kernels can take x: float16 on a GPU, and no gradient, which they have not for weights."""
+    return x.dtype == torch.float16 and not torch.is_grad_enabled() and works(x.device)
+
+
 def _doubled(x: Tensor) -> Tensor:
-    if x.dtype == torch.float16 and works(x.device):
+    if _fusable(x):
         from editproof.editors.norms import doubled
 
         return doubled(x)

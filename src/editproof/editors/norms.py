@@ -83,9 +83,11 @@ def doubled(x: Tensor) -> Tensor:
 
 
 class NormSiLU(nn.GroupNorm):
-    """GroupNorm with the SiLU that follows it."""
+    """GroupNorm with the SiLU that follows it; PyTorch's where the weights are trained."""
 
     def forward(self, input: Tensor) -> Tensor:
+        if self.weight.requires_grad and torch.is_grad_enabled():
+            return functional.silu(super().forward(input))
         return group_norm(input, self.num_groups, self.weight, self.bias, self.eps, "silu")
 
 

@@ -43,9 +43,7 @@ class Editor:
     guidance: float = 7.5
     single_guidance: float = 1.0  # at which the denoiser is called once a step
     plan: str = "whole"  # a name in PLANS: where the weights are
-    recompute: bool | None = (
-        None  # whether differentiated edits spare memory at the expense of time; None: if they must
-    )
+    recompute: bool | None = None  # whether edits with a gradient spare memory and take longer; None: if they must
     settings: ClassVar[dict[str, Any]] = {"eta": 1.0}  # used by schedulers that take it (DDIM)
 
     def __init__(self, name: str, pipe: Any, dtype: torch.dtype) -> None:
@@ -256,7 +254,7 @@ class Editor:
         self._check_steps(steps)
         if not 0 < strength <= 1:
             raise UserError(f"{self.name} cannot edit at strength {strength:g}; allowed: above 0, at most 1")
-        draws = len(generator) // len(images)
+        draws = max(1, len(generator) // len(images))
         rows = images.repeat(draws, 1, 1, 1) if draws > 1 else images
         self._check(rows if mask is not None and len(mask) > len(images) else images, mask)
         self._alike = 1 if mask is not None and len(mask) > len(images) else draws
@@ -264,11 +262,7 @@ class Editor:
         images = rows.to(self.device).clamp(0, 1)  # outside, diffusers would take them for [-1,1]
         if mask is not None:
             mask = mask.to(self.device).float()
-            mask = (
-                mask.repeat(len(images) // len(mask), 1, 1, 1)
-                if len(mask) > 1
-                else mask.expand(len(images), -1, -1, -1)
-            )
+            mask = mask.repeat(len(images) // len(mask), 1, 1, 1)
 
         def step_end(pipe: Any, step: int, timestep: Any, tensors: dict[str, Tensor]) -> dict[str, Tensor]:
             if callback is not None:
@@ -327,9 +321,7 @@ class Editor:
 def recomputed(network: nn.Module) -> Iterator[None]:
     """Keep only a network's inputs for the backward pass, which calls it again."""
     there = vars(network).get("forward")
-    network.forward = partial(
-        checkpoint, network.forward, use_reentrant=False, preserve_rng_state=False
-    )  # fmt: skip
+    network.forward = partial(checkpoint, network.forward, use_reentrant=False, preserve_rng_state=False)
     try:
         yield
     finally:
