@@ -1,6 +1,7 @@
 """Who is in a photo: a small network of our own finds people offline; masks that let everything else be repainted."""
 
 from functools import cache
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -46,9 +47,7 @@ class PeopleNet(nn.Module):
             for a, b in zip(above, CHANNELS, strict=False)
         )
         self.context = nn.Linear(CHANNELS[-1], CHANNELS[-1])  # of the whole picture
-        self.across = nn.ModuleList(
-            nn.Conv2d(b, a, 1) for a, b in zip(CHANNELS, CHANNELS[1:], strict=False)
-        )  # from each level to the one above
+        self.across = nn.ModuleList(nn.Conv2d(b, a, 1) for a, b in pairwise(CHANNELS))  # to the level above
         self.up = nn.ModuleList(Residual(c) for c in CHANNELS[:-1])
         self.head = nn.Conv2d(CHANNELS[0], 2, 1)
 
@@ -113,7 +112,7 @@ def regions(seen: Tensor) -> tuple[Tensor, int]:
 
 
 def find_people(images: Tensor) -> Tensor:
-    """Photos (B,3,H,W) in [0,1] -> masks (B,1,H,W) of 0 and 1: 0 a person, 1 may be repainted; all 1 if nobody is found."""
+    """Photos (B,3,H,W) in [0,1] -> masks (B,1,H,W): 0 a person, 1 may be repainted; all 1 if nobody is found."""
     cleaned = torch.stack([regions(seen)[0] for seen in probabilities(images)])
     return at_size(cleaned[:, None], (images.shape[-2], images.shape[-1])).to(images.device)
 
@@ -124,7 +123,7 @@ def at_size(cleaned: Tensor, size: tuple[int, int]) -> Tensor:
 
 
 def auto_mask(image: Tensor) -> tuple[Tensor | None, str]:
-    """A photo (3,H,W), in [0,1] or uint8 -> its mask (1,1,H,W), 1 = may be repainted, and a sentence that says who was found.
+    """A photo (3,H,W), in [0,1] or uint8 -> its mask (1,1,H,W), 1 = may be repainted, and a sentence on who was found.
 
     None where nobody was found, and the whole photo is to be protected. Where the network finds nobody, dlib's face
     detector is asked, if the extra `faces` is installed: head and shoulders are then kept.
@@ -156,7 +155,7 @@ def _rest(mask: Tensor) -> str:
 
 
 def _around(box: tuple[float, float, float, float], size: tuple[int, int]) -> tuple[slice, slice]:
-    """Rows and columns of head and shoulders: `box` is (left, top, right, bottom) of a face, in shares of the picture."""
+    """Rows and columns of head and shoulders around a face: `box` is (left, top, right, bottom), in shares."""
     left, top, right, bottom = box
     beside, above, below = HEAD_AND_SHOULDERS
     width, height = right - left, bottom - top
