@@ -1,4 +1,4 @@
-"""Masks from files: white = the editor may repaint, black = keep."""
+"""Masks: from files (white = the editor may repaint, black = keep), or of whoever is found in the photo."""
 
 from pathlib import Path
 
@@ -9,9 +9,11 @@ from torch import Tensor
 
 from editproof.decoding import read_image
 from editproof.errors import UserError
+from editproof.photo import Photo
 from editproof.resolution import working_mask
 
 ASPECT_TOLERANCE = 0.02
+AUTO = "auto"  # as a text; a file of that name is "./auto"
 
 
 def open_mask(path: str | Path, size: tuple[int, int], invert: bool = False) -> Tensor:
@@ -34,6 +36,41 @@ def open_mask(path: str | Path, size: tuple[int, int], invert: bool = False) -> 
         grey = grey.resize((width, height), Image.Resampling.BILINEAR)
     repaint = (np.asarray(grey) >= 128) != invert
     return torch.from_numpy(repaint.astype(np.float32))[None, None]
+
+
+def check_mask(mask: str | Path | None, invert: bool = False) -> None:
+    """Raise UserError if a mask file cannot be read, or an automatic mask is to be inverted."""
+    if mask == AUTO and invert:
+        raise UserError("an inverted mask 'auto' would give people away; allowed: a mask file with --invert-mask")
+    if mask is not None and mask != AUTO:
+        read_image(Path(mask), "mask")
+
+
+def found_mask(photo: Photo, size: tuple[int, int]) -> tuple[Tensor | None, str]:
+    """The automatic mask (1, 1, H, W) of a photo that is worked on at `size`, and a sentence on who was found.
+
+    None where the whole photo is to be protected: nobody was found, or nobody large enough.
+    """
+    from editproof.people import auto_mask
+
+    mask, found = auto_mask(photo.levels.permute(2, 0, 1))
+    if mask is not None and bool((working_mask(mask, size) == 1).all()):
+        return None, "nobody found who is large enough: the whole photo is protected"
+    return mask, found
+
+
+def edit_mask(mask: str | Path, photo: Photo, size: tuple[int, int], invert: bool = False) -> Tensor:
+    """The mask (1, 1, H, W) of a photo that is edited at `size`: that of the file, or automatic. Raises UserError."""
+    if mask != AUTO:
+        opened = open_mask(mask, photo.size, invert)
+    else:
+        check_mask(mask, invert)
+        automatic, _ = found_mask(photo, size)
+        if automatic is None:
+            raise UserError(f"nobody is found in photo '{photo.path}' for --mask auto; allowed: a mask file")
+        opened = automatic
+    check_something_to_edit(opened, str(mask), size)
+    return opened
 
 
 def check_something_to_protect(mask: Tensor, name: str, size: tuple[int, int] | None = None) -> None:

@@ -58,7 +58,10 @@ CredentialsOption = Annotated[
     ),
 ]
 MaskOption = Annotated[
-    str, typer.Option("--mask", metavar="FILE|none", help="White = the editor may repaint, black = keep.")
+    str,
+    typer.Option(
+        "--mask", metavar="FILE|auto|none", help="White = the editor may repaint, black = keep; auto: keep people."
+    ),
 ]
 InvertOption = Annotated[bool, typer.Option("--invert-mask", help="Black = the editor may repaint.")]
 SeedOption = Annotated[

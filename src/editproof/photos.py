@@ -8,12 +8,11 @@ from typing import Any
 from editproof.budgets import Budget
 from editproof.bulk import BATCH_PIXELS, one_line, run
 from editproof.credentials import check_credentials
-from editproof.decoding import read_image
 from editproof.editors import check_plan, load_editor
 from editproof.errors import UserError
 from editproof.folders import Skipped, clean, plan_folders
 from editproof.formats import check_format, get_format
-from editproof.masks import check_something_to_protect, open_mask
+from editproof.masks import AUTO, check_mask, check_something_to_protect, open_mask
 from editproof.photo import check_folder, check_output, open_photo
 from editproof.protection import (
     DEFAULT_BUDGET,
@@ -88,10 +87,10 @@ def protect_photos(
     """Protect photo files: writes `<stem>-protected.png` and `.json` to `out` and yields each report (the JSON).
 
     Everything is checked before the first photo is worked on. `mask` (a file, None: everything is protected) is shared
-    by all photos. An L2 budget is meant at 512x512 and scaled with each photo's size; None: see
-    protection.budget_in_effect. `format` and, for avif and jpeg, `quality` (1 to 100): see formats. Photos that are
-    protected already are refused without `force`. `credentials` (a PEM file): see credentials. `progress` is told how
-    many photos are done, in fractions. Raises UserError.
+    by all photos; "auto": all but the people found in each photo may be repainted. An L2 budget is meant at 512x512 and
+    scaled with each photo's size; None: see protection.budget_in_effect. `format` and, for avif and jpeg, `quality` (1
+    to 100): see formats. Photos that are protected already are refused without `force`. `credentials` (a PEM file): see
+    credentials. `progress` is told how many photos are done, in fractions. Raises UserError.
 
     With `recursive`, `photos` may be folders, whose tree is kept in `out`, and the run goes on after what goes wrong:
     it yields {"photo", "error"} of photos that failed and {"photo", "skipped"} of those that are done or protected
@@ -110,11 +109,10 @@ def protect_photos(
     check_plan(plan, method)
     check_folder(out)
     check_credentials(credentials)
-    if mask is not None:
-        read_image(Path(mask), "mask")
+    check_mask(mask, invert_mask)
     request = {
         "method": method, "editor": editor, "scheduler": scheduler, "plan": plan,
-        "mask": None if mask is None else digest(mask),
+        "mask": digest(mask) if mask is not None and mask != AUTO else mask,
         "invert_mask": invert_mask, "budget": None if budget is None else [type(budget).__name__, budget.eps],
         "prompt": prompt, "seed": seed, "settings": {name: _plain(value) for name, value in settings.items()},
         "format": format, "quality": quality, "content_credentials": credentials is not None,
@@ -164,7 +162,7 @@ def protect_photos(
 
 def _check_masks(jobs: Sequence[Job], mask: str | Path | None, invert: bool, side: int | None = None) -> None:
     """Raise UserError if the mask does not fit a photo, or leaves nothing to protect (`side`: once scaled down)."""
-    for size in {job.size for job in jobs} if mask is not None else ():
+    for size in {job.size for job in jobs} if mask is not None and mask != AUTO else ():
         opened = open_mask(str(mask), size, invert)
         check_something_to_protect(opened, str(mask), None if side is None else working_size(*size, side))
 
