@@ -22,14 +22,18 @@ def open_mask(path: str | Path, size: tuple[int, int], invert: bool = False) -> 
     Returns (1, 1, H, W) float32 with 1 = the editor may repaint (white in the file), 0 = keep; `invert` swaps them.
     Raises UserError if the file cannot be read or has another aspect ratio than the photo.
     """
-    height, width = size
     image, _ = read_image(Path(path), "mask")
     if image.mode == "RGBA":  # transparent counts as black
         image = Image.alpha_composite(Image.new("RGBA", image.size, "black"), image)
-    grey = image.convert("L")
+    return fit_mask(image.convert("L"), str(path), size, invert)
+
+
+def fit_mask(grey: Image.Image, name: str, size: tuple[int, int], invert: bool = False) -> Tensor:
+    """A grey picture as the mask (1, 1, H, W) of a photo of `size`. Raises UserError for another aspect ratio."""
+    height, width = size
     if abs(grey.width * height / (grey.height * width) - 1) > ASPECT_TOLERANCE:
         raise UserError(
-            f"mask '{path}' has {grey.width} x {grey.height} pixels, another aspect ratio than the photo's "
+            f"mask '{name}' has {grey.width} x {grey.height} pixels, another aspect ratio than the photo's "
             f"{width} x {height}; allowed: the photo's aspect ratio"
         )
     if grey.size != (width, height):

@@ -8,23 +8,16 @@ from typing import Any
 from editproof.budgets import Budget
 from editproof.bulk import BATCH_PIXELS, one_line, run
 from editproof.credentials import check_credentials
-from editproof.editors import check_plan, load_editor
 from editproof.errors import UserError
 from editproof.folders import Skipped, clean, plan_folders
 from editproof.formats import check_format, get_format
 from editproof.masks import AUTO, check_mask, check_something_to_protect, open_mask
 from editproof.photo import check_folder, check_output, open_photo
-from editproof.protection import (
-    DEFAULT_BUDGET,
-    DEFAULT_EDITOR,
-    DEFAULT_METHOD,
-    WITHOUT_EDITOR,
-    method_settings,
-    working_side,
-)
+from editproof.protection import DEFAULT_BUDGET, DEFAULT_METHOD
+from editproof.request import Asked, check_asked, load_task, written
 from editproof.resolution import working_size
 from editproof.sidecar import check_unprotected
-from editproof.task import Job, Task, digest
+from editproof.task import Job, digest
 
 
 def plan_jobs(
@@ -98,25 +91,17 @@ def protect_photos(
     """
     out, files = Path(out), [Path(photo) for photo in photos]
     suffix = get_format(format, quality).suffix
-    settings = method_settings(method, preset, steps, knobs or {})
-    if editor is not None and method in WITHOUT_EDITOR and editor != DEFAULT_EDITOR:
-        raise UserError(f"method '{method}' uses no editor, so '{editor}' would change nothing; allowed: no --editor")
-    for option, value in (("scheduler", scheduler), ("plan", plan)):
-        if value is not None and method in WITHOUT_EDITOR:
-            raise UserError(
-                f"method '{method}' uses no editor, so {option} '{value}' would change nothing; allowed: no --{option}"
-            )
-    check_plan(plan, method)
+    asked = Asked(
+        method, editor, scheduler, plan, mask, invert_mask, budget, prompt, steps, preset, seed, device, knobs
+    )  # fmt: skip
+    check_asked(asked)
     check_folder(out)
     check_credentials(credentials)
     check_mask(mask, invert_mask)
-    request = {
-        "method": method, "editor": editor, "scheduler": scheduler, "plan": plan,
-        "mask": digest(mask) if mask is not None and mask != AUTO else mask,
-        "invert_mask": invert_mask, "budget": None if budget is None else [type(budget).__name__, budget.eps],
-        "prompt": prompt, "seed": seed, "settings": {name: _plain(value) for name, value in settings.items()},
-        "format": format, "quality": quality, "content_credentials": credentials is not None,
-    }  # fmt: skip
+    request = written(
+        asked, digest(mask) if mask is not None and mask != AUTO else mask, format=format, quality=quality,
+        content_credentials=credentials is not None,
+    )  # fmt: skip
     jobs: list[Job] = []
     if recursive:
         found = False
@@ -139,15 +124,9 @@ def protect_photos(
         count(to_do)
     if not to_do:
         return
-    loaded = None
-    if method not in WITHOUT_EDITOR:
-        loaded = load_editor(editor or DEFAULT_EDITOR, device=device, scheduler=scheduler, plan=plan)
-    task = Task(
-        method=method, editor=loaded, side=working_side(method, loaded, settings), budget=budget,
-        arguments={"prompt": prompt, "seed": seed, **settings},
-        against=loaded.name if loaded is not None else settings.get("weights") or DEFAULT_EDITOR,
-        preset=preset, device=device, mask=mask, invert_mask=invert_mask, force=force, format=format, quality=quality,
-        credentials=None if credentials is None else Path(credentials), request=request,
+    task = load_task(
+        asked, force=force, format=format, quality=quality, request=request,
+        credentials=None if credentials is None else Path(credentials),
     )  # fmt: skip
     if not recursive:
         _check_masks(jobs, mask, invert_mask, task.side)
@@ -165,8 +144,3 @@ def _check_masks(jobs: Sequence[Job], mask: str | Path | None, invert: bool, sid
     for size in {job.size for job in jobs} if mask is not None and mask != AUTO else ():
         opened = open_mask(str(mask), size, invert)
         check_something_to_protect(opened, str(mask), None if side is None else working_size(*size, side))
-
-
-def _plain(value: Any) -> Any:
-    """A setting as JSON has it."""
-    return value if value is None or isinstance(value, bool | int | float | str) else str(value)
