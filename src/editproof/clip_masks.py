@@ -11,14 +11,21 @@ from torch import Tensor
 from editproof.clips import Clip, frames_of, is_clip, levels_of, open_clip
 from editproof.decoding import SUFFIXES
 from editproof.errors import UserError
-from editproof.masks import AUTO, check_mask, check_something_to_protect, fit_mask, open_mask
+from editproof.masks import (
+    AUTO,
+    check_mask,
+    check_something_to_edit,
+    check_something_to_protect,
+    fit_mask,
+    open_mask,
+)
 from editproof.task import digest
 
 FADE, ENOUGH = 0.6, 0.35  # of what was seen before; and what then counts as a person: found at once, lost in 3 frames
 
 
-def check_clip_mask(mask: str | Path | None, invert: bool, clip: Clip) -> str | None:
-    """Raise UserError for a mask that cannot be used; what tells it from others."""
+def check_clip_mask(mask: str | Path | None, invert: bool, clip: Clip, to_edit: bool = False) -> str | None:
+    """What tells a mask from others. Raises UserError for one of no use to protect, or `to_edit`, the clip."""
     if mask is None or mask == AUTO:
         check_mask(mask, invert)
         return None if mask is None else AUTO
@@ -37,7 +44,8 @@ def check_clip_mask(mask: str | Path | None, invert: bool, clip: Clip) -> str | 
                 f"mask clip '{mask}' has {other.frames} frames, clip '{clip.path}' {clip.frames}; allowed: as many"
             )
         return other.sha256
-    check_something_to_protect(open_mask(mask, clip.size, invert), str(mask))
+    check = check_something_to_edit if to_edit else check_something_to_protect
+    check(open_mask(mask, clip.size, invert), str(mask))
     return digest(mask)
 
 

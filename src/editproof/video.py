@@ -47,9 +47,9 @@ def protect_clip(
 ) -> dict[str, Any]:
     """Protect one clip: writes `<stem>-protected.mp4` (or another end) and `.json` to `out`, and returns the report.
 
-    The mask of `asked`: as for photos, a folder with a picture for each frame, or a clip as long. `codec` and `crf`: see
-    clip_writing.CODECS. Everything is checked before any work; a run that was killed goes on where it was. `progress`
-    is told which share is done. Raises UserError.
+    The mask of `asked`: as for photos, a folder with a picture for each frame, or a clip as long. `codec` and `crf`:
+    see clip_writing.CODECS. Everything is checked before any work; a run that was killed goes on where it was.
+    `progress` is told which share is done. Raises UserError.
     """
     path, out, asked = Path(path), Path(out), asked or Asked()
     check_asked(asked)
