@@ -93,7 +93,7 @@ def rewrite(
     are kept. `comment` is added to the comment. Returns which streams are not taken along. Raises UserError.
     """
     library = pyav(clip.path)
-    options = {"movflags": "+faststart"} if kind in ("mp4", "mov") else {}
+    options = {"fflags": "+bitexact", **({"movflags": "+faststart"} if kind in ("mp4", "mov") else {})}  # no random ids
     left_out, number = list(clip.left_out), 0
     with (
         opened(clip.path) as (source, original),

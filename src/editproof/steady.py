@@ -39,7 +39,7 @@ def hold(
 
     `compute` is asked for those of the frames in which something is new.
     """
-    needed = [i for i, new in enumerate(news) if last is None or bool((new > 0).any())]
+    needed = [i for i, new in enumerate(news) if (last is None and i == 0) or bool((new > 0).any())]
     fresh = dict(zip(needed, compute(needed) if needed else [], strict=True))
     deltas: list[Tensor] = []
     which: list[int] = []
