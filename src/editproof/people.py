@@ -18,7 +18,7 @@ from editproof.resolution import working_copy
 EMBEDDED = Path(__file__).parent / "assets" / "people" / "model.safetensors"
 SIDE, MULTIPLE = 256, 32  # pixels: the longer side at which people are looked for; what both sides are multiples of
 CHANNELS = (16, 24, 40, 64, 80)  # at 1/2, 1/4 ... 1/32 of the size
-SURE = 0.8  # of a region's brightest pixels, for it to be a person
+SURE, LIKELY = 0.9, 0.8  # of a face in some region, for anybody to be there; of the regions that then are people
 SMALLEST = 0.002  # of the picture, a region that counts
 HEAD_AND_SHOULDERS = (0.9, 0.8, 3.0)  # around a face's box, in its sides: beside, above, below
 
@@ -92,16 +92,18 @@ def probabilities(images: Tensor) -> Tensor:
 def regions(seen: Tensor) -> tuple[Tensor, int]:
     """One picture's probabilities (2,h,w) -> those of a person (h,w), cleaned, and how many people there seem to be.
 
-    Regions that are tiny or doubtful become 0, holes in the others 1. People who touch are one region: faces are
-    counted too.
+    A face has to be seen clearly somewhere, for a false alarm would leave most of a photo unprotected; then every likely
+    region counts. Others become 0, holes 1. People who touch are one region, so faces are counted too.
     """
     person, face = (channel.numpy() for channel in seen)
     cleaned = np.minimum(person, 0.49)
     labels, count = ndimage.label(person > 0.5)
+    found_regions = [region for i in range(1, count + 1) if (region := labels == i).mean() >= SMALLEST]
     people = 0
-    for label in range(1, count + 1):
-        region = labels == label
-        if region.mean() < SMALLEST or np.quantile(person[region], 0.9) < SURE:
+    if not any(face[region].max() >= SURE for region in found_regions):
+        return torch.from_numpy(cleaned), people
+    for region in found_regions:
+        if np.quantile(person[region], 0.9) < LIKELY:
             continue
         filled = ndimage.binary_fill_holes(region)
         cleaned[filled] = np.where(region, person, 1.0)[filled]
