@@ -8,7 +8,6 @@ JSON lines; writes the clips.
 
 import argparse
 import json
-import resource
 import subprocess
 import sys
 import time
@@ -22,6 +21,7 @@ from PIL import Image
 from skimage import data
 from torch import Tensor
 
+from editproof.bench_clock import peak
 from editproof.clip_writing import get_codec, rewrite
 from editproof.clips import frames_of, levels_of, open_clip
 from editproof.editors import load_editor
@@ -114,10 +114,11 @@ def memory(out: Path) -> None:
         path = make(out / f"long-{frames}.mkv", "pan", frames)
         command = ["protect", str(path), "--method", "noise", "--out", str(out / "long"), "--overwrite"]
         code = (
-            "import resource, sys; from editproof.cli import main; main(sys.argv[1:]); print(resource.getrusage(0)[2])"
+            "import sys, torch; from editproof.cli import main; from editproof.bench_clock import peak; "
+            "main(sys.argv[1:]); print(peak(torch.device('cpu')))"
         )
         found = subprocess.run([sys.executable, "-c", code, *command], capture_output=True, text=True, check=True)
-        say(what="memory", method="noise", frames=frames, peak_mb=int(found.stdout.split()[-1]) // 1024)
+        say(what="memory", method="noise", frames=frames, peak_mb=int(found.stdout.split()[-1]) // 2**20)
 
 
 def say(**row: object) -> None:
@@ -150,7 +151,7 @@ def main() -> None:
     large, started = make(args.out / "large.mkv", "pan", 8, scale=5), time.perf_counter()
     protect_clip(large, args.out, overwrite=True)
     say(what="seconds a frame", size="1920x1440", seconds=(time.perf_counter() - started) / 8,
-        peak_mb=resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024)  # fmt: skip
+        peak_mb=peak(torch.device("cpu")) // 2**20)  # fmt: skip
     memory(args.out)
 
 

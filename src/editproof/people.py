@@ -92,8 +92,8 @@ def probabilities(images: Tensor) -> Tensor:
 def regions(seen: Tensor) -> tuple[Tensor, int]:
     """One picture's probabilities (2,h,w) -> those of a person (h,w), cleaned, and how many people there seem to be.
 
-    A face has to be seen clearly somewhere, for a false alarm would leave most of a photo unprotected; then every likely
-    region counts. Others become 0, holes 1. People who touch are one region, so faces are counted too.
+    A face has to be seen clearly somewhere, for a false alarm would leave most of a photo unprotected; then every
+    likely region counts. Others become 0, holes 1. People who touch are one region, so faces are counted too.
     """
     person, face = (channel.numpy() for channel in seen)
     cleaned = np.minimum(person, 0.49)
