@@ -41,6 +41,7 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     mask.paste(0, (80, 80, 220, 260))
     mask.save("mask.png")
     make(Path("clip.mp4"), 3)
+    mask.resize((64, 48)).save("clip-mask.png")
     Path("configs").symlink_to(Path(__file__).parents[1] / "configs")
     return tmp_path
 
