@@ -18,8 +18,9 @@ from editproof.resolution import working_copy
 EMBEDDED = Path(__file__).parent / "assets" / "people" / "model.safetensors"
 SIDE, MULTIPLE = 256, 32  # pixels: the longer side at which people are looked for; what both sides are multiples of
 CHANNELS = (16, 24, 40, 64, 80)  # at 1/2, 1/4 ... 1/32 of the size
-SURE, LIKELY = 0.9, 0.8  # of a face in some region, for anybody to be there; of the regions that then are people
+SURE, LIKELY = 0.9, 0.6  # of a face in some region, for anybody to be there; of the regions that then are people
 SMALLEST = 0.002  # of the picture, a region that counts
+MISSED = 0.5  # of a face's box may be repainted: the network has missed it
 HEAD_AND_SHOULDERS = (0.9, 0.8, 3.0)  # around a face's box, in its sides: beside, above, below
 
 
@@ -93,7 +94,7 @@ def regions(seen: Tensor) -> tuple[Tensor, int]:
     """One picture's probabilities (2,h,w) -> those of a person (h,w), cleaned, and how many people there seem to be.
 
     A face has to be seen clearly somewhere, for a false alarm would leave most of a photo unprotected; then every
-    likely region counts. Others become 0, holes 1. People who touch are one region, so faces are counted too.
+    likely region counts. Others become 0, holes 1. Faces are counted: people who touch are one region.
     """
     person, face = (channel.numpy() for channel in seen)
     cleaned = np.minimum(person, 0.49)
@@ -109,8 +110,8 @@ def regions(seen: Tensor) -> tuple[Tensor, int]:
         cleaned[filled] = np.where(region, person, 1.0)[filled]
         found, faces = ndimage.label((face > 0.5) & filled)
         sizes = np.bincount(found.ravel(), minlength=faces + 1)[1:]
-        people += max(1, int((sizes > SMALLEST / 4 * person.size).sum()))
-    return torch.from_numpy(cleaned), people
+        people += int((sizes > SMALLEST / 4 * person.size).sum())
+    return torch.from_numpy(cleaned), max(1, people)
 
 
 def find_people(images: Tensor) -> Tensor:
@@ -127,39 +128,38 @@ def at_size(cleaned: Tensor, size: tuple[int, int]) -> Tensor:
 def auto_mask(image: Tensor) -> tuple[Tensor | None, str]:
     """A photo (3,H,W), in [0,1] or uint8 -> its mask (1,1,H,W), 1 = may be repainted, and a sentence on who was found.
 
-    None where nobody was found, and the whole photo is to be protected. Where the network finds nobody, dlib's face
-    detector is asked, if the extra `faces` is installed: head and shoulders are then kept.
+    None where nobody was found, and the whole photo is to be protected. If the extra `faces` is installed, dlib's face
+    detector is asked as well: around faces that the network has missed, head and shoulders are kept.
     """
     size = (image.shape[-2], image.shape[-1])
     cleaned, people = regions(probabilities(image[None])[0])
-    if people:
-        mask = at_size(cleaned[None, None], size)
-        return mask, f"{_count(people, 'person', 'people')} found; {_rest(mask)}"
+    mask = at_size(cleaned[None, None], size)
     try:
-        faces = face_boxes(image)
+        missed = [box for box in face_boxes(image) if mask[..., *_around(box, size, (0, 0, 0))].mean() > MISSED]
     except UserError:  # not installed
-        return None, "nobody found: the whole photo is protected"
-    if not faces:
-        return None, "nobody found, by a face detector neither: the whole photo is protected"
-    mask = torch.ones(1, 1, *size)
-    for box in faces:
+        missed = []
+    for box in missed:
         mask[..., *_around(box, size)] = 0
-    said = f"{_count(len(faces), 'face', 'faces')} found by the face detector only"
-    return mask, f"{said}, head and shoulders are kept; {_rest(mask)}"
+    if not people and not missed:
+        return None, "nobody found: the whole photo is protected"
+    found = [_count(people, "person", "people")] if people else []
+    found += [f"{_count(len(missed), 'face', 'faces')} by the face detector only"] if missed else []
+    kept = ", head and shoulders are kept" if missed else ""
+    return mask, f"{' and '.join(found)} found{kept}; the rest ({mask.mean().item():.0%} of the photo) may be repainted"
 
 
 def _count(number: int, one: str, more: str) -> str:
     return f"{number} {one if number == 1 else more}"
 
 
-def _rest(mask: Tensor) -> str:
-    return f"the rest ({mask.mean().item():.0%} of the photo) may be repainted"
-
-
-def _around(box: tuple[float, float, float, float], size: tuple[int, int]) -> tuple[slice, slice]:
-    """Rows and columns of head and shoulders around a face: `box` is (left, top, right, bottom), in shares."""
+def _around(
+    box: tuple[float, float, float, float],
+    size: tuple[int, int],
+    margins: tuple[float, float, float] = HEAD_AND_SHOULDERS,
+) -> tuple[slice, slice]:
+    """Rows and columns around a face: `box` is (left, top, right, bottom) in shares of the picture."""
     left, top, right, bottom = box
-    beside, above, below = HEAD_AND_SHOULDERS
+    beside, above, below = margins
     width, height = right - left, bottom - top
     rows = (top - above * height, bottom + below * height)
     columns = (left - beside * width, right + beside * width)
