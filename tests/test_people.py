@@ -99,7 +99,7 @@ def test_nobody_is_found_where_nobody_is(name: str) -> None:
 def test_the_face_detector_is_asked_where_the_network_finds_nobody(
     astronaut: Tensor, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(people, "regions", lambda seen: (torch.zeros(seen.shape[1:]), 0))
+    monkeypatch.setattr(people, "regions", lambda seen, boxes=(): (torch.zeros(seen.shape[1:]), 0))
     mask, said = auto_mask(astronaut)
     assert mask is not None and said.startswith(
         "1 face by the face detector only found, head and shoulders are kept; the rest ("
@@ -127,6 +127,7 @@ def test_regions_count_people_and_drop_what_is_doubtful() -> None:
     assert regions(seen)[1] == 2
     seen[1] = 0.5
     assert regions(seen)[1] == 0
+    assert regions(seen, [(0.1, 0.2, 0.2, 0.3)])[1] == 1  # dlib has seen a face in the first
 
 
 @pytest.fixture
