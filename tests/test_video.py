@@ -306,7 +306,9 @@ def cut(path: Path, share: float) -> bytes:
 BAD: dict[str, tuple[Callable[[Callable[..., Path], Path], Any], str, str]] = {
     "empty.mp4": (lambda clips, to: to.write_bytes(b""), "", "is empty"),
     "missing.mp4": (lambda clips, to: None, "", "does not exist"),
-    "text.mkv": (lambda clips, to: to.write_bytes(b"no clip at all" * 99), "", "damaged or cut off"),
+    "text.mkv": (lambda clips, to: to.write_bytes(b"no clip at all" * 99), "", "no clip that can be read"),
+    "list.mp4": (lambda clips, to: to.write_text("ffconcat version 1.0\nfile a.mp4"), "", "no clip that can be read"),
+    "noise.mkv": (lambda clips, to: to.write_bytes(b"\x1a\x45\xdf\xa3" + bytes(999)), "", "damaged or cut off"),
     "cut.mp4": (lambda clips, to: to.write_bytes(cut(clips("plain.mp4"), 0.3)), "", "damaged or cut off"),
     "cut.mkv": (lambda clips, to: to.write_bytes(cut(clips("long.mkv", frames=60), 0.4)), "", "cut off"),
     "sound.mp4": (lambda clips, to: sound_only(to), "", "no video stream"),
@@ -351,7 +353,7 @@ def test_one_line_says_what_is_wrong(
 
 
 def test_the_content_says_what_a_file_is(clips: Callable[..., Path], tmp_path: Path) -> None:
-    path = tmp_path / "clip.jpg"
+    path = tmp_path / "cli:p%d.jpg"
     path.write_bytes(clips("plain.mp4").read_bytes())
     assert is_clip(path) and open_clip(path).kind == "mp4"
     Image.new("RGB", (64, 48)).save(tmp_path / "photo.mp4", format="JPEG")
