@@ -306,6 +306,7 @@ def cut(path: Path, share: float) -> bytes:
 BAD: dict[str, tuple[Callable[[Callable[..., Path], Path], Any], str, str]] = {
     "empty.mp4": (lambda clips, to: to.write_bytes(b""), "", "is empty"),
     "missing.mp4": (lambda clips, to: None, "", "does not exist"),
+    "pipe.mp4": (lambda clips, to: os.mkfifo(to), "", "no file"),
     "text.mkv": (lambda clips, to: to.write_bytes(b"no clip at all" * 99), "", "no clip that can be read"),
     "list.mp4": (lambda clips, to: to.write_text("ffconcat version 1.0\nfile a.mp4"), "", "no clip that can be read"),
     "noise.mkv": (lambda clips, to: to.write_bytes(b"\x1a\x45\xdf\xa3" + bytes(999)), "", "damaged or cut off"),

@@ -72,12 +72,14 @@ def is_clip(path: str | Path) -> bool:
 
 
 def _beginning(path: Path) -> bytes:
-    """The first bytes of a file; none where it cannot be read."""
+    """The first bytes of a file; none where it cannot be read, or is no regular file, which might keep us waiting."""
     try:
-        with path.open("rb") as file:
-            return file.read(64)
+        if path.is_file():
+            with path.open("rb") as file:
+                return file.read(64)
     except OSError:
-        return b""
+        pass
+    return b""
 
 
 def _demuxer(start: bytes) -> str | None:
