@@ -17,7 +17,7 @@ def picture(number: int, width: int, height: int, still: bool) -> np.ndarray:
 def make(
     path: Path, frames: int = 10, size: tuple[int, int] = (64, 48), *, still: bool = False, sound: bool = True,
     codec: str = "libx264", pixels: str = "yuv420p", matrix: int = 1, color_range: int = 1, rotation: int = 0,
-    aspect: Fraction | None = None, metadata: dict[str, str] | None = None, subtitle: bool = False,
+    aspect: Fraction | None = None, metadata: dict[str, str] | None = None,
 ) -> Path:  # fmt: skip
     """A clip with uneven frame times and a tone."""
     with av.open(str(path), "w") as target:

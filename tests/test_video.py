@@ -93,6 +93,37 @@ def test_what_is_not_the_picture_is_kept(name: str, clips: Callable[..., Path], 
     assert sorted(file.name for file in tmp_path.iterdir()) == sorted([result.name, f"{path.stem}-protected.json"])
 
 
+def test_subtitles_and_chapters_are_kept(clips: Callable[..., Path], tmp_path: Path) -> None:
+    (tmp_path / "words.srt").write_text(
+        "1\n00:00:00,040 --> 00:00:00,200\nHello\n\n2\n00:00:00,300 --> 00:00:00,400\nyou\n"
+    )
+    path = tmp_path / "talk.mkv"
+    with (
+        av.open(str(clips("plain.mp4"))) as film,
+        av.open(str(tmp_path / "words.srt")) as words,
+        av.open(str(path), "w") as target,
+    ):
+        pairs = [
+            (source, stream, target.add_stream_from_template(stream))
+            for source, stream in ((film, film.streams.video[0]), (words, words.streams.subtitles[0]))
+        ]
+        pairs[1][2].metadata["language"] = "eng"
+        chapter = {"id": 1, "start": 0, "end": 200, "time_base": Fraction(1, 1000), "metadata": {"title": "One"}}
+        target.set_chapters([chapter])
+        for source, stream, copy in pairs:
+            for packet in source.demux(stream):
+                if packet.size:
+                    packet.stream = copy
+                    target.mux(packet)
+    report = video.protect_clip(path, tmp_path / "out", NOISE)
+    result = tmp_path / "out" / report["protected"]
+    assert [text for _, text in packets(path, "subtitle")] == [b"Hello", b"you"]
+    assert packets(result, "subtitle") == packets(path, "subtitle")
+    with av.open(str(result)) as kept:
+        assert kept.streams.subtitles[0].language == "eng"
+        assert kept.chapters()[0]["metadata"] == {"title": "One"}
+
+
 @pytest.mark.parametrize(("codec", "crf"), [("ffv1", None), ("h264", 0)])
 def test_lossless_results_hold_what_was_computed(
     codec: str, crf: int | None, clips: Callable[..., Path], tmp_path: Path
