@@ -18,10 +18,10 @@ from editproof.budgets import Budget, Linf
 from editproof.editors import load_editor
 from editproof.editors.pipeline import Editor
 from editproof.errors import UserError
-from editproof.masks import check_something_to_edit, check_something_to_protect, open_mask
+from editproof.masks import AUTO, check_something_to_protect, edit_mask
 from editproof.methods.checks import require
 from editproof.metrics import psnr
-from editproof.photo import atomic, check_folder, check_output, open_photo
+from editproof.photo import Photo, atomic, check_folder, check_output, open_photo
 from editproof.protection import protect
 from editproof.resolution import working_copy, working_mask, working_size
 
@@ -48,9 +48,10 @@ def compare_photos(
 ) -> None:
     """Write the figure (PNG): a row for each photo, at the editor's size, scaled to panels of 256 pixels.
 
-    mask: a file for all photos, or a folder with <name>.png or mask_<name>.png for each; None: a centred ellipse is
-    kept; refused by editors that take none. methods: those of USUAL that work on the editor, if None; any other that
-    cannot work on it is refused. budget: Linf(16/255) if None. Everything is checked before any work. Raises UserError.
+    mask: a file for all photos, "auto" (people are kept), or a folder with <name>.png or mask_<name>.png for each;
+    None: a centred ellipse is kept; refused by editors that take none. methods: those of USUAL that work on the editor,
+    if None; any other that cannot work on it is refused. budget: Linf(16/255) if None. Everything is checked before any
+    work. Raises UserError.
     """
     out, budget = Path(out), budget or Linf(16 / 255)
     if out.suffix.lower() != ".png":
@@ -76,7 +77,7 @@ def compare_photos(
         specs = [spec for spec in specs if works(spec, loaded)]
     sizes = [working_size(*photo.size, loaded.size) for photo in opened]
     holes = [
-        _hole(file, photo.size, size) if loaded.masked else None
+        _hole(file, photo, size) if loaded.masked else None
         for photo, file, size in zip(opened, files, sizes, strict=True)
     ]
     others = {name: load_editor(name, device=device) for name in {spec.on for spec in specs if spec.on}}
@@ -111,9 +112,9 @@ def _protect(
     )  # fmt: skip
 
 
-def _mask_file(mask: str | Path | None, photo: Path) -> Path | None:
-    if mask is None or not Path(mask).is_dir():
-        return None if mask is None else Path(mask)
+def _mask_file(mask: str | Path | None, photo: Path) -> str | Path | None:
+    if mask is None or mask == AUTO or not Path(mask).is_dir():
+        return mask
     found = [
         file for file in (Path(mask) / f"mask_{photo.stem}.png", Path(mask) / f"{photo.stem}.png") if file.is_file()
     ]
@@ -122,12 +123,11 @@ def _mask_file(mask: str | Path | None, photo: Path) -> Path | None:
     return found[0]
 
 
-def _hole(file: Path | None, size: tuple[int, int], working: tuple[int, int]) -> Tensor:
+def _hole(file: str | Path | None, photo: Photo, working: tuple[int, int]) -> Tensor:
     if file is None:
         return centred_mask(working)[None]
-    native = open_mask(file, size)
+    native = edit_mask(file, photo, working)
     check_something_to_protect(native, str(file), working)
-    check_something_to_edit(native, str(file), working)
     return working_mask(native, working)
 
 
