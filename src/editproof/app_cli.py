@@ -1,5 +1,6 @@
 """`editproof app`: serves the web page; imports nothing heavy until it runs."""
 
+import signal
 from pathlib import Path
 from typing import Annotated
 
@@ -34,4 +35,5 @@ def app_(
     if page.share_url:
         OUT.print(f"and at {page.share_url}", markup=False, soft_wrap=True)
     OUT.print("Ctrl-C ends it and deletes what visitors have uploaded.", style="dim", markup=False)
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # like Ctrl-C: what visitors have uploaded goes
     page.block_thread()

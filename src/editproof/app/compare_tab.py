@@ -44,7 +44,8 @@ def build(root: Path, methods: list[tuple[str, str]], editors: list[str]) -> Non
         with gr.Column(scale=2, min_width=320):
             figure = gr.Image(
                 label="Side by side", show_label=False, interactive=False, visible=False, type="filepath",
-                format="png", buttons=[], elem_id="figure", alt_text="The photo, its edit, and its edit after each method",
+                format="png", buttons=[], elem_id="figure",
+                alt_text="The photo, its edit, and its edit after each method",
             )  # fmt: skip
             table = gr.Markdown(elem_id="compare-table")
 

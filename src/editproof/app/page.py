@@ -18,6 +18,10 @@ CSS = """
 .status { padding: .4em 0; }
 .status.problem { color: #b00020; font-weight: 600; overflow-wrap: anywhere; }
 .dark .status.problem { color: #ff8a80; }
+@media (max-width: 480px) {
+  .gradio-container .main { padding: 12px !important; }
+  .tab-container button { padding: 0 8px !important; }
+}
 progress { width: 100%; height: .8em; }
 iframe.report { width: 100%; height: 80vh; border: 1px solid #8886; background: white; }
 .prose table { font-variant-numeric: tabular-nums; }
@@ -27,7 +31,7 @@ iframe.report { width: 100%; height: 80vh; border: 1px solid #8886; background: 
 def build(root: Path, results: Path | None = None) -> gr.Blocks:
     """The page. root: the folder for all visitors' files (visits.make_root); results: a benchmark's folder."""
     methods, editors = method_choices(), editors_here()
-    with gr.Blocks(title=TITLE, analytics_enabled=False, delete_cache=(600, visits.KEEP)) as page:
+    with gr.Blocks(title=TITLE, analytics_enabled=False) as page:
         gr.Markdown(INTRO)
         with gr.Tabs():
             with gr.Tab("Protect", id="protect"):
@@ -39,6 +43,11 @@ def build(root: Path, results: Path | None = None) -> gr.Blocks:
             with gr.Tab("Results", id="results") as tab:
                 results_tab.build(results, tab)
         api.build(root)
+
+        def entered(request: gr.Request) -> None:
+            visits.visit(request.session_hash, root)
+
+        page.load(entered, api_visibility="private", show_progress="hidden")
         page.unload(left)
     return page
 
@@ -50,7 +59,11 @@ def left(request: gr.Request) -> None:
 
 def theme() -> gr.themes.Base:
     """Gradio's plain theme with fonts that are there."""
-    return gr.themes.Default(font=FONT, font_mono=["ui-monospace", "monospace"], primary_hue="emerald")
+    plain = gr.themes.Default(font=FONT, font_mono=["ui-monospace", "monospace"], primary_hue="emerald")
+    return plain.set(  # what is grey on white or white on green has to be readable
+        block_info_text_color="*neutral_600", block_info_text_color_dark="*neutral_300",
+        button_primary_background_fill="*primary_700", button_primary_background_fill_hover="*primary_800",
+    )  # fmt: skip
 
 
 def method_choices() -> list[tuple[str, str]]:

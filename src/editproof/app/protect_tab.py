@@ -14,7 +14,7 @@ from editproof.app.visits import Visit, keep
 from editproof.app.work import follow
 from editproof.decoding import SUFFIXES
 
-NOTHING_YET = "Drop a photo on the left and press **Protect**; what comes out is shown here."
+NOTHING_YET = "Drop a photo and press **Protect**; what comes out is shown here."
 EXAMPLE_SIDE = 512  # pixels
 
 
@@ -153,7 +153,7 @@ def _preview(visit: Visit, photo: Path, count: int, region: str, found: Any, pai
         return {}
     opened = open_photo(photo)
     if region == words.PAINTED:
-        canvas = pictures.shown(opened, pictures.PAINTED_SIDE)
+        canvas = pictures.save(pictures.shown(opened, pictures.PAINTED_SIDE), visit.new_folder() / "canvas.png")
         return {painter: gr.update(value={"background": canvas, "layers": [], "composite": None}, visible=True)}
     mask, about = protected_part(visit, photo, region)
     kept = pictures.read_mask(mask, opened)

@@ -35,7 +35,7 @@ def prepare() -> Path:
 def serve(host: str, port: int, share: bool, results: Path | None, wait: bool = True) -> Any:
     """Build the page and serve it until Ctrl-C (`wait`), or return the running page. Raises UserError."""
     root = prepare()
-    from editproof.app import page
+    from editproof.app import page, visits
 
     logging.getLogger("httpx").setLevel(logging.WARNING)
     built = page.build(root, results)
@@ -49,6 +49,7 @@ def serve(host: str, port: int, share: bool, results: Path | None, wait: bool = 
     except OSError as error:
         raise UserError(f"port '{port}' on '{host}' cannot be used ({error}); allowed: another --port") from None
     threading.Thread(target=warm, daemon=True).start()
+    threading.Thread(target=visits.keep_sweeping, args=[root], daemon=True).start()
     if wait:
         built.block_thread()
     return built

@@ -1,10 +1,12 @@
 """What the app keeps of a visitor, in a folder that is deleted when they leave.
 
 A visit is one open page (Gradio's session). Uploads lie where Gradio puts them, by content: two visitors with the same
-photo share a file, which goes when the last of them does.
+photo share a file, which goes when the last of them does. What nobody can be told to own, such as uploads that were
+broken off and what Gradio's painter sends, goes by its age.
 """
 
 import atexit
+import contextlib
 import os
 import shutil
 import tempfile
@@ -17,7 +19,9 @@ from typing import Any
 
 import psutil
 
-KEEP = 2 * 3600  # seconds: what nobody has touched for as long goes, too
+KEEP = 2 * 3600  # seconds without a click after which a visit ends
+STRAY, ALONE = 600, 60  # seconds after which files of nobody go, and while nobody is here
+SWEEP = 20  # seconds between looks for these
 PREFIX = "editproof-app-"
 
 
@@ -61,12 +65,8 @@ def make_root() -> Path:
 
 
 def visit(session: str | None, root: Path) -> Visit:
-    """The visit of a session, begun if there is none; visits that were forgotten end."""
+    """The visit of a session, begun if there is none."""
     session, now = session or "", time.monotonic()
-    with _lock:
-        old = [key for key, other in _visits.items() if now - other.seen > KEEP and not other.working.locked()]
-    for key in old:
-        leave(key)
     with _lock:
         if session not in _visits:
             _visits[session] = Visit(Path(tempfile.mkdtemp(prefix="visit-", dir=root)))
@@ -93,3 +93,28 @@ def leave(session: str | None) -> None:
         upload.unlink(missing_ok=True)
         if not any(upload.parent.glob("*")):
             shutil.rmtree(upload.parent, ignore_errors=True)
+
+
+def sweep(root: Path) -> None:
+    """End visits that were forgotten, and delete files that belong to no visit and are old enough."""
+    now = time.monotonic()
+    with _lock:
+        old = [key for key, other in _visits.items() if now - other.seen > KEEP and not other.working.locked()]
+    for key in old:
+        leave(key)
+    with _lock:
+        folders = {other.folder for other in _visits.values()}
+        uploads = {upload for other in _visits.values() for upload in other.uploads}
+    newest = time.time() - (STRAY if folders else ALONE)
+    for path in root.rglob("*"):
+        if folders.isdisjoint(path.parents) and path not in uploads | folders:
+            with contextlib.suppress(OSError):  # gone already, or a folder with something in it
+                if path.stat().st_ctime < newest:
+                    path.rmdir() if path.is_dir() else path.unlink()
+
+
+def keep_sweeping(root: Path) -> None:
+    """For a thread: sweep until the process ends."""
+    while True:
+        time.sleep(SWEEP)
+        sweep(root)

@@ -42,7 +42,7 @@ HONEST = (
 )
 MAY_EDIT = "Edit only photos that you may edit: your own, or with the consent of whoever is in them."
 MARK = "AI-edited demo"
-FORGOTTEN = "Your photos are deleted from this server when you close the page, or after two hours."
+FORGOTTEN = "Your photos are deleted from this server when you close the page, or two hours after your last click."
 
 # ends of the library's one-line errors that speak of the command line -> what to do here
 HERE = {
