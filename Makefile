@@ -11,7 +11,7 @@ app: .venv/installed
 	$(BIN)/editproof app
 
 docs: .venv/installed
-	$(BIN)/mkdocs build --strict --site-dir outputs/site
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --site-dir outputs/site
 
 test: lint
 	$(BIN)/python -m pytest -n auto
