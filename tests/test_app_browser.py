@@ -1,6 +1,7 @@
 """The web app in Chromium, as visitors use it. Skipped where there is no playwright or no Chromium."""
 
 import io
+import re
 import shutil
 import time
 import zipfile
@@ -113,6 +114,12 @@ def test_upload_find_protect_download(width: int, scheme: str, visitor: Callable
     upload(page, photo)
     protect(page)
     assert page.locator("#slider").is_visible() and page.locator("#change img").is_visible()
+    line = page.get_by_role("slider", name="Original to the left")
+    for _ in range(2):
+        line.press("ArrowRight")
+    assert line.get_attribute("aria-valuenow") == "60"
+    covered = re.search(r"inset\(0px 0px 0px ([\d.]+)%", page.locator("#slider img").nth(1).get_attribute("style"))
+    assert float(covered[1]) == pytest.approx(60, abs=1.5)
     assert "PSNR" in page.locator("#facts").inner_text() and "never makes it impossible" in page.inner_text("#facts")
     expected = library(photo, tmp_path / "out", mask_of(photo, tmp_path / "mask.png"))
     assert download(page) == expected

@@ -1,6 +1,7 @@
 """The page: its head, its tabs, its looks. Nothing here loads a model."""
 
 import inspect
+from importlib.resources import files
 from pathlib import Path
 
 import gradio as gr
@@ -22,7 +23,7 @@ CSS = """
   .gradio-container .main { padding: 12px !important; }
   .tab-container button { padding: 0 8px !important; }
 }
-progress { width: 100%; height: .8em; }
+progress { width: 100%; height: .8em; accent-color: var(--primary-600); }
 iframe.report { width: 100%; height: 80vh; border: 1px solid #8886; background: white; }
 .prose table { font-variant-numeric: tabular-nums; }
 """
@@ -55,6 +56,11 @@ def build(root: Path, results: Path | None = None) -> gr.Blocks:
 def left(request: gr.Request) -> None:
     """A page was closed or reloaded: what belongs to it goes."""
     visits.leave(request.session_hash)
+
+
+def head() -> str:
+    """What the page's head has beside Gradio's: help for those who use a keyboard or a screen reader."""
+    return f"<script>{(files('editproof') / 'assets' / 'app.js').read_text(encoding='utf-8')}</script>"
 
 
 def theme() -> gr.themes.Base:

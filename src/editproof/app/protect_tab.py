@@ -36,9 +36,9 @@ def build(root: Path, methods: list[tuple[str, str]], editors: list[str]) -> Non
                 buttons=[], elem_id="found", height=220, alt_text="The photo, dark where it is not protected",
             )  # fmt: skip
             painter = gr.ImageEditor(
-                label="Paint over what is to be protected", visible=False, type="numpy", format="png", sources=(),
+                label="Paint what to protect", visible=False, type="numpy", format="png", sources=(),
                 transforms=(), layers=False, buttons=[], elem_id="painter", height=420,
-                brush=gr.Brush(colors=["#00c853"], color_mode="fixed", default_size=40),
+                brush=gr.Brush(colors=[("#00c853", 0.6)], color_mode="fixed", default_size=40),
             )  # fmt: skip
             strength = gr.Radio(
                 words.strength_choices(), value="balanced", label="How strongly?", info=words.strength_note(),
@@ -65,7 +65,7 @@ def build(root: Path, methods: list[tuple[str, str]], editors: list[str]) -> Non
             download = gr.DownloadButton("Download", variant="primary", visible=False, elem_id="download")
             picked = gr.Dropdown([], label="Show", visible=False, elem_id="picked")
             slider = gr.ImageSlider(
-                label="Original | protected: drag the line", interactive=False, visible=False,
+                label="Original | protected: move the line", interactive=False, visible=False,
                 type="filepath", format="png", buttons=["fullscreen"], elem_id="slider",
             )  # fmt: skip
             change = gr.Image(

@@ -44,7 +44,7 @@ def serve(host: str, port: int, share: bool, results: Path | None, wait: bool = 
         built.launch(
             server_name=host, server_port=port, share=share, max_file_size=LARGEST_FILE, quiet=True, show_error=True,
             prevent_thread_lock=True, ssr_mode=False, footer_links=["api"], run_history=False,
-            enable_monitoring=False, inbrowser=False, theme=page.theme(), css=page.CSS,
+            enable_monitoring=False, inbrowser=False, theme=page.theme(), css=page.CSS, head=page.head(),
         )  # fmt: skip
     except OSError as error:
         raise UserError(f"port '{port}' on '{host}' cannot be used ({error}); allowed: another --port") from None
