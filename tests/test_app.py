@@ -3,6 +3,7 @@
 import os
 import re
 import sys
+import threading
 import time
 import types
 from collections.abc import Iterator
@@ -16,7 +17,7 @@ import tiny
 import torch
 from PIL import Image
 
-from editproof.app import pictures, visits, words
+from editproof.app import pictures, visits, words, work
 from editproof.app.editing_both import edit_both
 from editproof.app.protecting import Choices, facts, protect_all
 from editproof.app.regions import repainted_part
@@ -174,10 +175,10 @@ def test_work_is_followed_and_stopped(here: Visit) -> None:
         return "done"
 
     running = follow(here, job, lambda told: told)
-    assert next(running).what in ("Waiting for other visitors", "Starting", "<working>")
+    assert next(running).what in ("Waiting", "Starting", "<working>")
     while next(running).share < 0.01:
         pass
-    here.stop.set()
+    here.stop()
     with pytest.raises(Stopped):
         for _ in running:
             pass
@@ -208,6 +209,42 @@ def test_work_gives_its_result_and_its_error(here: Visit) -> None:
     assert run(lambda progress: 8) == 8
 
 
+def test_visitors_stand_in_line(here: Visit, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    others = [visit(f"other {number}", tmp_path) for number in range(3)]
+    order = []
+
+    def job(name: int) -> Any:
+        def run(progress: Any) -> None:
+            order.append(name)
+            while not done.is_set():
+                time.sleep(0.01)
+
+        return run
+
+    done = threading.Event()
+    runs = []
+    for number, other in enumerate(others):
+        runs.append(follow(other, job(number), lambda told: told.what))
+        said = next(runs[-1])
+        while len(work._line) <= number:
+            time.sleep(0.01)
+    while said != "Waiting: 2 in line before you":
+        assert said == "Waiting"
+        said = next(runs[2])
+    monkeypatch.setattr(work, "WAITING", 2)
+    with pytest.raises(UserError, match="Too many visitors"):
+        list(follow(here, job(3), lambda told: told))
+    others[1].stop()
+    with pytest.raises(Stopped):
+        list(runs[1])
+    done.set()
+    for run in (runs[0], runs[2]):
+        list(run)
+    assert order == [0, 2] and not work._line
+    for number in range(3):
+        leave(f"other {number}")
+
+
 def test_what_a_visitor_leaves(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     upload = tmp_path / "hash" / "photo.png"
     upload.parent.mkdir()
@@ -217,8 +254,10 @@ def test_what_a_visitor_leaves(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
     (first.new_folder() / "result.png").write_text("x")
     for one in (first, second):
         keep(one, [str(upload)])
+    stopped = threading.Event()
+    first.stops.add(stopped)
     leave("first")
-    assert first.stop.is_set() and not first.folder.exists() and upload.is_file()
+    assert stopped.is_set() and not first.folder.exists() and upload.is_file()
     stray = tmp_path / "stray" / "painted.png"
     stray.parent.mkdir()
     stray.write_text("x")

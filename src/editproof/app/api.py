@@ -8,7 +8,7 @@ import gradio as gr
 from editproof.app import words
 from editproof.app.handlers import COMPUTE, explain
 from editproof.app.visits import Visit, keep, visit
-from editproof.app.work import follow
+from editproof.app.work import WAITING, follow
 from editproof.errors import UserError
 
 
@@ -23,7 +23,7 @@ def build(root: Path) -> None:
         prompt, editor = gr.Textbox(label="prompt"), gr.Textbox("tiny-inpaint", label="editor")
         seed, edited = gr.Number(0, label="seed", precision=0), gr.File(label="edited, with a mark")
         run_protect, run_edit = gr.Button(), gr.Button()
-    settings: dict[str, Any] = {"concurrency_id": COMPUTE, "concurrency_limit": 1}
+    settings: dict[str, Any] = {"concurrency_id": COMPUTE, "concurrency_limit": WAITING}
 
     def answer(request: gr.Request, job: Any, files: list[str]) -> Any:
         mine = visit(request.session_hash, root)

@@ -8,10 +8,10 @@ import gradio as gr
 
 from editproof.app import words
 from editproof.app.visits import Visit, visit
-from editproof.app.work import Stopped, log
+from editproof.app.work import WAITING, Stopped, log
 from editproof.errors import UserError
 
-COMPUTE = "compute"  # the queue that all long work waits in, one at a time
+COMPUTE = "compute"  # Gradio's name for all long work; work.follow lets one at a time compute
 STOPPED = "Stopped. Nothing was kept of what was not finished."
 Updates = dict[Any, Any]  # component -> its update
 Work = Callable[..., Generator[Updates, None, None]]  # (visit, *values) -> updates of the page
@@ -37,11 +37,11 @@ def start_and_stop(
         yield idle
 
     def halt(request: gr.Request) -> Updates:
-        visit(request.session_hash, root).stop.set()
+        visit(request.session_hash, root).stop()
         return {status: words.said(STOPPED), **idle}
 
     event = start.click(
-        run, list(inputs), [status, start, stop, *outputs], concurrency_id=COMPUTE, concurrency_limit=1,
+        run, list(inputs), [status, start, stop, *outputs], concurrency_id=COMPUTE, concurrency_limit=WAITING,
         show_progress="hidden", api_visibility="private",
     )  # fmt: skip
     stop.click(halt, None, [status, start, stop], cancels=[event], queue=False, api_visibility="private")

@@ -10,7 +10,6 @@ from typing import Any
 from editproof.errors import UserError
 
 LARGEST_FILE = "200mb"
-WAITING = 16  # visitors' wishes that may wait; more are refused in a message
 SHARED = (
     "warning: --share sends everything, photos too, through a server of Gradio's, and anyone who has the link can use "
     "this page for three days"
@@ -35,11 +34,11 @@ def prepare() -> Path:
 def serve(host: str, port: int, share: bool, results: Path | None, wait: bool = True) -> Any:
     """Build the page and serve it until Ctrl-C (`wait`), or return the running page. Raises UserError."""
     root = prepare()
-    from editproof.app import page, visits
+    from editproof.app import page, visits, work
 
     logging.getLogger("httpx").setLevel(logging.WARNING)
     built = page.build(root, results)
-    built.queue(max_size=WAITING, default_concurrency_limit=4)
+    built.queue(max_size=2 * work.WAITING, default_concurrency_limit=4)
     try:
         built.launch(
             server_name=host, server_port=port, share=share, max_file_size=LARGEST_FILE, quiet=True, show_error=True,

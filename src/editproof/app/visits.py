@@ -27,13 +27,13 @@ PREFIX = "editproof-app-"
 
 @dataclass(eq=False)
 class Visit:
-    """One open page: its folder, the uploads it refers to, its results, and the wish to stop what is being computed."""
+    """One open page: its folder, the uploads it refers to, its results, and what is being computed for it."""
 
     folder: Path
     uploads: set[Path] = field(default_factory=set)
     results: list[Any] = field(default_factory=list)  # protect_tab.Protected
     masks: dict[Any, Any] = field(default_factory=dict)  # of uploads: what was found, by (file, how)
-    stop: threading.Event = field(default_factory=threading.Event)
+    stops: set[threading.Event] = field(default_factory=set)  # of what is being computed: set to end it
     working: threading.Lock = field(default_factory=threading.Lock)  # held while something is computed
     seen: float = field(default_factory=time.monotonic)
     runs: int = 0
@@ -44,6 +44,11 @@ class Visit:
         folder = self.folder / f"run-{self.runs}"
         folder.mkdir(parents=True)
         return folder
+
+    def stop(self) -> None:
+        """End what is being computed, at its next step."""
+        for event in list(self.stops):
+            event.set()
 
 
 _visits: dict[str, Visit] = {}
@@ -86,7 +91,7 @@ def leave(session: str | None) -> None:
         if left is None:
             return
         shared = {upload for other in _visits.values() for upload in other.uploads}
-    left.stop.set()
+    left.stop()
     with left.working:
         shutil.rmtree(left.folder, ignore_errors=True)
     for upload in left.uploads - shared:

@@ -10,12 +10,15 @@ from dataclasses import dataclass
 from typing import Any, TypeVar
 
 from editproof.app.visits import Visit
+from editproof.errors import UserError
 
 Result = TypeVar("Result")
 Progress = Callable[[str, float], None]  # what goes on, and the share of all that is done
 POLL = 0.2  # seconds between looks at how far it is
+WAITING = 16  # computations that may stand in line
 
-_computing = threading.Lock()  # held by whoever computes: visitors take turns
+_line: list[object] = []  # who computes, and who waits for it
+_moved = threading.Condition()
 
 
 class Stopped(BaseException):
@@ -37,10 +40,10 @@ def follow(
     """Run `job` and yield `show` of how far it is; returns its result.
 
     `job` is given a function to tell its progress to, which raises Stopped in it once the visitor wants to stop; so the
-    computation itself ends, at its next step. Raises Stopped, and whatever `job` raises.
+    computation itself ends, at its next step. Raises Stopped, UserError where too many wait, and what `job` raises.
     """
-    visit.stop, told, outcome = threading.Event(), [Told("Waiting for other visitors", 0.0, None)], list[Any]()
-    stop, started = visit.stop, [time.monotonic()]
+    stop, told, outcome, started = threading.Event(), [Told("Waiting", 0.0, None)], list[Any](), [time.monotonic()]
+    visit.stops.add(stop)
 
     def progress(what: str, share: float) -> None:
         if stop.is_set():
@@ -50,7 +53,7 @@ def follow(
 
     def run() -> None:
         try:
-            with visit.working, _turn(stop):
+            with visit.working, _turn(progress):
                 started[0] = time.monotonic()
                 progress("Starting", 0.0)
                 outcome.append(job(progress))
@@ -68,6 +71,7 @@ def follow(
             thread.join(POLL)
     finally:
         stop.set()  # also where the page has gone and nobody asks for more
+        visit.stops.discard(stop)
     if isinstance(outcome[0], _Failed):
         raise outcome[0].error
     return outcome[0]
@@ -79,15 +83,23 @@ class _Failed:
 
 
 @contextlib.contextmanager
-def _turn(stop: threading.Event) -> Iterator[None]:
-    """Wait until nobody else computes."""
-    while not _computing.acquire(timeout=POLL):
-        if stop.is_set():
-            raise Stopped
+def _turn(progress: Progress) -> Iterator[None]:
+    """Wait in line until nobody else computes."""
+    ticket = object()
     try:
+        with _moved:
+            if len(_line) > WAITING:
+                raise UserError("Too many visitors are waiting; try again in a few minutes")
+            _line.append(ticket)
+            while _line[0] is not ticket:
+                progress(f"Waiting: {_line.index(ticket)} in line before you", 0.0)
+                _moved.wait(POLL)
         yield
     finally:
-        _computing.release()
+        with _moved:
+            if ticket in _line:
+                _line.remove(ticket)
+            _moved.notify_all()
 
 
 def seconds(left: float | None) -> str:
