@@ -8,7 +8,7 @@ import tempfile
 import time
 import types
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -35,7 +35,12 @@ class Served:
 
     def files(self) -> set[Path]:
         """Everything of visitors that is there; Gradio leaves files without content about."""
-        return {path for path in self.root.rglob("*") if path.is_file() and path.stat().st_size}
+        found = set()
+        for place, _, names in os.walk(self.root):
+            for path in (Path(place, name) for name in names):
+                with suppress(FileNotFoundError):  # deleted meanwhile
+                    found |= {path} if path.stat().st_size else set()
+        return found
 
     def cpu(self, seconds: float) -> float:
         """The share of a core that it uses over some seconds."""

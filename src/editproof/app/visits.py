@@ -111,11 +111,12 @@ def sweep(root: Path) -> None:
         folders = {other.folder for other in _visits.values()}
         uploads = {upload for other in _visits.values() for upload in other.uploads}
     newest = time.time() - (STRAY if folders else ALONE)
-    for path in root.rglob("*"):
-        if folders.isdisjoint(path.parents) and path not in uploads | folders:
-            with contextlib.suppress(OSError):  # gone already, or a folder with something in it
-                if path.stat().st_ctime < newest:
-                    path.rmdir() if path.is_dir() else path.unlink()
+    for place, inner, names in os.walk(root, topdown=False):
+        for path in (Path(place, name) for name in names + inner):
+            if folders.isdisjoint(path.parents) and path not in uploads | folders:
+                with contextlib.suppress(OSError):  # gone already, or a folder with something in it
+                    if path.stat().st_ctime < newest:
+                        path.rmdir() if path.is_dir() else path.unlink()
 
 
 def keep_sweeping(root: Path) -> None:
