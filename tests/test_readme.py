@@ -1,4 +1,4 @@
-"""The commands and Python in README and docs/photos.md run, and docs/in-context.md's commands (with fewer steps)."""
+"""The commands and Python of README and docs/photos.md, docs/video.md and docs/in-context.md run (with fewer steps)."""
 
 import re
 import shlex
@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 import tiny
+from clip_maker import make
 from PIL import Image
 
 from editproof.cli import main
@@ -15,7 +16,7 @@ from editproof.methods import PRESETS
 from editproof.photo import save_png
 
 ROOT = Path(__file__).parents[1]
-README = (ROOT / "README.md").read_text() + (ROOT / "docs" / "photos.md").read_text()
+README = "".join((ROOT / name).read_text() for name in ("README.md", "docs/photos.md", "docs/video.md"))
 BLOCKS = re.findall(r"```(\w+)\n(.*?)```", README, flags=re.DOTALL)
 SHELL = re.findall(r"```bash\n(.*?)```", README + (ROOT / "docs" / "in-context.md").read_text(), flags=re.DOTALL)
 COMMANDS = [line for block in SHELL for line in block.splitlines()]
@@ -39,6 +40,8 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     mask = Image.new("L", (300, 320), 255)
     mask.paste(0, (80, 80, 220, 260))
     mask.save("mask.png")
+    make(Path("clip.mp4"), 3)
+    mask.resize((64, 48)).save("clip-mask.png")
     Path("configs").symlink_to(Path(__file__).parents[1] / "configs")
     return tmp_path
 

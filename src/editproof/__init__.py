@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from editproof.immunizer import NestedUNet, load_immunizer
     from editproof.masks import open_mask
     from editproof.methods import METHODS
+    from editproof.people import auto_mask
     from editproof.photo import Photo, open_photo, save_png
     from editproof.photos import protect_photos
     from editproof.protection import protect
@@ -29,6 +30,7 @@ _HOME = {
     "NestedUNet": "immunizer",
     "Photo": "photo",
     "UserError": "errors",
+    "auto_mask": "people",
     "load_editor": "editors",
     "load_immunizer": "immunizer",
     "open_mask": "masks",
@@ -47,6 +49,7 @@ __all__ = [
     "Photo",
     "UserError",
     "__version__",
+    "auto_mask",
     "load_editor",
     "load_immunizer",
     "open_mask",

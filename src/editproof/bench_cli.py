@@ -191,7 +191,8 @@ def compare(
     mask: Annotated[
         str,
         typer.Option(
-            metavar="FILE|DIR|none", help="For all photos, or masks/<name>.png; none: keeps a centred ellipse."
+            metavar="FILE|DIR|auto|none",
+            help="For all photos, or masks/<name>.png; auto: keeps people; none: keeps a centred ellipse.",
         ),
     ] = "none",
     eps: Annotated[str, typer.Option(metavar="NUMBER", help="Largest change of a channel.")] = "16/255",

@@ -88,7 +88,7 @@ def _compute(
     groups: dict[tuple[int, ...], list[Ready]] = {}
     for job, result in results:
         if isinstance(result, Ready):  # a header may have lied about the size
-            groups.setdefault(tuple(result.small.shape), []).append(result)
+            groups.setdefault((*result.small.shape, result.small_mask is None), []).append(result)
         elif not job.done:
             yield job, result
     for group in groups.values():

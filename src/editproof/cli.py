@@ -3,6 +3,7 @@
 import sys
 from collections import Counter
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 from typing import Annotated
 
@@ -10,10 +11,13 @@ import typer
 from rich.markup import escape
 
 from editproof import __version__, app_cli, bench_cli, demo_cli, info_cli, train_cli
+from editproof.clip_cli import check_clip_options, show_clip
 from editproof.display import ERR, OUT, print_summary, progress_bar, protected_line, rate_shown
 from editproof.errors import UserError
 from editproof.options import (
+    CodecOption,
     CredentialsOption,
+    CrfOption,
     DeviceOption,
     EditorOption,
     EpsOption,
@@ -91,21 +95,34 @@ def protect(
         ),
     ] = None,
     credentials: CredentialsOption = None,
+    codec: CodecOption = None,
+    crf: CrfOption = None,
     seed: SeedOption = 0,
     device: DeviceOption = None,
 ) -> None:
-    """Protect photos: writes DIR/<name>-protected.png and <name>-protected.json, the photo at its own size."""
+    """Protect photos and clips: writes DIR/<name>-protected.png (of a clip .mp4) and .json, each at its own size."""
     budget_asked = parse_budget(eps, l2)
     settings = parse_settings(knobs or [])
+    from editproof.clips import is_clip
     from editproof.photos import protect_photos
     from editproof.protection import DEFAULT_BUDGET
+    from editproof.request import Asked
 
+    clips = [photo for photo in photos if is_clip(photo)]
+    photos = [photo for photo in photos if photo not in clips]
+    check_clip_options(clips, photos, format, quality, credentials, codec, crf)
     budget = budget_asked or (None if preset == "paper" else DEFAULT_BUDGET)
     counts, errors, claim = Counter[str](), [], ""
     with progress_bar() as bar:
+        for clip in clips:
+            asked = Asked(
+                method, editor, scheduler, plan, none_or(mask), invert_mask, budget, prompt, steps, preset, seed,
+                device, settings,
+            )  # fmt: skip
+            claim = show_clip(bar, clip, out, asked, overwrite=overwrite, force=force, codec=codec, crf=crf)
         task = bar.add_task(f"protect with {escape(method)}", total=None if recursive else len(photos))
         count, progress = rate_shown(bar, task) if recursive else (None, lambda done: bar.update(task, completed=done))
-        for report in protect_photos(
+        for report in [] if clips and not photos else protect_photos(
             photos, out, method=method, editor=editor, scheduler=scheduler, plan=plan, mask=none_or(mask),
             invert_mask=invert_mask, overwrite=overwrite, budget=budget, prompt=prompt, steps=steps, preset=preset,
             seed=seed, device=device, knobs=settings, recursive=recursive, force=force, format=format, quality=quality,
@@ -116,7 +133,7 @@ def protect(
             claim = report.get("claim", claim)
             if not recursive:
                 OUT.print(protected_line(report, out), markup=False, soft_wrap=True)
-    if recursive:
+    if recursive and photos:
         print_summary(out, counts, errors)
     if claim:
         OUT.print(claim, style="dim", markup=False)
@@ -126,9 +143,9 @@ def protect(
 
 @app.command()
 def edit(
-    photo: Annotated[Path, typer.Argument(help="The photo to edit.", show_default=False)],
+    photo: Annotated[Path, typer.Argument(help="The photo or clip to edit.", show_default=False)],
     prompt: Annotated[str, typer.Option(help="What the edit should show.", show_default=False)],
-    out: Annotated[Path, typer.Option(metavar="FILE", help="The result, a .png.", show_default=False)],
+    out: Annotated[Path, typer.Option(metavar="FILE", help="The result: .png, of a clip .mp4.", show_default=False)],
     mask: MaskOption = "none",
     invert_mask: InvertOption = False,
     editor: EditorOption = None,
@@ -150,15 +167,21 @@ def edit(
         ),
     ] = None,
     overwrite: OverwriteOption = False,
+    codec: CodecOption = None,
+    crf: CrfOption = None,
     seed: SeedOption = 0,
     device: DeviceOption = None,
 ) -> None:
-    """Edit a photo as an attacker would, to see what a protection does."""
+    """Edit a photo or a clip as an attacker would, to see what a protection does."""
+    from editproof.clips import is_clip
     from editproof.editing import edit_photo
+    from editproof.video_edit import edit_clip
 
+    clip = is_clip(photo)
+    check_clip_options([photo] if clip else [], [], "png", None, None, codec, crf)
     with progress_bar() as bar:
         task = bar.add_task("edit", total=1)
-        edit_photo(
+        (partial(edit_clip, codec=codec, crf=crf) if clip else edit_photo)(
             photo, prompt, out, mask=none_or(mask), invert_mask=invert_mask, editor=editor or "tiny-inpaint",
             scheduler=scheduler, plan=plan, steps=steps, guidance=guidance, overwrite=overwrite, seed=seed,
             device=device, progress=lambda what, share: bar.update(task, description=what, completed=share),

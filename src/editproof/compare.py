@@ -20,11 +20,11 @@ from editproof.budgets import Budget, Linf
 from editproof.editors import load_editor
 from editproof.editors.pipeline import Editor
 from editproof.errors import UserError
-from editproof.masks import check_something_to_edit, check_something_to_protect, open_mask
+from editproof.masks import AUTO, check_something_to_protect, edit_mask
 from editproof.methods.checks import require
 from editproof.metrics import edit_change, psnr
 from editproof.pgd import Callback
-from editproof.photo import atomic, check_folder, check_output, open_photo
+from editproof.photo import Photo, atomic, check_folder, check_output, open_photo
 from editproof.protection import protect
 from editproof.resolution import working_copy, working_mask, working_size
 
@@ -62,9 +62,10 @@ def compare_photos(
 ) -> list[Compared]:
     """Write a figure (PNG) and return its numbers: a row for each photo, at the editor's size, in panels of 256 pixels.
 
-    mask: a file for all photos, or a folder with <name>.png or mask_<name>.png for each; None: a centred ellipse is
-    kept; refused by editors that take none. methods: those of USUAL that work on the editor, if None; any other that
-    cannot work on it is refused. budget: Linf(16/255) if None. Everything is checked before any work. Raises UserError.
+    mask: a file for all photos, "auto" (people are kept), or a folder with <name>.png or mask_<name>.png for each;
+    None: a centred ellipse is kept; refused by editors that take none. methods: those of USUAL that work on the editor,
+    if None; any other that cannot work on it is refused. budget: Linf(16/255) if None. Everything is checked before any
+    work. Raises UserError.
     """
     out, budget = Path(out), budget or Linf(16 / 255)
     if out.suffix.lower() != ".png":
@@ -90,7 +91,7 @@ def compare_photos(
         specs = [spec for spec in specs if works(spec, loaded)]
     sizes = [working_size(*photo.size, loaded.size) for photo in opened]
     holes = [
-        _hole(file, photo.size, size) if loaded.masked else None
+        _hole(file, photo, size) if loaded.masked else None
         for photo, file, size in zip(opened, files, sizes, strict=True)
     ]
     others = {name: load_editor(name, device=device) for name in {spec.on for spec in specs if spec.on}}
@@ -152,9 +153,9 @@ def _protect(
     )  # fmt: skip
 
 
-def _mask_file(mask: str | Path | None, photo: Path) -> Path | None:
-    if mask is None or not Path(mask).is_dir():
-        return None if mask is None else Path(mask)
+def _mask_file(mask: str | Path | None, photo: Path) -> str | Path | None:
+    if mask is None or mask == AUTO or not Path(mask).is_dir():
+        return mask
     found = [
         file for file in (Path(mask) / f"mask_{photo.stem}.png", Path(mask) / f"{photo.stem}.png") if file.is_file()
     ]
@@ -163,12 +164,11 @@ def _mask_file(mask: str | Path | None, photo: Path) -> Path | None:
     return found[0]
 
 
-def _hole(file: Path | None, size: tuple[int, int], working: tuple[int, int]) -> Tensor:
+def _hole(file: str | Path | None, photo: Photo, working: tuple[int, int]) -> Tensor:
     if file is None:
         return centred_mask(working)[None]
-    native = open_mask(file, size)
+    native = edit_mask(file, photo, working)
     check_something_to_protect(native, str(file), working)
-    check_something_to_edit(native, str(file), working)
     return working_mask(native, working)
 
 

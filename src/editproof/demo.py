@@ -15,7 +15,7 @@ from torch import Tensor
 from editproof.budgets import Budget
 from editproof.editors import check_plan, load_editor
 from editproof.errors import UserError
-from editproof.masks import check_something_to_edit, check_something_to_protect, open_mask
+from editproof.masks import AUTO, check_mask, check_something_to_protect, edit_mask, open_mask
 from editproof.methods import METHODS
 from editproof.methods.checks import works_on
 from editproof.metrics import edit_change, psnr
@@ -86,6 +86,7 @@ def run_demo(
     out = Path(out)
     check_folder(out)
     check_plan(plan)
+    check_mask(mask if mask == AUTO else None, invert_mask)
     settings = {method: method_settings(method, preset, None, {}) for method in methods or METHODS}
     photo = None if image is None else open_photo(image)
     progress(f"load {editor}", 0)
@@ -107,9 +108,8 @@ def run_demo(
         if mask is None and loaded.masked:
             raise UserError(f"editor '{editor}' needs a --mask with the --image: white = may be repainted")
         if mask is not None:
-            native = open_mask(mask, photo.size, invert_mask)
+            native = edit_mask(mask, photo, size, invert_mask)
             check_something_to_protect(native, str(mask), size)
-            check_something_to_edit(native, str(mask), size)
             region = working_mask(native, size)
     hole = region if loaded.masked else None
 

@@ -56,8 +56,9 @@ def percent(share: float) -> str:
 def protected_line(report: dict[str, Any], out: Path) -> str:
     """What is said of one protected photo."""
     left = f", {percent(report['perturbation_left'])} of the change left in it" if "perturbation_left" in report else ""
+    found = f"{report['mask']['auto']}; " if "auto" in (report["mask"] or {}) else ""
     return (
-        f"{report['photo']} -> {out / report['protected']}: {percent(report['protected_share'])} of the picture "
+        f"{report['photo']} -> {out / report['protected']}: {found}{percent(report['protected_share'])} of the picture "
         f"protected, PSNR {report['psnr_db']:.1f} dB, largest change {report['linf_levels']}/255{left}, "
         f"{report['seconds']:.1f} s"
     )

@@ -10,7 +10,7 @@ from torch import Tensor
 from editproof.editors import check_plan, load_editor
 from editproof.editors.pipeline import Editor
 from editproof.errors import UserError
-from editproof.masks import check_something_to_edit, open_mask
+from editproof.masks import AUTO, check_mask, check_something_to_edit, edit_mask, open_mask
 from editproof.photo import check_folder, check_output, open_photo, save_png
 from editproof.resolution import resize, working_copy, working_mask, working_size
 
@@ -34,8 +34,8 @@ def edit_photo(
 ) -> None:
     """Edit one photo and write the result as a PNG of the photo's own size.
 
-    The editor works on a copy of its own size; kept pixels are the photo's. Everything is checked before the editor is
-    loaded. Raises UserError.
+    The editor works on a copy of its own size; kept pixels are the photo's. `mask`: a file, or "auto": all but people.
+    Everything is checked before the editor is loaded. Raises UserError.
     """
     out = Path(out)
     if out.suffix.lower() != ".png":
@@ -44,16 +44,15 @@ def edit_photo(
     check_folder(out.parent)
     check_output(out, overwrite)
     opened = open_photo(photo)
-    region = None if mask is None else open_mask(mask, opened.size, invert_mask)
-    if region is not None:
-        check_something_to_edit(region, str(mask))
+    check_mask(mask, invert_mask)
+    if mask is not None and mask != AUTO:
+        check_something_to_edit(open_mask(mask, opened.size, invert_mask), str(mask))
     progress(f"load {editor}", 0)
     loaded = load_editor(editor, device=device, scheduler=scheduler, plan=plan)
     progress(f"load {editor}", 1)
     original = opened.pixels[None]
     size = working_size(*opened.size, loaded.size)
-    if region is not None:
-        check_something_to_edit(region, str(mask), size)
+    region = None if mask is None else edit_mask(mask, opened, size, invert_mask)
     edited = edit_images(
         loaded, original, prompt, mask=region, steps=steps, guidance=guidance, seed=seed,
         callback=lambda step, steps: progress("edit", step / steps),

@@ -1,4 +1,4 @@
-"""Masks from files: white = the editor may repaint, black = keep."""
+"""Masks: from files (white = the editor may repaint, black = keep), or of whoever is found in the photo."""
 
 from pathlib import Path
 
@@ -9,9 +9,11 @@ from torch import Tensor
 
 from editproof.decoding import read_image
 from editproof.errors import UserError
+from editproof.photo import Photo
 from editproof.resolution import working_mask
 
 ASPECT_TOLERANCE = 0.02
+AUTO = "auto"  # as a text; a file of that name is "./auto"
 
 
 def open_mask(path: str | Path, size: tuple[int, int], invert: bool = False) -> Tensor:
@@ -20,20 +22,59 @@ def open_mask(path: str | Path, size: tuple[int, int], invert: bool = False) -> 
     Returns (1, 1, H, W) float32 with 1 = the editor may repaint (white in the file), 0 = keep; `invert` swaps them.
     Raises UserError if the file cannot be read or has another aspect ratio than the photo.
     """
-    height, width = size
     image, _ = read_image(Path(path), "mask")
     if image.mode == "RGBA":  # transparent counts as black
         image = Image.alpha_composite(Image.new("RGBA", image.size, "black"), image)
-    grey = image.convert("L")
+    return fit_mask(image.convert("L"), str(path), size, invert)
+
+
+def fit_mask(grey: Image.Image, name: str, size: tuple[int, int], invert: bool = False) -> Tensor:
+    """A grey picture as the mask (1, 1, H, W) of a photo of `size`. Raises UserError for another aspect ratio."""
+    height, width = size
     if abs(grey.width * height / (grey.height * width) - 1) > ASPECT_TOLERANCE:
         raise UserError(
-            f"mask '{path}' has {grey.width} x {grey.height} pixels, another aspect ratio than the photo's "
+            f"mask '{name}' has {grey.width} x {grey.height} pixels, another aspect ratio than the photo's "
             f"{width} x {height}; allowed: the photo's aspect ratio"
         )
     if grey.size != (width, height):
         grey = grey.resize((width, height), Image.Resampling.BILINEAR)
     repaint = (np.asarray(grey) >= 128) != invert
     return torch.from_numpy(repaint.astype(np.float32))[None, None]
+
+
+def check_mask(mask: str | Path | None, invert: bool = False) -> None:
+    """Raise UserError if a mask file cannot be read, or an automatic mask is to be inverted."""
+    if mask == AUTO and invert:
+        raise UserError("an inverted mask 'auto' would give people away; allowed: a mask file with --invert-mask")
+    if mask is not None and mask != AUTO:
+        read_image(Path(mask), "mask")
+
+
+def found_mask(photo: Photo, size: tuple[int, int]) -> tuple[Tensor | None, str]:
+    """The automatic mask (1, 1, H, W) of a photo that is worked on at `size`, and a sentence on who was found.
+
+    None where the whole photo is to be protected: nobody was found, or nobody large enough.
+    """
+    from editproof.people import auto_mask
+
+    mask, found = auto_mask(photo.levels.permute(2, 0, 1))
+    if mask is not None and bool((working_mask(mask, size) == 1).all()):
+        return None, "nobody found who is large enough: the whole photo is protected"
+    return mask, found
+
+
+def edit_mask(mask: str | Path, photo: Photo, size: tuple[int, int], invert: bool = False) -> Tensor:
+    """The mask (1, 1, H, W) of a photo that is edited at `size`: that of the file, or automatic. Raises UserError."""
+    if mask != AUTO:
+        opened = open_mask(mask, photo.size, invert)
+    else:
+        check_mask(mask, invert)
+        automatic, _ = found_mask(photo, size)
+        if automatic is None:
+            raise UserError(f"nobody is found in photo '{photo.path}' for --mask auto; allowed: a mask file")
+        opened = automatic
+    check_something_to_edit(opened, str(mask), size)
+    return opened
 
 
 def check_something_to_protect(mask: Tensor, name: str, size: tuple[int, int] | None = None) -> None:

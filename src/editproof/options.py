@@ -36,7 +36,10 @@ def at_least(lowest: int, number: type = int, highest: float = math.inf) -> Call
 
 
 PhotosArgument = Annotated[
-    list[Path], typer.Argument(help="Photos: PNG, JPEG, WebP, TIFF, BMP, AVIF, HEIC ...", show_default=False)
+    list[Path],
+    typer.Argument(
+        help="Photos: PNG, JPEG, WebP, TIFF, AVIF, HEIC ...; clips: MP4, MOV, MKV, WebM, AVI.", show_default=False
+    ),
 ]
 RecursiveOption = Annotated[
     bool, typer.Option("--recursive", "-r", help="All photos in folders, their tree kept; goes on after bad files.")
@@ -50,6 +53,21 @@ QualityOption = Annotated[
         parser=at_least(1, highest=100), metavar="1-100", help="Of avif and jpeg; 95 if not given.", show_default=False
     ),
 ]
+CodecOption = Annotated[
+    str | None,
+    typer.Option(
+        metavar="h264|hevc|vp9|av1|ffv1", help="Of clips; ffv1 is lossless. h264 if not given.", show_default=False
+    ),
+]
+CrfOption = Annotated[
+    int | None,
+    typer.Option(
+        parser=at_least(0, highest=63),
+        metavar="N",
+        help="Quality of clips, lower is better; h264 at 0 is lossless. 18 if not given.",
+        show_default=False,
+    ),
+]
 ForceOption = Annotated[bool, typer.Option("--force", help="Protect again what is protected already.")]
 CredentialsOption = Annotated[
     Path | None,
@@ -58,7 +76,10 @@ CredentialsOption = Annotated[
     ),
 ]
 MaskOption = Annotated[
-    str, typer.Option("--mask", metavar="FILE|none", help="White = the editor may repaint, black = keep.")
+    str,
+    typer.Option(
+        "--mask", metavar="FILE|auto|none", help="White = the editor may repaint, black = keep; auto: keep people."
+    ),
 ]
 InvertOption = Annotated[bool, typer.Option("--invert-mask", help="Black = the editor may repaint.")]
 SeedOption = Annotated[

@@ -8,24 +8,16 @@ from typing import Any
 from editproof.budgets import Budget
 from editproof.bulk import BATCH_PIXELS, one_line, run
 from editproof.credentials import check_credentials
-from editproof.decoding import read_image
-from editproof.editors import check_plan, load_editor
 from editproof.errors import UserError
 from editproof.folders import Skipped, clean, plan_folders
 from editproof.formats import check_format, get_format
-from editproof.masks import check_something_to_protect, open_mask
+from editproof.masks import AUTO, check_mask, check_something_to_protect, open_mask
 from editproof.photo import check_folder, check_output, open_photo
-from editproof.protection import (
-    DEFAULT_BUDGET,
-    DEFAULT_EDITOR,
-    DEFAULT_METHOD,
-    WITHOUT_EDITOR,
-    method_settings,
-    working_side,
-)
+from editproof.protection import DEFAULT_BUDGET, DEFAULT_METHOD
+from editproof.request import Asked, check_asked, load_task, written
 from editproof.resolution import working_size
 from editproof.sidecar import check_unprotected
-from editproof.task import Job, Task, digest
+from editproof.task import Job, digest
 
 
 def plan_jobs(
@@ -88,10 +80,10 @@ def protect_photos(
     """Protect photo files: writes `<stem>-protected.png` and `.json` to `out` and yields each report (the JSON).
 
     Everything is checked before the first photo is worked on. `mask` (a file, None: everything is protected) is shared
-    by all photos. An L2 budget is meant at 512x512 and scaled with each photo's size; None: see
-    protection.budget_in_effect. `format` and, for avif and jpeg, `quality` (1 to 100): see formats. Photos that are
-    protected already are refused without `force`. `credentials` (a PEM file): see credentials. `progress` is told how
-    many photos are done, in fractions. Raises UserError.
+    by all photos; "auto": all but the people found in each photo may be repainted. An L2 budget is meant at 512x512 and
+    scaled with each photo's size; None: see protection.budget_in_effect. `format` and, for avif and jpeg, `quality` (1
+    to 100): see formats. Photos that are protected already are refused without `force`. `credentials` (a PEM file): see
+    credentials. `progress` is told how many photos are done, in fractions. Raises UserError.
 
     With `recursive`, `photos` may be folders, whose tree is kept in `out`, and the run goes on after what goes wrong:
     it yields {"photo", "error"} of photos that failed and {"photo", "skipped"} of those that are done or protected
@@ -99,26 +91,17 @@ def protect_photos(
     """
     out, files = Path(out), [Path(photo) for photo in photos]
     suffix = get_format(format, quality).suffix
-    settings = method_settings(method, preset, steps, knobs or {})
-    if editor is not None and method in WITHOUT_EDITOR and editor != DEFAULT_EDITOR:
-        raise UserError(f"method '{method}' uses no editor, so '{editor}' would change nothing; allowed: no --editor")
-    for option, value in (("scheduler", scheduler), ("plan", plan)):
-        if value is not None and method in WITHOUT_EDITOR:
-            raise UserError(
-                f"method '{method}' uses no editor, so {option} '{value}' would change nothing; allowed: no --{option}"
-            )
-    check_plan(plan, method)
+    asked = Asked(
+        method, editor, scheduler, plan, mask, invert_mask, budget, prompt, steps, preset, seed, device, knobs
+    )  # fmt: skip
+    check_asked(asked)
     check_folder(out)
     check_credentials(credentials)
-    if mask is not None:
-        read_image(Path(mask), "mask")
-    request = {
-        "method": method, "editor": editor, "scheduler": scheduler, "plan": plan,
-        "mask": None if mask is None else digest(mask),
-        "invert_mask": invert_mask, "budget": None if budget is None else [type(budget).__name__, budget.eps],
-        "prompt": prompt, "seed": seed, "settings": {name: _plain(value) for name, value in settings.items()},
-        "format": format, "quality": quality, "content_credentials": credentials is not None,
-    }  # fmt: skip
+    check_mask(mask, invert_mask)
+    request = written(
+        asked, digest(mask) if mask is not None and mask != AUTO else mask, format=format, quality=quality,
+        content_credentials=credentials is not None,
+    )  # fmt: skip
     jobs: list[Job] = []
     if recursive:
         found = False
@@ -141,15 +124,9 @@ def protect_photos(
         count(to_do)
     if not to_do:
         return
-    loaded = None
-    if method not in WITHOUT_EDITOR:
-        loaded = load_editor(editor or DEFAULT_EDITOR, device=device, scheduler=scheduler, plan=plan)
-    task = Task(
-        method=method, editor=loaded, side=working_side(method, loaded, settings), budget=budget,
-        arguments={"prompt": prompt, "seed": seed, **settings},
-        against=loaded.name if loaded is not None else settings.get("weights") or DEFAULT_EDITOR,
-        preset=preset, device=device, mask=mask, invert_mask=invert_mask, force=force, format=format, quality=quality,
-        credentials=None if credentials is None else Path(credentials), request=request,
+    task = load_task(
+        asked, force=force, format=format, quality=quality, request=request,
+        credentials=None if credentials is None else Path(credentials),
     )  # fmt: skip
     if not recursive:
         _check_masks(jobs, mask, invert_mask, task.side)
@@ -164,11 +141,6 @@ def protect_photos(
 
 def _check_masks(jobs: Sequence[Job], mask: str | Path | None, invert: bool, side: int | None = None) -> None:
     """Raise UserError if the mask does not fit a photo, or leaves nothing to protect (`side`: once scaled down)."""
-    for size in {job.size for job in jobs} if mask is not None else ():
+    for size in {job.size for job in jobs} if mask is not None and mask != AUTO else ():
         opened = open_mask(str(mask), size, invert)
         check_something_to_protect(opened, str(mask), None if side is None else working_size(*size, side))
-
-
-def _plain(value: Any) -> Any:
-    """A setting as JSON has it."""
-    return value if value is None or isinstance(value, bool | int | float | str) else str(value)

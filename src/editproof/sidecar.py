@@ -83,10 +83,10 @@ def read_report(path: Path) -> dict[str, Any]:
     return report if isinstance(report, dict) and {"photo", "protected", "measured_against"} <= report.keys() else {}
 
 
-def check_unprotected(photo: Path, marked: bool) -> None:
-    """Raise UserError if a photo is protected already: it is marked, or a report beside it says so."""
+def check_unprotected(photo: Path, marked: bool, what: str = "photo") -> None:
+    """Raise UserError if a photo (`what` it is called) is protected already: marked, or by a report beside it."""
     report = photo.with_suffix(".json")
     if marked:
-        raise UserError(f"photo '{photo}' is protected already (it holds the mark); allowed: --force")
+        raise UserError(f"{what} '{photo}' is protected already (it holds the mark); allowed: --force")
     if report != photo and read_report(report).get("protected") == photo.name:
-        raise UserError(f"photo '{photo}' is protected already (so says '{report.name}' beside it); allowed: --force")
+        raise UserError(f"{what} '{photo}' is protected already (so says '{report.name}' beside it); allowed: --force")

@@ -18,7 +18,7 @@ from editproof.editors import pick_device
 from editproof.editors.pipeline import Editor
 from editproof.errors import UserError
 from editproof.formats import FORMATS, QUALITY, check_format, decode, encode
-from editproof.masks import check_something_to_protect, open_mask
+from editproof.masks import AUTO, check_something_to_protect, found_mask, open_mask
 from editproof.photo import Photo, atomic, open_photo
 from editproof.protection import budget_at, budget_in_effect, perturbation
 from editproof.resolution import working_copy, working_mask, working_size
@@ -70,6 +70,7 @@ class Ready:
     small_mask: Tensor | None  # (1, 1, h, w)
     keep: Tensor | None  # (H, W) bool: what may be changed
     seconds: float
+    found: str | None = None  # who, for an automatic mask
 
 
 def read(job: Job, task: Task) -> Ready:
@@ -80,17 +81,20 @@ def read(job: Job, task: Task) -> Ready:
         check_unprotected(photo.path, photo.marked)
     check_format(photo, task.format)
     size = working_size(*photo.size, task.side)
-    small_mask = keep = None
-    if task.mask is not None:
+    mask = small_mask = keep = found = None
+    if task.mask == AUTO:
+        mask, found = found_mask(photo, size)
+    elif task.mask is not None:
         mask = open_mask(task.mask, photo.size, task.invert_mask)
         check_something_to_protect(mask, str(task.mask), size)
+    if mask is not None:
         small_mask, keep = working_mask(mask, size), mask[0, 0] == 0
     small = working_copy(photo.levels.permute(2, 0, 1)[None], size)
-    return Ready(job, photo, small, small_mask, keep, time.perf_counter() - started)
+    return Ready(job, photo, small, small_mask, keep, time.perf_counter() - started, found)
 
 
 def perturb(batch: Sequence[Ready], task: Task, callback: Callable[[int, int, float], None]) -> list[Tensor]:
-    """What the method adds to photos of one working size: (3, h, w) each."""
+    """What the method adds to photos of one working size, all with a mask or none: (3, h, w) each."""
     masks = [ready.small_mask for ready in batch if ready.small_mask is not None]
     size = (batch[0].small.shape[-2], batch[0].small.shape[-1])
     delta = perturbation(
@@ -164,12 +168,19 @@ def described(ready: Ready, task: Task) -> dict[str, Any]:
         **effective(task.method, task.arguments, own_budget, size, working),
         "preset": task.preset,
         "device": str(task.editor.device if task.editor is not None else pick_device(task.device)),
-        "mask": None if task.mask is None else {"file": Path(task.mask).name, "inverted": task.invert_mask},
+        "mask": described_mask(task.mask, task.invert_mask, ready.found),
         "protected_share": protected_share(None if keep is None else (~keep).float()),
         "format": task.format,
         "quality": (QUALITY if task.quality is None else task.quality) if lossy else None,
         "content_credentials": task.credentials is not None,
     }
+
+
+def described_mask(mask: str | Path | None, inverted: bool, found: str | None) -> dict[str, Any] | None:
+    """What the report says of a mask: a file's name, or who was found and how."""
+    if found is not None:
+        return {"auto": found}
+    return None if mask is None else {"file": Path(mask).name, "inverted": inverted}
 
 
 def perturbation_left(saved: Tensor, result: Tensor, original: Tensor, side: int) -> float:

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from editproof.errors import UserError
-from editproof.resolution import resize
+from editproof.resolution import resize, working_copy
 
 SAME_PERSON = 0.6  # L2 distance of embeddings
 SIDE = 512  # pixels: the longer side at which faces are looked for; the detector knows faces from 80 pixels
@@ -28,8 +28,7 @@ def embeddings(images: Tensor, like: Tensor | None = None) -> Tensor:
     """
     if images.ndim != 4 or images.shape[1] != 3:
         raise UserError(f"faces cannot be looked for in pictures of {tuple(images.shape)}; allowed: (B, 3, H, W)")
-    scale = SIDE / max(images.shape[-2:])
-    height, width = (max(1, round(side * scale)) for side in images.shape[-2:])
+    height, width = _looked_at(images.shape[-2], images.shape[-1])
     scaled = (resize(images.detach().float(), (height, width)).clamp(0, 1) * 255).round().byte().cpu()
     rows = torch.full((len(images), 128), torch.nan)
     for i, picture in enumerate(scaled.permute(0, 2, 3, 1).contiguous()):
@@ -62,6 +61,28 @@ def missing(images: Tensor, reference: Tensor) -> Tensor:
     return torch.where(never, torch.nan, gone.float())
 
 
+def face_boxes(image: Tensor) -> list[tuple[float, float, float, float]]:
+    """Where faces are in a picture (3, H, W), in [0, 1] or uint8: (left, top, right, bottom) in shares of its sides.
+
+    Raises UserError without dlib.
+    """
+    detector = _models()[0]
+    height, width = _looked_at(image.shape[-2], image.shape[-1])
+    picture = (working_copy(image[None], (height, width))[0] * 255).round().byte().cpu()
+    boxes = _detect(detector, picture.permute(1, 2, 0).contiguous().numpy())
+    return [(b.left() / width, b.top() / height, b.right() / width, b.bottom() / height) for b in boxes]
+
+
+def _looked_at(height: int, width: int) -> tuple[int, int]:
+    """The size of the copy in which faces are looked for."""
+    scale = SIDE / max(height, width)
+    return max(1, round(height * scale)), max(1, round(width * scale))
+
+
+def _detect(detector: Any, picture: Any) -> Any:
+    return detector(picture, 0) or detector(picture, 1)  # at twice the size if none is found: smaller faces
+
+
 @lru_cache(maxsize=128)  # an original is asked for again and again
 def _faces(pixels: bytes, height: int, width: int) -> Tensor:
     """The embeddings (N, 128) of all faces in an 8-bit RGB picture, largest face first."""
@@ -69,7 +90,7 @@ def _faces(pixels: bytes, height: int, width: int) -> Tensor:
 
     detector, landmarks, network = _models()
     picture = np.frombuffer(pixels, np.uint8).reshape(height, width, 3).copy()
-    boxes = detector(picture, 0) or detector(picture, 1)  # at twice the size if none is found: smaller faces
+    boxes = _detect(detector, picture)
     found = [
         network.compute_face_descriptor(picture, landmarks(picture, box))
         for box in sorted(boxes, key=lambda box: box.area(), reverse=True)

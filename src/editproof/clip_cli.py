@@ -1,0 +1,44 @@
+"""What `editproof protect` and `edit` do with clips: imports no torch until it runs."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from editproof.display import OUT, protected_line
+from editproof.errors import UserError
+
+if TYPE_CHECKING:
+    from rich.progress import Progress
+
+    from editproof.request import Asked
+
+
+def check_clip_options(
+    clips: Sequence[Path],
+    photos: Sequence[Path],
+    format: str,
+    quality: int | None,
+    credentials: Path | None,
+    codec: str | None,
+    crf: int | None,
+) -> None:
+    """Raise UserError for options of photos where there are only clips, and for those of clips where there is none."""
+    if clips and not photos:
+        for name, value in (("format", None if format == "png" else format), ("quality", quality)):
+            if value is not None:
+                raise UserError(f"--{name} '{value}' is for photos; allowed with a clip: --codec, --crf")
+    if clips and credentials is not None:
+        raise UserError(f"--credentials '{credentials}' is for photos; allowed with a clip: no --credentials")
+    for name, setting in (("codec", codec), ("crf", crf)):
+        if setting is not None and not clips:
+            raise UserError(f"--{name} '{setting}' is for clips; allowed with photos: --format, --quality")
+
+
+def show_clip(bar: "Progress", clip: Path, out: Path, asked: "Asked", **options: Any) -> str:
+    """Protect a clip, its progress on the bar, and print a line about it; returns the claim."""
+    from editproof.video import protect_clip
+
+    task = bar.add_task(f"protect {clip.name}", total=1)
+    report = protect_clip(clip, out, asked, progress=lambda share: bar.update(task, completed=share), **options)
+    OUT.print(f"{protected_line(report, out)}, {report['frames']} frames", markup=False, soft_wrap=True)
+    return report["claim"]

@@ -1,0 +1,346 @@
+"""Clips: what is kept, that perturbations hold still, runs that were killed, masks, and files that cannot be used."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from fractions import Fraction
+from pathlib import Path
+from typing import Any
+
+import av
+import numpy as np
+import pytest
+import torch
+from clip_maker import make
+from PIL import Image
+from torch import Tensor
+
+from editproof import segments, video
+from editproof.budgets import Linf
+from editproof.cli import main
+from editproof.clip_writing import CODECS
+from editproof.clips import MARK, frames_of, is_clip, levels_of, open_clip
+from editproof.errors import UserError
+from editproof.request import Asked
+from editproof.steady import MOVED, STILL, follow, hold
+
+NOISE = Asked(method="noise")
+
+
+def packets(path: Path, kind: str) -> list[tuple[Fraction, bytes]]:
+    with av.open(str(path)) as clip:
+        streams = [stream for stream in clip.streams if stream.type == kind]
+        return [(p.pts * p.time_base, bytes(p)) for p in clip.demux(streams) if p.size] if streams else []
+
+
+def times(path: Path) -> list[Fraction]:
+    with av.open(str(path)) as clip:
+        return [frame.pts * frame.time_base for frame in clip.decode(video=0)]
+
+
+def levels(path: Path) -> Tensor:
+    """All frames (N,H,W,3) uint8."""
+    clip = open_clip(path)
+    return torch.stack([levels_of(frame, clip) for _, frame in frames_of(clip)])
+
+
+@pytest.fixture(scope="module")
+def clips(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Path]:
+    folder, made = tmp_path_factory.mktemp("clips"), {}
+
+    def get(name: str, **settings: Any) -> Path:
+        if name not in made:
+            made[name] = make(folder / name, **settings)
+        return made[name]
+
+    return get
+
+
+KINDS: dict[str, dict[str, Any]] = {
+    "plain.mp4": {},
+    "full.mp4": {"color_range": 2, "matrix": 5},
+    "turned.mov": {"rotation": 90},
+    "wide.mp4": {"aspect": Fraction(4, 3), "rotation": 180},
+    "odd.mkv": {"size": (65, 49), "pixels": "yuv444p"},
+    "lossless.mkv": {"codec": "ffv1", "pixels": "bgr0", "matrix": 0},
+    "web.webm": {"codec": "libvpx-vp9", "matrix": 6, "sound": False},
+    "old.avi": {"codec": "mpeg4", "matrix": 2},
+}
+
+
+@pytest.mark.parametrize("name", KINDS)
+def test_what_is_not_the_picture_is_kept(name: str, clips: Callable[..., Path], tmp_path: Path) -> None:
+    path = clips(name, metadata={"title": "A title", "comment": "Mine"}, **KINDS[name])
+    report = video.protect_clip(path, tmp_path, NOISE)
+    result, before, after = tmp_path / report["protected"], open_clip(path), open_clip(tmp_path / report["protected"])
+    assert report["frames"] == after.frames == 10
+    assert after.kind == {"avi": "mp4"}.get(before.kind, before.kind) and report["not_taken_along"] == []
+    assert (after.size, after.turns, after.matrix) == (before.size, before.turns, before.matrix)
+    assert after.aspect == before.aspect and after.marked and not before.marked
+    if before.pixel_format != "bgr0":
+        assert after.colours == before.colours
+    assert [sound for _, sound in packets(result, "audio")] == [sound for _, sound in packets(path, "audio")]
+    assert all(abs(a - b) < Fraction(1, 1000) for a, b in zip(times(result), times(path), strict=True))
+    with av.open(str(result)) as clip:
+        said = {key.lower(): value for key, value in clip.metadata.items()}
+    assert said["title"] == "A title" and said["comment"] == f"Mine {MARK}"
+    assert sorted(file.name for file in tmp_path.iterdir()) == sorted([result.name, f"{path.stem}-protected.json"])
+
+
+@pytest.mark.parametrize(("codec", "crf"), [("ffv1", None), ("h264", 0)])
+def test_lossless_results_hold_what_was_computed(
+    codec: str, crf: int | None, clips: Callable[..., Path], tmp_path: Path
+) -> None:
+    path = clips("turned.mov", **KINDS["turned.mov"])
+    report = video.protect_clip(path, tmp_path, Asked(budget=Linf(6 / 255)), codec=codec, crf=crf)
+    original, protected = levels(path).int(), levels(tmp_path / report["protected"]).int()
+    assert report["lossless"] and (original - protected).abs().max() == report["linf_levels"] == 6
+    again = video.protect_clip(path, tmp_path / "again", Asked(budget=Linf(6 / 255)), codec=codec, crf=crf)
+    assert (tmp_path / "again" / again["protected"]).read_bytes() == (tmp_path / report["protected"]).read_bytes()
+
+
+@pytest.mark.parametrize("codec", CODECS)
+def test_every_codec(codec: str, clips: Callable[..., Path], tmp_path: Path) -> None:
+    report = video.protect_clip(clips("plain.mp4"), tmp_path, NOISE, codec=codec)
+    result = open_clip(tmp_path / report["protected"])
+    assert result.frames == 10 and result.codec in (codec, f"lib{codec}", "libdav1d", "av1")
+    assert report.get("perturbation_left", 1) > 0
+
+
+def test_perturbations_hold_still_where_the_clip_does(clips: Callable[..., Path], tmp_path: Path) -> None:
+    path = clips("still.mkv", still=True, codec="ffv1", pixels="bgr0", matrix=0)
+    asked = Asked(method="photoguard-encoder", steps=2, budget=Linf(8 / 255))
+    for number, how in enumerate((Asked(), asked)):
+        report = video.protect_clip(path, tmp_path / str(number), how, codec="ffv1")
+        added = levels(tmp_path / str(number) / report["protected"]).int() - levels(path).int()
+        assert added.abs().max() > 3
+        assert torch.equal(added[1:], added[:-1])
+
+
+def test_what_has_not_moved_keeps_its_perturbation() -> None:
+    generator = torch.Generator().manual_seed(0)
+    frames = [torch.rand(4, 32, 64, generator=generator)]
+    frames += [(frames[0] + 0.004 * torch.randn(4, 32, 64, generator=generator)).clamp(0, 1) for _ in range(3)]
+    frames[2][:, :, :20] = 1 - frames[2][:, :, :20]
+    news, reference = follow(frames, None)
+    assert [float(new.max()) for new in news] == [1, 0, 1, 1]  # the third frame differs on the left, the fourth again
+    assert news[2][..., 32:].max() == 0 and news[2][..., :12].min() > 0.5
+    assert reference.shape == (4, 32, 64)
+    asked: list[list[int]] = []
+
+    def compute(needed: list[int]) -> list[Tensor]:
+        asked.append(needed)
+        return [torch.full((3, 32, 64), float(i + 1)) for i in needed]
+
+    deltas, which = hold(news, None, compute)
+    assert asked == [[0, 2, 3]] and which == [0, 0, 1, 2]
+    assert deltas[1][..., 32:].unique().tolist() == [1.0] and deltas[1][..., 0].mean() > 2
+    assert hold(news[1:2], deltas[0], compute)[1] == [-1] and len(asked) == 1
+
+
+def test_slow_changes_add_up() -> None:
+    frames = [torch.full((4, 16, 16), 0.2 + 0.25 * STILL * number) for number in range(40)]
+    news, reference = follow(frames, None)
+    assert 0 < sum(float(new.max()) > 0 for new in news[1:]) < 39
+    assert (frames[-1] - reference).abs().max() < MOVED
+
+
+def test_a_moving_clip_changes_smoothly_and_keeps_its_budget(clips: Callable[..., Path], tmp_path: Path) -> None:
+    path = clips("lossless.mkv", **KINDS["lossless.mkv"])
+    report = video.protect_clip(path, tmp_path, codec="ffv1")
+    added = (levels(tmp_path / report["protected"]).int() - levels(path).int()).float()
+    assert added.abs().max() == 8
+    assert (added[1:] - added[:-1]).abs().mean() < added.abs().mean()
+
+
+RUN = """
+import sys, time
+import torch
+from editproof import segments, video
+from editproof.bench_clock import peak
+from editproof.cli import main
+compute, pause = segments._deltas, float(sys.argv[1])
+segments._deltas = lambda *arguments: (time.sleep(pause), compute(*arguments))[1]
+segments.SEGMENT = video.SEGMENT = int(sys.argv[2])
+main(sys.argv[3:])
+print(peak(torch.device("cpu")))
+"""
+
+
+def start(pause: float, segment: int, *arguments: str) -> subprocess.Popen:
+    """The command in a process of its own, with pieces of so many frames and a pause before each."""
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path), "OMP_NUM_THREADS": "1"}
+    command = [sys.executable, "-c", RUN, str(pause), str(segment), *arguments]
+    return subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, text=True)
+
+
+@pytest.mark.parametrize("when", ["the second piece is there", "the result is being written"])
+def test_a_killed_run_goes_on_and_ends_with_the_same_file(
+    when: str, clips: Callable[..., Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = clips("plain.mp4")
+    arguments = ["protect", str(path), "--method", "noise", "--out", str(tmp_path / "out")]
+    parts = tmp_path / "out" / ".editproof-plain.parts"
+    waited = parts / ("000001.npz" if when.startswith("the second") else "result.mp4")
+    process = start(0.4, 4, *arguments)
+    try:
+        deadline = time.monotonic() + 60
+        while not waited.exists() and process.poll() is None:
+            assert time.monotonic() < deadline
+            time.sleep(0.005)
+    finally:
+        process.send_signal(signal.SIGKILL)
+        process.communicate()
+    assert process.returncode == -signal.SIGKILL
+    assert sorted(file.name for file in (tmp_path / "out").iterdir()) == [parts.name]
+    monkeypatch.setattr(segments, "SEGMENT", 4)
+    monkeypatch.setattr(video, "SEGMENT", 4)
+    done: list[int] = []
+    compute = segments._deltas
+    monkeypatch.setattr(segments, "_deltas", lambda work, copies, told: done.append(1) or compute(work, copies, told))
+    assert main(arguments) == 0
+    assert len(done) == (1 if when.startswith("the second") else 0)
+    assert main([*arguments[:-1], str(tmp_path / "whole")]) == 0
+    for name in ("plain-protected.mp4",):
+        assert (tmp_path / "out" / name).read_bytes() == (tmp_path / "whole" / name).read_bytes()
+    assert not parts.exists()
+
+
+def test_parts_of_another_request_are_not_used(clips: Callable[..., Path], tmp_path: Path) -> None:
+    path, parts = clips("plain.mp4"), tmp_path / ".editproof-plain.parts"
+    parts.mkdir()
+    (parts / "request.json").write_text("{}")
+    (parts / "000000.npz").write_bytes(b"damaged")
+    report = video.protect_clip(path, tmp_path, NOISE)
+    assert report["frames"] == 10 and not parts.exists()
+
+
+def test_memory_does_not_depend_on_the_length(tmp_path: Path) -> None:
+    peaks = []
+    for frames in (40, 160):
+        path = make(tmp_path / f"{frames}.mkv", frames, (160, 120), sound=False)
+        process = start(0, 8, "protect", str(path), "--method", "noise", "--out", str(tmp_path / "out"))
+        peaks.append(int(process.communicate()[0].split()[-1]))
+    assert peaks[1] - peaks[0] < 16_000_000  # bytes; the perturbations of 120 frames are 23 MB
+
+
+def half(width: int, height: int, left: int = 0) -> Image.Image:
+    """Black on one half (to be kept), white on the other."""
+    mask = Image.new("L", (width, height), 255)
+    mask.paste(0, (left, 0, left + width // 2, height))
+    return mask
+
+
+def test_masks_of_every_kind(clips: Callable[..., Path], tmp_path: Path) -> None:
+    path = clips("lossless.mkv", **KINDS["lossless.mkv"])
+    half(64, 48).save(tmp_path / "mask.png")
+    (tmp_path / "frames").mkdir()
+    with av.open(str(tmp_path / "mask.mkv"), "w") as target:
+        stream = target.add_stream("ffv1", rate=25)
+        stream.width, stream.height, stream.pix_fmt = 128, 96, "gray"
+        for number in range(10):
+            half(64, 48, 3 * number).save(tmp_path / "frames" / f"{number:03}.png")
+            target.mux(stream.encode(av.VideoFrame.from_image(half(128, 96, 6 * number)).reformat(format="gray")))
+        target.mux(stream.encode(None))
+    changed = {}
+    for name in ("mask.png", "frames", "mask.mkv"):
+        report = video.protect_clip(path, tmp_path / f"out-{name}", Asked("noise", mask=tmp_path / name), codec="ffv1")
+        added = levels(tmp_path / f"out-{name}" / report["protected"]) != levels(path)
+        changed[name] = added.any(-1)
+        assert report["protected_share"] == 0.5 and report["mask"]["file"] == name
+    assert changed["mask.png"][..., :32].any() and not changed["mask.png"][..., 32:].any()
+    for number in range(10):
+        assert changed["frames"][number, :, 3 * number : 3 * number + 32].float().mean() > 0.8
+        assert not changed["frames"][number, :, : 3 * number].any()
+        assert not changed["frames"][number, :, 3 * number + 32 :].any()
+    assert torch.equal(changed["frames"], changed["mask.mkv"])
+
+
+def test_edits_of_clips(clips: Callable[..., Path], tmp_path: Path) -> None:
+    path = clips("short.mkv", frames=3, codec="ffv1", pixels="bgr0", matrix=0)
+    half(64, 48).save(tmp_path / "mask.png")
+    arguments = ["edit", str(path), "--prompt", "a hat", "--mask", str(tmp_path / "mask.png"), "--steps", "1"]
+    assert main([*arguments, "--out", str(tmp_path / "edited.mkv"), "--codec", "ffv1"]) == 0
+    different = (levels(tmp_path / "edited.mkv") != levels(path)).any(-1)
+    assert different[..., 36:].float().mean() > 0.9 and not different[..., :32].any()
+    assert packets(tmp_path / "edited.mkv", "audio") == packets(path, "audio")
+    assert sorted(file.name for file in tmp_path.iterdir()) == ["edited.mkv", "mask.png"]
+
+
+def cut(path: Path, share: float) -> bytes:
+    return path.read_bytes()[: int(path.stat().st_size * share)]
+
+
+BAD: dict[str, tuple[Callable[[Callable[..., Path], Path], Any], str, str]] = {
+    "empty.mp4": (lambda clips, to: to.write_bytes(b""), "", "is empty"),
+    "missing.mp4": (lambda clips, to: None, "", "does not exist"),
+    "text.mkv": (lambda clips, to: to.write_bytes(b"no clip at all" * 99), "", "damaged or cut off"),
+    "cut.mp4": (lambda clips, to: to.write_bytes(cut(clips("plain.mp4"), 0.3)), "", "damaged or cut off"),
+    "cut.mkv": (lambda clips, to: to.write_bytes(cut(clips("long.mkv", frames=60), 0.4)), "", "cut off"),
+    "sound.mp4": (lambda clips, to: sound_only(to), "", "no video stream"),
+    "marked.mp4": (lambda clips, to: make(to, metadata={"comment": MARK}), "", "protected already"),
+    "clear.mkv": (lambda clips, to: make(to, codec="ffv1", pixels="bgra", matrix=0), "", "transparent"),
+    "small.mkv": (lambda clips, to: make(to, size=(64, 8), codec="ffv1", pixels="bgr0"), "", "64 x 8 pixels"),
+    "wide.mkv": (lambda clips, to: make(to, 1, size=(9000, 16), codec="ffv1", pixels="bgr0"), "", "9000 x 16 pixels"),
+    "plain.mp4": (lambda clips, to: make(to), "--codec mpeg2", "unknown"),
+    "plain2.mp4": (lambda clips, to: make(to), "--crf 60", "allowed: 0 to 51"),
+    "plain3.mp4": (lambda clips, to: make(to), "--codec ffv1 --crf 3", "lossless"),
+    "plain4.mp4": (lambda clips, to: make(to), "--format webp", "--format 'webp' is for photos"),
+    "plain5.mp4": (lambda clips, to: make(to), "--mask missing.png", "missing.png"),
+    "plain6.mp4": (lambda clips, to: make(to), "--mask auto --invert-mask", "'auto'"),
+    "folder.mp4": (lambda clips, to: (make(to), (to.parent / "m").mkdir()), "--mask m", "has 0 pictures"),
+    "other.mp4": (lambda clips, to: (make(to), make(to.parent / "m.mkv", 4)), "--mask m.mkv", "has 4 frames"),
+    "aspect.mp4": (lambda clips, to: make(to, aspect=Fraction(4, 3)), "--codec ffv1", "not square"),
+    "many.mp4": (lambda clips, to: make(to, 101), "--method photoguard-encoder", "up to 100 frames"),
+    "photo.png": (lambda clips, to: Image.new("RGB", (64, 48)).save(to), "--codec h264", "is for clips"),
+}  # fmt: skip
+
+
+def sound_only(path: Path) -> None:
+    with av.open(str(path), "w") as target:
+        tone = target.add_stream("aac", rate=44100)
+        beep = av.AudioFrame.from_ndarray(np.zeros((1, 1024), np.float32), format="fltp", layout="mono")
+        beep.rate = 44100
+        target.mux([*tone.encode(beep), *tone.encode(None)])
+
+
+@pytest.mark.parametrize("name", BAD)
+def test_one_line_says_what_is_wrong(
+    name: str, clips: Callable[..., Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture
+) -> None:
+    write, options, said = BAD[name]
+    write(clips, tmp_path / name)
+    monkeypatch.chdir(tmp_path)
+    before = sorted(tmp_path.rglob("*"))
+    assert main(["protect", name, "--out", "out", *options.split()]) == 2
+    error = capfd.readouterr().err
+    assert said in error and error.count("\n") == 1
+    assert sorted(tmp_path.rglob("*")) == before
+
+
+def test_the_content_says_what_a_file_is(clips: Callable[..., Path], tmp_path: Path) -> None:
+    path = tmp_path / "clip.jpg"
+    path.write_bytes(clips("plain.mp4").read_bytes())
+    assert is_clip(path) and open_clip(path).kind == "mp4"
+    Image.new("RGB", (64, 48)).save(tmp_path / "photo.mp4", format="JPEG")
+    assert not is_clip(tmp_path / "photo.mp4") and not is_clip(tmp_path)
+
+
+def test_without_pyav_a_line_says_which_extra(
+    clips: Callable[..., Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = clips("plain.mp4")
+    monkeypatch.setitem(sys.modules, "av", None)
+    with pytest.raises(UserError, match=r"pip install 'editproof\[video\]'"):
+        video.protect_clip(path, tmp_path)
+
+
+def test_the_report_is_private_and_complete(clips: Callable[..., Path], tmp_path: Path) -> None:
+    report = video.protect_clip(clips("plain.mp4"), tmp_path, NOISE)
+    file = tmp_path / "plain-protected.json"
+    assert json.loads(file.read_bytes()) == report and file.stat().st_mode & 0o777 == 0o600
+    assert report["seed"] == 0 and report["frames"] == 10 and "claim" in report
