@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import app_server
+import clip_maker
 import numpy as np
 import pytest
 import tiny
@@ -25,6 +26,7 @@ from editproof.app.visits import Visit, keep, leave, sweep, visit
 from editproof.app.work import Stopped, Told, follow, seconds
 from editproof.budgets import Linf
 from editproof.cli import main
+from editproof.clips import SUFFIXES as CLIPS
 from editproof.counters import COUNTERS, parse_chain, parse_counter
 from editproof.decoding import SUFFIXES
 from editproof.editors.pipeline import Editor
@@ -32,6 +34,11 @@ from editproof.errors import UserError
 from editproof.photo import open_photo, save_png
 from editproof.photos import protect_photos
 from editproof.protection import DEFAULT_BUDGET
+from editproof.request import Asked
+from editproof.video import protect_clip
+
+PAINT = {"layers": [np.zeros((48, 64, 4), np.uint8)]}  # what Gradio's painter gives
+PAINT["layers"][0][10:20, 5:50] = 255
 
 
 @pytest.fixture(autouse=True)
@@ -67,7 +74,7 @@ def test_the_words_are_those_of_the_library() -> None:
     for counter in words.COUNTERS:
         parse_counter(counter)
         assert not any(COUNTERS[name].moves or COUNTERS[name].needs_editor for name, _ in parse_chain(counter))
-    assert not set(words.CLIPS) & set(SUFFIXES)
+    assert not set(CLIPS) & set(SUFFIXES)
 
 
 def test_status_lines_are_text() -> None:
@@ -87,8 +94,9 @@ def test_errors_name_no_folder_and_no_option(here: Visit, photo: Path, tmp_path:
     assert bad.startswith("Photo 'bad.png' is not a picture")
     assert "is protected already" in again and 'tick "Protect again"' in again
     assert str(tmp_path) not in bad + again and "--" not in bad + again
+    (tmp_path / "film.mp4").write_text("no film")
     _, (clip,) = protect_all(here, [tmp_path / "film.mp4"], Choices(), quiet)
-    assert "'film.mp4' is a clip" in clip
+    assert clip.startswith("Clip 'film.mp4' is")
     for photos, said in (([], "no photo"), ([photo] * 51, "too many"), ([photo] * 2, "one photo at a time")):
         with pytest.raises(UserError, match=said):
             protect_all(here, photos, Choices(region=words.PAINTED), quiet)
@@ -117,6 +125,18 @@ def test_files_are_the_librarys(
     assert ("lossy" in facts(done)) == (written == "jpeg")
 
 
+def test_clips_are_the_librarys(here: Visit, tmp_path: Path) -> None:
+    pytest.importorskip("av", reason="pip install 'editproof[video]'")
+    clip = clip_maker.make(tmp_path / "film.mp4")
+    choices = Choices(region=words.WHOLE, method="noise")
+    (done,), wrong = protect_all(here, [clip], choices, quiet)
+    report = protect_clip(clip, tmp_path / "out", Asked(method="noise", preset="fast"))
+    assert not wrong and done.file.read_bytes() == (tmp_path / "out" / report["protected"]).read_bytes()
+    assert "Everything is protected" in facts(done) and Image.open(done.before).size == Image.open(done.after).size
+    _, (said,) = protect_all(here, [clip], Choices(region=words.PAINTED, painted=PAINT), quiet)
+    assert "painting is for photos" in said.lower()
+
+
 def test_pictures_that_are_shown(here: Visit, photo: Path, tmp_path: Path) -> None:
     (done,), _ = protect_all(here, [photo], Choices(), quiet)
     before, after, change = (
@@ -136,8 +156,7 @@ def test_pictures_that_are_shown(here: Visit, photo: Path, tmp_path: Path) -> No
 
 
 def test_paint_is_what_is_kept(tmp_path: Path, here: Visit, photo: Path) -> None:
-    layer = np.zeros((48, 64, 4), np.uint8)
-    layer[10:20, 5:50] = 255
+    (layer,) = PAINT["layers"]
     assert pictures.painted_mask({"layers": [layer]}, tmp_path / "mask.png")
     mask = pictures.read_mask(tmp_path / "mask.png", open_photo(photo))
     assert mask is not None and mask.shape == (1, 1, 96, 128)

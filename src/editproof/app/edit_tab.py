@@ -55,7 +55,7 @@ def build(root: Path, editors: list[str], tab: gr.Tab) -> None:
                 )  # fmt: skip
 
     def refresh(visit: Visit) -> Updates:
-        names = [(result.photo.name, number) for number, result in enumerate(visit.results)]
+        names = [(r.photo.name, number) for number, r in enumerate(visit.results) if "frames" not in r.report]
         latest = names[-1][1] if names else None
         return {
             chosen: gr.update(

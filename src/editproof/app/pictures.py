@@ -8,6 +8,8 @@ from PIL import Image, ImageDraw, ImageFont
 from torch import Tensor
 
 from editproof.app.words import MARK
+from editproof.clips import frames_of, levels_of, open_clip
+from editproof.errors import UserError
 from editproof.masks import open_mask
 from editproof.photo import Photo, to_levels
 from editproof.report_gallery import GAIN
@@ -28,6 +30,14 @@ def shown(photo: Photo, side: int = SIDE) -> Image.Image:
     if photo.icc is not None:
         image.info["icc_profile"] = photo.icc
     return image
+
+
+def first_frame(clip: Path) -> Image.Image:
+    """The first frame of a clip, like a photo. Raises UserError."""
+    opened = open_clip(clip)
+    for _, frame in frames_of(opened, 0, 1):
+        return shown(Photo(clip, levels_of(frame, opened)))
+    raise UserError(f"clip '{clip}' has no frame; allowed: one or more")
 
 
 def save(image: Image.Image, path: Path) -> str:

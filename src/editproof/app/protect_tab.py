@@ -12,6 +12,7 @@ from editproof.app import words
 from editproof.app.handlers import Updates, quick, start_and_stop
 from editproof.app.visits import Visit, keep
 from editproof.app.work import follow
+from editproof.clips import SUFFIXES as CLIPS
 from editproof.decoding import SUFFIXES
 
 NOTHING_YET = "Drop a photo and press **Protect**; what comes out is shown here."
@@ -23,7 +24,7 @@ def build(root: Path, methods: list[tuple[str, str]], editors: list[str]) -> Non
     with gr.Row(equal_height=False):
         with gr.Column(min_width=320):
             photos = gr.File(
-                label="Photos", file_count="multiple", file_types=[*SUFFIXES, *words.CLIPS], height=140,
+                label="Photos and clips", file_count="multiple", file_types=[*SUFFIXES, *CLIPS], height=140,
                 elem_id="photos",
             )  # fmt: skip
             example = gr.Button("No photo at hand? Take the example", size="sm")
@@ -146,21 +147,21 @@ def example_photo(visit: Visit) -> Path:
 def _preview(visit: Visit, photo: Path, count: int, region: str, found: Any, painter: Any) -> Updates:
     """What of the first photo will be protected, or the photo to paint on. Raises UserError."""
     from editproof.app import pictures
-    from editproof.app.regions import protected_part
+    from editproof.app.regions import people
+    from editproof.clips import is_clip
     from editproof.photo import open_photo
 
-    if photo.suffix.lower() in words.CLIPS or region == words.WHOLE:
+    if is_clip(photo) or region == words.WHOLE:
         return {}
     opened = open_photo(photo)
     if region == words.PAINTED:
         canvas = pictures.save(pictures.shown(opened, pictures.PAINTED_SIDE), visit.new_folder() / "canvas.png")
         return {painter: gr.update(value={"background": canvas, "layers": [], "composite": None}, visible=True)}
-    mask, about = protected_part(visit, photo, region)
-    kept = pictures.read_mask(mask, opened)
-    image = pictures.shown(opened) if kept is None else pictures.highlighted(opened, kept)
+    mask, said = people(opened)
+    image = pictures.shown(opened) if mask is None else pictures.highlighted(opened, mask)
     path = visit.new_folder() / "found.png"
     more = " (the first photo)" if count > 1 else ""
-    return {found: gr.update(value=pictures.save(image, path), visible=True, label=about + more)}
+    return {found: gr.update(value=pictures.save(image, path), visible=True, label=said + more)}
 
 
 def _to_download(done: list[Any]) -> Path:

@@ -1,4 +1,4 @@
-"""What the page's Protect button does: the library's protect_photos on each photo, and pictures to look at."""
+"""What the page's Protect button does: the library's functions on each photo or clip, and pictures to look at."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -6,15 +6,18 @@ from pathlib import Path
 from typing import Any
 
 from editproof.app import pictures, words
-from editproof.app.regions import protected_part
+from editproof.app.regions import about, protected_part
 from editproof.app.visits import Visit
 from editproof.app.work import Progress
 from editproof.budgets import Linf
+from editproof.clips import is_clip
 from editproof.errors import UserError
-from editproof.formats import FORMATS, format_of
+from editproof.formats import format_of
 from editproof.photo import open_photo
 from editproof.photos import protect_photos
 from editproof.protection import DEFAULT_METHOD, WITHOUT_EDITOR
+from editproof.request import Asked
+from editproof.video import protect_clip
 
 MOST_PHOTOS = 50  # at once
 SOURCE = "source"  # the format that the photo came in
@@ -37,13 +40,12 @@ class Choices:
 
 @dataclass(frozen=True)
 class Protected:
-    """A photo that was protected: its files, the report, and pictures of what was done."""
+    """A photo or clip that was protected: its files, the report, and pictures of what was done."""
 
     photo: Path
     file: Path
     report: dict[str, Any]
-    about: str  # which part was protected
-    before: str  # pictures to show, of one size
+    before: str  # pictures to show, of one size; of a clip its first frame
     after: str
     change: str
 
@@ -82,26 +84,29 @@ def protect_one(
     tell: Callable[[float], None],
     mask: str | Path | None = None,
 ) -> Protected:
-    """Protect one photo into the folder `out`; with a mask file it says what is protected, not the choices. Raises
-    UserError."""
-    if photo.suffix.lower() in words.CLIPS:
-        raise UserError(f"'{photo}' is a clip; allowed here: photos")
-    name = format_of(photo) if choices.format == SOURCE else choices.format
-    about = "What the mask keeps is protected."
+    """Protect one photo or clip into the folder `out`; a mask file is taken before the choices. Raises UserError."""
     if mask is None:
-        mask, about = protected_part(visit, photo, choices.region, choices.painted)
-    tell(0.05)
+        mask = protected_part(visit, choices.region, choices.painted)
     editor = None if choices.method in WITHOUT_EDITOR else choices.editor
-    (report,) = protect_photos(
-        [photo], out, method=choices.method, editor=editor, mask=mask, budget=Linf(words.eps_of(choices.strength)),
-        preset=PRESET, seed=choices.seed, force=choices.again, format=name,
-        progress=lambda done: tell(0.05 + 0.9 * done),
-    )  # fmt: skip
-    file = out / f"{photo.stem}-protected{FORMATS[name].suffix}"
-    before, after = pictures.shown(open_photo(photo)), pictures.shown(open_photo(file))
+    budget = Linf(words.eps_of(choices.strength))
+    if is_clip(photo):
+        if choices.region == words.PAINTED:
+            raise UserError("painting is for photos; choose another part for a clip")
+        asked = Asked(choices.method, editor, mask=mask, budget=budget, preset=PRESET, seed=choices.seed)
+        report = protect_clip(photo, out, asked, force=choices.again, progress=tell)
+        file = out / report["protected"]
+        before, after = (pictures.first_frame(clip) for clip in (photo, file))
+    else:
+        name = format_of(photo) if choices.format == SOURCE else choices.format
+        (report,) = protect_photos(
+            [photo], out, method=choices.method, editor=editor, mask=mask, budget=budget, preset=PRESET,
+            seed=choices.seed, force=choices.again, format=name, progress=tell,
+        )  # fmt: skip
+        file = out / report["protected"]
+        before, after = (pictures.shown(open_photo(path)) for path in (photo, file))
     return Protected(
-        photo, file, report, about, pictures.save(before, out / "before.png"),
-        pictures.save(after, out / "after.png"), pictures.save(pictures.amplified(after, before), out / "change.png"),
+        photo, file, report, pictures.save(before, out / "before.png"), pictures.save(after, out / "after.png"),
+        pictures.save(pictures.amplified(after, before), out / "change.png"),
     )  # fmt: skip
 
 
@@ -110,10 +115,11 @@ def facts(result: Protected) -> str:
     report = result.report
     share, left = report["protected_share"], report.get("perturbation_left")
     lines = [
-        f"**{report['protected']}**: {result.about}",
+        f"**{report['protected']}**: {about(report)}",
         f"PSNR {report['psnr_db']:.1f} dB (above 40 dB is hardly visible), largest change {report['linf_levels']} of "
         f"255 levels, {share:.0%} of the picture protected, {report['seconds']:.1f} s.",
     ]
     if left is not None:
-        lines.append(f"This format is lossy: {left:.0%} of the change is left in the file. PNG keeps all of it.")
+        lossless = "" if "frames" in report else " PNG keeps all of it."
+        lines.append(f"This format is lossy: {left:.0%} of the change is left in the file.{lossless}")
     return "\n\n".join([*lines, report["claim"]])

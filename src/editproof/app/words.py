@@ -35,7 +35,6 @@ COUNTERS = {
     "noise:0.03": "add noise",
     "resize:0.5+jpeg:75": "scale it to half and back, then a JPEG",
 }
-CLIPS = (".mp4", ".mov", ".m4v", ".mkv", ".webm", ".avi")
 HONEST = (
     "Protection raises the cost of editing and never makes it impossible. It was measured against the small editors "
     "that come with editproof only; its effect on Stable Diffusion, FLUX or online services is unknown until measured."
