@@ -2,7 +2,7 @@
 
     PYTHONPATH=src python training/people.py --packs PACKS --out work/people --seconds 75
 
-Writes model.safetensors (float16) and samples.png; prints its IoU on held-out portraits, as they are and among scenes
+Writes model.safetensors (8-bit weights) and samples; prints its IoU on held-out portraits, as they are and among scenes
 that were held out too, and how often it sees somebody where nobody is.
 """
 
@@ -14,10 +14,9 @@ import torch.nn.functional as F
 from common import Average, cosine, log, save_grid, set_lr, timed_steps
 from crowds import SHAPES, WITH_PEOPLE, Crowd, draw_pictures, make_crowd, natural
 from photos import load_packs, read_tar
-from safetensors.torch import save_file
 from torch import Tensor, nn
 
-from editproof.people import PeopleNet, regions
+from editproof.people import PeopleNet, load_people, regions, save_people
 
 
 def load_crowd(folder: Path, split: str, device: str) -> Crowd:
@@ -71,8 +70,8 @@ def report(network: nn.Module, crowd: Crowd, out: Path) -> None:
     for people in (1, 2, 3):
         pictures, truth = zip(
             *(
-                draw_pictures(crowd, 32, shape, tuple(float(n == people) for n in range(people + 1)), spoilt=False)
-                for shape in ((256, 256),) * 4
+                draw_pictures(crowd, 8, shape, tuple(float(n == people) for n in range(people + 1)), spoilt=False)
+                for shape in ((256, 256),) * 16  # sizes are drawn for each of them
             ),
             strict=True,
         )
@@ -131,11 +130,9 @@ def main() -> None:
     average.store()
     settle_norms(network, crowd, args.batch)
     args.out.mkdir(parents=True, exist_ok=True)
-    weights = {name: value.detach().cpu().contiguous() for name, value in network.state_dict().items()}
-    weights = {name: value.half() if value.is_floating_point() else value for name, value in weights.items()}
-    save_file(weights, args.out / "model.safetensors")
+    save_people(network, args.out / "model.safetensors")
     log(stage="people", steps=step, batch=args.batch, loss=torch.stack(running).mean().item())
-    network.load_state_dict({name: value.to(args.device) for name, value in weights.items()})
+    network.load_state_dict(load_people(args.out / "model.safetensors").state_dict())  # as it is saved
     report(network, load_crowd(args.packs, "val", args.device), args.out)
 
 

@@ -88,12 +88,15 @@ def follow_people(levels: Tensor, before: Tensor | None) -> tuple[Tensor, int, T
     What was seen (2,h,w) goes into the call for the next frame as `before`: a person who is missed in one or two frames
     stays, and edges do not flicker.
     """
-    from editproof.people import probabilities, regions
+    from editproof.people import detected, probabilities, regions
 
     seen = probabilities(levels.permute(2, 0, 1)[None])[0]
     if before is not None:
         seen = torch.lerp(seen, before, FADE)
-    person, count = regions((seen * (0.5 / ENOUGH)).clamp(max=1))
+    likely = (seen * (0.5 / ENOUGH)).clamp(max=1)
+    person, count = regions(likely)
+    if not count:
+        person, count = regions(likely, detected(levels.permute(2, 0, 1)))
     return (person * 255).round().byte(), count, seen
 
 

@@ -1,12 +1,13 @@
 """Who is in a photo: a small network of our own finds people offline; masks that let everything else be repainted."""
 
+from collections.abc import Sequence
 from functools import cache
 from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
 import torch
-from safetensors.torch import load_file
+from safetensors.torch import load_file, save_file
 from scipy import ndimage
 from torch import Tensor, nn
 from torch.nn import functional
@@ -15,11 +16,15 @@ from editproof.errors import UserError
 from editproof.metrics.faces import face_boxes
 from editproof.resolution import working_copy
 
+Box = tuple[float, float, float, float]  # left, top, right, bottom, in shares of the picture
 EMBEDDED = Path(__file__).parent / "assets" / "people" / "model.safetensors"
 SIDE, MULTIPLE = 256, 32  # pixels: the longer side at which people are looked for; what both sides are multiples of
 CHANNELS = (16, 24, 40, 64, 80)  # at 1/2, 1/4 ... 1/32 of the size
-SURE, LIKELY = 0.9, 0.8  # of a face in some region, for anybody to be there; of the regions that then are people
+SURE, LIKELY = 0.9, 0.6  # of a face in some region, for anybody to be there; of the regions that then are people
+COUNTED = 0.8  # of a face's brightest pixel, to be counted
+SCALE = ".scale"  # ends the names of scales in the file
 SMALLEST = 0.002  # of the picture, a region that counts
+MISSED = 0.5  # of a face's box may be repainted: the network has missed it
 HEAD_AND_SHOULDERS = (0.9, 0.8, 3.0)  # around a face's box, in its sides: beside, above, below
 
 
@@ -70,9 +75,24 @@ def _network() -> PeopleNet:
 
 def load_people(file: Path) -> PeopleNet:
     """The network with the weights in `file`, in eval mode, float32 on the CPU."""
+    found = {name: value.float() if value.is_floating_point() else value for name, value in load_file(file).items()}
+    scales = {name.removesuffix(SCALE): found.pop(name) for name in list(found) if name.endswith(SCALE)}
     network = PeopleNet()
-    network.load_state_dict(load_file(file))
-    return network.float().eval()
+    network.load_state_dict({n: v.float() * scales[n] if n in scales else v for n, v in found.items()})
+    return network.eval()
+
+
+def save_people(network: PeopleNet, file: Path) -> None:
+    """Write the weights, those of convolutions as whole numbers from -127 to 127 and a scale for each output."""
+    tensors = {}
+    for name, value in network.state_dict().items():
+        value = value.detach().cpu()
+        if value.ndim == 4:
+            scale = (value.abs().amax((1, 2, 3), keepdim=True) / 127).clamp_min(1e-6).half()
+            tensors[name + SCALE] = scale
+            value = (value / scale.float()).round().clamp(-127, 127).to(torch.int8)
+        tensors[name] = (value.half() if value.is_floating_point() else value).contiguous()
+    save_file(tensors, file)
 
 
 def seen_size(height: int, width: int) -> tuple[int, int]:
@@ -89,34 +109,53 @@ def probabilities(images: Tensor) -> Tensor:
     return _network()(small).sigmoid()
 
 
-def regions(seen: Tensor) -> tuple[Tensor, int]:
+def regions(seen: Tensor, boxes: Sequence[Box] = ()) -> tuple[Tensor, int]:
     """One picture's probabilities (2,h,w) -> those of a person (h,w), cleaned, and how many people there seem to be.
 
-    A face has to be seen clearly somewhere, for a false alarm would leave most of a photo unprotected; then every
-    likely region counts. Others become 0, holes 1. People who touch are one region, so faces are counted too.
+    A face has to be seen clearly in some region, or one of `boxes` be there, for a false alarm would leave most of a
+    photo unprotected; then every likely region counts. Others become 0, holes 1. What is counted is faces, because
+    people who touch are one region.
     """
     person, face = (channel.numpy() for channel in seen)
     cleaned = np.minimum(person, 0.49)
     labels, count = ndimage.label(person > 0.5)
     found_regions = [region for i in range(1, count + 1) if (region := labels == i).mean() >= SMALLEST]
     people = 0
-    if not any(face[region].max() >= SURE for region in found_regions):
+    height, width = person.shape
+    middles = [
+        (min(height - 1, int((top + bottom) / 2 * height)), min(width - 1, int((left + right) / 2 * width)))
+        for left, top, right, bottom in boxes
+    ]
+    sure = [face[region].max() >= SURE or any(region[at] for at in middles) for region in found_regions]
+    if not any(sure):
         return torch.from_numpy(cleaned), people
-    for region in found_regions:
-        if np.quantile(person[region], 0.9) < LIKELY:
+    for region, clear in zip(found_regions, sure, strict=True):
+        if not clear and np.quantile(person[region], 0.9) < LIKELY:
             continue
         filled = ndimage.binary_fill_holes(region)
         cleaned[filled] = np.where(region, person, 1.0)[filled]
         found, faces = ndimage.label((face > 0.5) & filled)
-        sizes = np.bincount(found.ravel(), minlength=faces + 1)[1:]
-        people += max(1, int((sizes > SMALLEST / 4 * person.size).sum()))
-    return torch.from_numpy(cleaned), people
+        people += int((ndimage.maximum(face, found, range(1, faces + 1)) >= COUNTED).sum()) if faces else 0
+    return torch.from_numpy(cleaned), max(1, people)
 
 
 def find_people(images: Tensor) -> Tensor:
-    """Photos (B,3,H,W) in [0,1] -> masks (B,1,H,W): 0 a person, 1 may be repainted; all 1 if nobody is found."""
-    cleaned = torch.stack([regions(seen)[0] for seen in probabilities(images)])
-    return at_size(cleaned[:, None], (images.shape[-2], images.shape[-1])).to(images.device)
+    """Photos (B,3,H,W) in [0,1] -> masks (B,1,H,W): 0 a person, 1 may be repainted; all 1 if nobody is found.
+
+    See auto_mask.
+    """
+    masks = [auto_mask(image)[0] for image in images]
+    return torch.cat([torch.ones(1, 1, *images.shape[-2:]) if mask is None else mask for mask in masks]).to(
+        images.device
+    )
+
+
+def detected(image: Tensor) -> list[Box]:
+    """Where dlib sees faces in a picture (3,H,W), in [0,1] or uint8; nowhere if the extra `faces` is not installed."""
+    try:
+        return face_boxes(image)
+    except UserError:
+        return []
 
 
 def at_size(cleaned: Tensor, size: tuple[int, int]) -> Tensor:
@@ -127,39 +166,36 @@ def at_size(cleaned: Tensor, size: tuple[int, int]) -> Tensor:
 def auto_mask(image: Tensor) -> tuple[Tensor | None, str]:
     """A photo (3,H,W), in [0,1] or uint8 -> its mask (1,1,H,W), 1 = may be repainted, and a sentence on who was found.
 
-    None where nobody was found, and the whole photo is to be protected. Where the network finds nobody, dlib's face
-    detector is asked, if the extra `faces` is installed: head and shoulders are then kept.
+    None where nobody was found, and the whole photo is to be protected. If the extra `faces` is installed, dlib's face
+    detector is asked as well: its faces make the network's regions sure, and around those that the network has missed,
+    head and shoulders are kept.
     """
-    size = (image.shape[-2], image.shape[-1])
-    cleaned, people = regions(probabilities(image[None])[0])
-    if people:
-        mask = at_size(cleaned[None, None], size)
-        return mask, f"{_count(people, 'person', 'people')} found; {_rest(mask)}"
-    try:
-        faces = face_boxes(image)
-    except UserError:  # not installed
-        return None, "nobody found: the whole photo is protected"
-    if not faces:
-        return None, "nobody found, by a face detector neither: the whole photo is protected"
-    mask = torch.ones(1, 1, *size)
-    for box in faces:
+    size, boxes = (image.shape[-2], image.shape[-1]), detected(image)
+    cleaned, people = regions(probabilities(image[None])[0], boxes)
+    mask = at_size(cleaned[None, None], size)
+    missed = [box for box in boxes if mask[..., *_around(box, size, (0, 0, 0))].mean() > MISSED]
+    for box in missed:
         mask[..., *_around(box, size)] = 0
-    said = f"{_count(len(faces), 'face', 'faces')} found by the face detector only"
-    return mask, f"{said}, head and shoulders are kept; {_rest(mask)}"
+    if not people and not missed:
+        return None, "nobody found: the whole photo is protected"
+    found = [_count(people, "person", "people")] if people else []
+    found += [f"{_count(len(missed), 'face', 'faces')} by the face detector only"] if missed else []
+    kept = ", head and shoulders are kept" if missed else ""
+    return mask, f"{' and '.join(found)} found{kept}; the rest ({mask.mean().item():.0%} of the photo) may be repainted"
 
 
 def _count(number: int, one: str, more: str) -> str:
     return f"{number} {one if number == 1 else more}"
 
 
-def _rest(mask: Tensor) -> str:
-    return f"the rest ({mask.mean().item():.0%} of the photo) may be repainted"
-
-
-def _around(box: tuple[float, float, float, float], size: tuple[int, int]) -> tuple[slice, slice]:
-    """Rows and columns of head and shoulders around a face: `box` is (left, top, right, bottom), in shares."""
+def _around(
+    box: Box,
+    size: tuple[int, int],
+    margins: tuple[float, float, float] = HEAD_AND_SHOULDERS,
+) -> tuple[slice, slice]:
+    """Rows and columns around a face."""
     left, top, right, bottom = box
-    beside, above, below = HEAD_AND_SHOULDERS
+    beside, above, below = margins
     width, height = right - left, bottom - top
     rows = (top - above * height, bottom + below * height)
     columns = (left - beside * width, right + beside * width)

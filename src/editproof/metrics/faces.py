@@ -5,6 +5,7 @@ the Wild, as the model's author reports). Needs the extra `faces`. Of dlib's mod
 landmarks and the embedding are used: the 68-point landmarks were trained on data with a non-commercial licence.
 """
 
+import threading
 from functools import cache, lru_cache
 from importlib.util import find_spec
 from pathlib import Path
@@ -80,7 +81,11 @@ def _looked_at(height: int, width: int) -> tuple[int, int]:
 
 
 def _detect(detector: Any, picture: Any) -> Any:
-    return detector(picture, 0) or detector(picture, 1)  # at twice the size if none is found: smaller faces
+    with _lock:  # the detector crashes in two threads at once
+        return detector(picture, 0) or detector(picture, 1)  # at twice the size if none is found: smaller faces
+
+
+_lock = threading.Lock()
 
 
 @lru_cache(maxsize=128)  # an original is asked for again and again
