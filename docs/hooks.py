@@ -1,4 +1,4 @@
-"""For mkdocs: the results that the README has stand on a page of their own, too."""
+"""For mkdocs: the README's results stand on a page of their own, and links out of docs become names of files."""
 
 import re
 from pathlib import Path
@@ -8,11 +8,9 @@ MARK = "<!-- README results -->"
 
 
 def on_page_markdown(markdown: str, **_: Any) -> str:
-    """Put the README's section where the mark is; its links to files outside of docs become their names."""
-    if MARK not in markdown:
-        return markdown
+    """What a page's Markdown is for the site."""
     readme = (Path(__file__).parents[1] / "README.md").read_text(encoding="utf-8")
     section = re.search(r"<!-- results -->\n(.*?)<!-- /results -->", readme, flags=re.DOTALL)
     assert section is not None
-    text = re.sub(r"\]\(docs/", "](", section[1])
-    return markdown.replace(MARK, re.sub(r"\[([^\]]+)\]\((?!https?:|\w[\w-]*\.md)([^)]+)\)", r"`\2`", text))
+    results = re.sub(r"\]\((?!https?:|#)", "](../", section[1]).replace("](../docs/", "](")
+    return re.sub(r"\[([^\]]+)\]\(\.\./([^)]+)\)", r"\1 (`\2`)", markdown.replace(MARK, results))
