@@ -1,4 +1,4 @@
-"""`editproof app` in a process of its own, with quick edits and a stand-in for what is not there: tests start it."""
+"""`editproof app` in a process of its own, with quick edits: tests start it."""
 
 import os
 import socket
@@ -6,15 +6,12 @@ import subprocess
 import sys
 import tempfile
 import time
-import types
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
 import psutil
-import torch
-from torch import Tensor
 
 STEPS = 3  # of an edit
 
@@ -71,23 +68,13 @@ def running(log: Path, *arguments: str) -> Iterator[Served]:
         assert not list(Path(tempfile.gettempdir()).glob(f"editproof-app-{process.pid}-*"))
 
 
-def middle(image: Tensor) -> tuple[Tensor | None, str]:
-    """Finds a person in the middle of every picture."""
-    height, width = image.shape[-2:]
-    mask = torch.ones(1, 1, height, width)
-    mask[..., height // 8 : height * 3 // 4, width // 4 : width * 3 // 4] = 0
-    return mask, "One person was found."
-
-
 def prepare() -> None:
-    """Quick edits; a stand-in for finding people."""
+    """Quick edits; files of nobody go soon."""
     from editproof.app import visits
     from editproof.editors import pipeline
 
     pipeline.Editor.steps = STEPS
     visits.STRAY, visits.ALONE, visits.SWEEP = 600, 2, 1
-    sys.modules["editproof.people"] = types.ModuleType("editproof.people")
-    sys.modules["editproof.people"].auto_mask = middle  # type: ignore[attr-defined]
 
 
 if __name__ == "__main__":
