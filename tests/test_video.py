@@ -14,17 +14,19 @@ from typing import Any
 import av
 import numpy as np
 import pytest
+import skimage.data
 import torch
 from clip_maker import make
 from PIL import Image
 from torch import Tensor
 
-from editproof import segments, video
+from editproof import people, segments, video
 from editproof.budgets import Linf
 from editproof.cli import main
 from editproof.clip_writing import CODECS
 from editproof.clips import MARK, frames_of, is_clip, levels_of, open_clip
 from editproof.errors import UserError
+from editproof.masks import AUTO
 from editproof.request import Asked
 from editproof.steady import MOVED, STILL, follow, hold
 
@@ -95,7 +97,7 @@ def test_what_is_not_the_picture_is_kept(name: str, clips: Callable[..., Path], 
 def test_lossless_results_hold_what_was_computed(
     codec: str, crf: int | None, clips: Callable[..., Path], tmp_path: Path
 ) -> None:
-    path = clips("turned.mov", **KINDS["turned.mov"])
+    path = clips("short.mov", frames=4, rotation=90)
     report = video.protect_clip(path, tmp_path, Asked(budget=Linf(6 / 255)), codec=codec, crf=crf)
     original, protected = levels(path).int(), levels(tmp_path / report["protected"]).int()
     assert report["lossless"] and (original - protected).abs().max() == report["linf_levels"] == 6
@@ -221,11 +223,11 @@ def test_parts_of_another_request_are_not_used(clips: Callable[..., Path], tmp_p
 
 def test_memory_does_not_depend_on_the_length(tmp_path: Path) -> None:
     peaks = []
-    for frames in (40, 160):
-        path = make(tmp_path / f"{frames}.mkv", frames, (160, 120), sound=False)
+    for frames in (80, 280):  # the encoder looks ahead by 40 or so
+        path = make(tmp_path / f"{frames}.mkv", frames, (96, 64), sound=False)
         process = start(0, 8, "protect", str(path), "--method", "noise", "--out", str(tmp_path / "out"))
         peaks.append(int(process.communicate()[0].split()[-1]))
-    assert peaks[1] - peaks[0] < 16_000_000  # bytes; the perturbations of 120 frames are 23 MB
+    assert peaks[1] - peaks[0] < 25_000_000  # bytes; the perturbations of 200 frames are 39 MB
 
 
 def half(width: int, height: int, left: int = 0) -> Image.Image:
@@ -260,6 +262,32 @@ def test_masks_of_every_kind(clips: Callable[..., Path], tmp_path: Path) -> None
     assert torch.equal(changed["frames"], changed["mask.mkv"])
 
 
+def test_people_are_found_and_followed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    photo = Image.fromarray(skimage.data.astronaut()).resize((256, 256), Image.Resampling.LANCZOS)
+    with av.open(str(tmp_path / "clip.mkv"), "w") as target:
+        stream = target.add_stream("ffv1", rate=25)
+        stream.width, stream.height, stream.pix_fmt = 256, 256, "bgr0"
+        for number in range(4):
+            shown = Image.new("RGB", (256, 256), (90, 120, 110))
+            shown.paste(photo, (4 * number, 0))
+            target.mux(stream.encode(av.VideoFrame.from_image(shown).reformat(format="bgr0")))
+        target.mux(stream.encode(None))
+    looks = people.probabilities
+    calls: list[int] = []
+
+    def miss_the_third(images: Tensor) -> Tensor:
+        calls.append(len(calls))
+        return looks(images) * (len(calls) != 3)
+
+    monkeypatch.setattr(people, "probabilities", miss_the_third)
+    report = video.protect_clip(tmp_path / "clip.mkv", tmp_path, Asked("noise", mask=AUTO), codec="ffv1")
+    assert report["mask"]["auto"].endswith("found in 4 of 4 frames") and 0.1 < report["protected_share"] < 0.9
+    changed = (levels(tmp_path / report["protected"]) != levels(tmp_path / "clip.mkv")).any(-1).float()
+    for number in range(4):
+        assert changed[number, 30:70, 4 * number + 100 : 4 * number + 125].mean() > 0.8  # her face
+        assert changed[number, :20, 180:].mean() < 0.1
+
+
 def test_edits_of_clips(clips: Callable[..., Path], tmp_path: Path) -> None:
     path = clips("short.mkv", frames=3, codec="ffv1", pixels="bgr0", matrix=0)
     half(64, 48).save(tmp_path / "mask.png")
@@ -278,7 +306,9 @@ def cut(path: Path, share: float) -> bytes:
 BAD: dict[str, tuple[Callable[[Callable[..., Path], Path], Any], str, str]] = {
     "empty.mp4": (lambda clips, to: to.write_bytes(b""), "", "is empty"),
     "missing.mp4": (lambda clips, to: None, "", "does not exist"),
-    "text.mkv": (lambda clips, to: to.write_bytes(b"no clip at all" * 99), "", "damaged or cut off"),
+    "text.mkv": (lambda clips, to: to.write_bytes(b"no clip at all" * 99), "", "no clip that can be read"),
+    "list.mp4": (lambda clips, to: to.write_text("ffconcat version 1.0\nfile a.mp4"), "", "no clip that can be read"),
+    "noise.mkv": (lambda clips, to: to.write_bytes(b"\x1a\x45\xdf\xa3" + bytes(999)), "", "damaged or cut off"),
     "cut.mp4": (lambda clips, to: to.write_bytes(cut(clips("plain.mp4"), 0.3)), "", "damaged or cut off"),
     "cut.mkv": (lambda clips, to: to.write_bytes(cut(clips("long.mkv", frames=60), 0.4)), "", "cut off"),
     "sound.mp4": (lambda clips, to: sound_only(to), "", "no video stream"),
@@ -323,7 +353,7 @@ def test_one_line_says_what_is_wrong(
 
 
 def test_the_content_says_what_a_file_is(clips: Callable[..., Path], tmp_path: Path) -> None:
-    path = tmp_path / "clip.jpg"
+    path = tmp_path / "cli:p%d.jpg"
     path.write_bytes(clips("plain.mp4").read_bytes())
     assert is_clip(path) and open_clip(path).kind == "mp4"
     Image.new("RGB", (64, 48)).save(tmp_path / "photo.mp4", format="JPEG")

@@ -1,5 +1,6 @@
 """Writing clips: frames are encoded, sound and subtitles copied as they are, times, colours and rotation kept."""
 
+import os
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -97,7 +98,7 @@ def rewrite(
     left_out, number = list(clip.left_out), 0
     with (
         opened(clip.path) as (source, original),
-        library.open(str(path), "w", format=MUXERS[kind], container_options=options) as target,
+        library.open(os.path.abspath(path), "w", format=MUXERS[kind], container_options=options) as target,
     ):
         video = _add_video(target, clip, codec, crf)
         video.metadata.update(_kept(original.metadata))

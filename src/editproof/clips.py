@@ -4,6 +4,7 @@ Turned upright, in the order in which they are shown, with the colour matrix and
 """
 
 import contextlib
+import os
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from fractions import Fraction
@@ -23,7 +24,6 @@ if TYPE_CHECKING:
     from av.video.stream import VideoStream
 
 SUFFIXES = (".mp4", ".m4v", ".mov", ".mkv", ".webm", ".avi")
-FAMILIES = {"mov": ("mp4", "mov"), "matroska": ("mkv", "webm"), "avi": ("avi",)}  # FFmpeg's demuxers: the first names
 PICTURES = (b"\xff\xd8", b"\x89PNG", b"GIF8", b"BM", b"II*\0", b"MM\0*")  # how files of pictures begin
 PICTURE_BRANDS = (b"avif", b"avis", b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"mif1", b"msf1")
 ATOMS = (b"ftyp", b"moov", b"mdat", b"wide", b"free", b"skip")  # a QuickTime file begins with one of these
@@ -64,18 +64,29 @@ class Clip:
 
 def is_clip(path: str | Path) -> bool:
     """Whether a file is a clip by its beginning, or is called one and is no picture."""
-    path = Path(path)
-    try:
-        with path.open("rb") as file:
-            start = file.read(64)
-    except OSError:
-        start = b""
-    if start[4:8] in ATOMS:
-        return start[8:12] not in PICTURE_BRANDS
-    if start[:4] == b"\x1a\x45\xdf\xa3" or (start[:4] == b"RIFF" and start[8:12] == b"AVI "):
+    path, start = Path(path), _beginning(Path(path))
+    if _demuxer(start) is not None:
         return True
     picture = start.startswith(PICTURES) or (start[:4] == b"RIFF" and start[8:12] == b"WEBP")
     return path.suffix.lower() in SUFFIXES and not picture and not path.is_dir()
+
+
+def _beginning(path: Path) -> bytes:
+    """The first bytes of a file; none where it cannot be read."""
+    try:
+        with path.open("rb") as file:
+            return file.read(64)
+    except OSError:
+        return b""
+
+
+def _demuxer(start: bytes) -> str | None:
+    """FFmpeg's name of what reads a file that begins so. Left to itself it would read playlists, and what they name."""
+    if start[4:8] in ATOMS and start[8:12] not in PICTURE_BRANDS:
+        return "mov"
+    if start[:4] == b"\x1a\x45\xdf\xa3":
+        return "matroska"
+    return "avi" if start[:4] == b"RIFF" and start[8:12] == b"AVI " else None
 
 
 def pyav(path: str | Path) -> Any:
@@ -98,9 +109,11 @@ def opened(path: Path) -> "Iterator[tuple[av.container.InputContainer, VideoStre
             raise UserError(f"clip '{path}' does not exist or is no file")
         if path.stat().st_size == 0:
             raise UserError(f"clip '{path}' is empty (0 bytes); {ALLOWED}")
-        with library.open(str(path), metadata_errors="replace") as container:
-            if container.format.name.partition(",")[0] not in FAMILIES:
-                raise UserError(f"clip '{path}' is {container.format.long_name}; {ALLOWED}")
+        with path.open("rb"):  # says why, if it may not be read
+            demuxer = _demuxer(_beginning(path))
+        if demuxer is None:
+            raise UserError(f"clip '{path}' is no clip that can be read; {ALLOWED}")
+        with library.open(os.path.abspath(path), format=demuxer, metadata_errors="replace") as container:
             videos = [s for s in container.streams.video if not _still(s)]
             if not videos:
                 raise UserError(f"clip '{path}' has no video stream; allowed: clips with one")
@@ -163,13 +176,15 @@ def open_clip(path: str | Path) -> Clip:
 
 def _kind(path: Path, container: Any, video: Any) -> str:
     """The container's name: by its content, and by the file's name where that says more."""
-    kinds = FAMILIES[container.format.name.partition(",")[0]]
-    named = path.suffix.lower().lstrip(".").replace("m4v", "mp4")
-    if kinds[0] == "mkv":
-        return "webm" if named == "webm" and video.codec_context.name.startswith(("vp", "av1", "libdav1d")) else "mkv"
-    if kinds[0] == "mp4":
+    demuxer = container.format.name.partition(",")[0]
+    if demuxer == "matroska":
+        web = path.suffix.lower() == ".webm" and video.codec_context.name.startswith(
+            ("vp", "libvpx", "av1", "libdav1d")
+        )
+        return "webm" if web else "mkv"
+    if demuxer == "mov":
         return "mov" if container.metadata.get("major_brand", "qt").startswith("qt") else "mp4"
-    return kinds[0]
+    return demuxer
 
 
 def _count(path: Path) -> tuple[int, tuple[str, ...]]:
