@@ -1,6 +1,6 @@
 """Data for configs/own.yml from a pack of portraits: photos, masks, and what tiny-kontext's edits should be.
 
-    python benchmarks/portraits.py shared/data/portraits-val DATA --count 32
+    python benchmarks/portraits.py shared/data/portraits-val DATA --start 38 --count 24
 
 PACK holds images/, masks/ (white = background) and metadata.jsonl. The photos are kept as they are. The truths are
 exact: the photo itself, its grey version (luma of Rec. 601), its mirror image.
@@ -30,9 +30,11 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("pack", type=Path)
     parser.add_argument("data", type=Path)
-    parser.add_argument("--count", type=int, default=32, help="the first photos of the pack")
+    parser.add_argument("--start", type=int, default=0, help="photos of the pack that are left out at its start")
+    parser.add_argument("--count", type=int, default=32)
     args = parser.parse_args()
-    rows = [json.loads(line) for line in (args.pack / "metadata.jsonl").read_text().splitlines()][: args.count]
+    rows = [json.loads(line) for line in (args.pack / "metadata.jsonl").read_text().splitlines()]
+    rows = rows[args.start : args.start + args.count]
     for folder in ("images", "masks"):
         (args.data / folder).mkdir(parents=True, exist_ok=True)
     lines = []

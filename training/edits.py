@@ -131,10 +131,10 @@ def face_mask(picture: Picture, name: str) -> Tensor:
 
 
 def sketch(picture: Picture, _: str) -> Tensor:
-    grey = soften(picture.image, 2)
-    grey = luma(grey)
-    dx, dy = F.pad(grey[..., 1:] - grey[..., :-1], (0, 1)), F.pad(grey[:, 1:] - grey[:, :-1], (0, 0, 0, 1))
-    return (1 - 6 * (dx.square() + dy.square()).sqrt()).clamp(0, 1).expand(3, -1, -1)
+    """Grey divided by its own blur ("colour dodge"): dark lines on white."""
+    smooth = soften(picture.image, 2)
+    grey, blurred = luma(smooth), luma(soften(smooth, 8))
+    return (grey / blurred.clamp_min(0.02)).clamp(0, 1).expand(3, -1, -1)
 
 
 def pixels(picture: Picture, _: str) -> Tensor:
@@ -229,7 +229,7 @@ EDITS: dict[str, Edit] = {
         ("blur the background",), lambda p, _: over(p, soften(p.image, 16)), 0.8, person=True
     ),
     "sketch": Edit(
-        ("draw it as a pencil sketch", "a pencil drawing of this person"), sketch, 0.8,
+        ("draw it as a pencil sketch", "a pencil drawing of this person"), sketch, 1.5,
         free=("draw the person with a pencil", "a cartoon of this person"), keeps_identity=False,
     ),
     "pixels": Edit(

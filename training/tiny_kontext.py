@@ -24,7 +24,7 @@ EARLY = 0.7  # the share of the training in which most steps take short texts, w
 
 @dataclass(frozen=True)
 class Cache:
-    contexts: Tensor  # (N,16,h,w) latents, normalised
+    contexts: Tensor  # (N,2,16,h,w) latents, normalised: of the photo, and of the photo with random signs added
     targets: Tensor  # (N,K,16,h,w)
     words: Tensor  # (N,K,SHORT) T5 tokens
     clip_words: Tensor  # (N,K,77)
@@ -38,21 +38,24 @@ def build_cache(
     device: str,
     rank: int,
     world: int,
+    noise: float,
 ) -> Cache:
-    """What this rank trains on: every `world`-th part of the pairs."""
+    """What this rank trains on: every `world`-th part of the pairs. `noise`: the most that signs are scaled by."""
     contexts, targets = (np.load(folder / f"{n}.npy", mmap_mode="r") for n in ("contexts", "targets"))
     prompts = json.loads((folder / "prompts.json").read_text())
     rows, each = range(rank * len(contexts) // world, (rank + 1) * len(contexts) // world), targets.shape[1]
 
-    def encode(pictures: np.ndarray) -> Tensor:
-        x = torch.from_numpy(np.ascontiguousarray(pictures)).to(device).to(vae.dtype) / 127.5 - 1
-        mean = vae.encode(x).latent_dist.mode()
+    def encode(pictures: np.ndarray, noise: float = 0.0) -> Tensor:
+        x = torch.from_numpy(np.ascontiguousarray(pictures)).to(device).float() / 255
+        if noise:
+            x = (x + noise * torch.rand(len(x), 1, 1, 1, device=device) * torch.randn_like(x).sign()).clamp(0, 1)
+        mean = vae.encode((2 * x - 1).to(vae.dtype)).latent_dist.mode()
         return ((mean - vae.config.shift_factor) * vae.config.scaling_factor).to(torch.bfloat16)
 
     photos, results = [], []
     for start in range(rows.start, rows.stop, 64):
         chosen = slice(start, min(start + 64, rows.stop))
-        photos.append(encode(contexts[chosen]))
+        photos.append(torch.stack([encode(contexts[chosen]), encode(contexts[chosen], noise)], 1))
         results.append(encode(targets[chosen].reshape(-1, *targets.shape[2:])))
     latents = torch.cat(results)
     texts = [text for i in rows for text in prompts[i]]
@@ -113,11 +116,12 @@ def pack(latents: Tensor) -> Tensor:
     return FluxKontextPipeline._pack_latents(latents, *latents.shape)
 
 
-def velocity_loss(model: nn.Module, cache: Cache, rows: Tensor, length: int) -> Tensor:
+def velocity_loss(model: nn.Module, cache: Cache, rows: Tensor, length: int, noisy_share: float) -> Tensor:
     """Flow matching at noise levels of a logit-normal law, shifted as in the pipeline; some levels uniform."""
     device, count = rows.device, len(rows)
     pick = torch.randint(cache.targets.shape[1], (count,), device=device)
-    target, context = pack(cache.targets[rows, pick].float()), pack(cache.contexts[rows].float())
+    shown = (torch.rand(count, device=device) < noisy_share).long()
+    target, context = pack(cache.targets[rows, pick].float()), pack(cache.contexts[rows, shown].float())
     level = torch.where(
         torch.rand(count, device=device) < 0.3, torch.rand(count, device=device),
         torch.randn(count, device=device).sigmoid(),
@@ -153,6 +157,8 @@ def main() -> None:
     parser.add_argument("--batch", type=int, default=128, help="pairs a step and GPU")
     parser.add_argument("--lr", type=float, default=1.5e-3)
     parser.add_argument("--muon", action="store_true")
+    parser.add_argument("--noise", type=float, default=0.0, help="the most that random signs add to a photo, in [0,1]")
+    parser.add_argument("--noisy-share", type=float, default=0.0, help="how often such a photo is the context")
     parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
     args = parser.parse_args()
     rank, world = join_ranks()
@@ -170,7 +176,7 @@ def main() -> None:
         work = args.out / f"rank{rank}"
         clip_tokenizer, t5_tokenizer = make_tokenizer(texts, work, 700), make_t5_tokenizer(texts, 800)
         model = Denoiser(*make_text_encoders(clip_tokenizer, t5_tokenizer), make_transformer())
-    cache = build_cache(args.pairs, vae, (clip_tokenizer, t5_tokenizer), device, rank, world)
+    cache = build_cache(args.pairs, vae, (clip_tokenizer, t5_tokenizer), device, rank, world, args.noise)
     spread = cache.targets[:500].float().std().item()
     log(stage="cache", pairs=cache.targets.shape[:2].numel(), latent_std=spread, rank=rank)
 
@@ -190,7 +196,7 @@ def main() -> None:
         rows = torch.randint(len(cache.targets), (args.batch,), device=device)
         length = FULL if done > EARLY or step % 8 == 0 else SHORT
         with torch.autocast(device, torch.bfloat16, enabled=cuda):
-            loss = velocity_loss(model, cache, rows, length)
+            loss = velocity_loss(model, cache, rows, length, args.noisy_share)
         model.zero_grad(set_to_none=True)
         loss.backward()
         share_gradients(parameters)

@@ -49,11 +49,11 @@ PAPERS: dict[str, Callable[[int, int], Paper]] = {
 PRESETS: dict[str, dict[str, dict[str, Any]]] = {
     "paper": {},
     "fast": {
-        "photoguard-encoder": {"steps": 60, "momentum": 0.9},
-        "photoguard-diffusion": {"steps": 20, "samples": 1, "momentum": 0.9},
-        "diffusionguard": {"steps": 60, "momentum": 0.9},
+        "photoguard-encoder": {"steps": 20},
+        "photoguard-diffusion": {"steps": 12, "samples": 1, "momentum": 0.9},
+        "diffusionguard": {"steps": 40, "momentum": 0.9},
         "decontext": {"steps": 100, "momentum": 0.9},
-        "veto": {"steps": 40, "timesteps": 4},
+        "veto": {"steps": 20, "timesteps": 4},
         "autoencoder": {"steps": 40},
     },
 }

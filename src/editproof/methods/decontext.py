@@ -50,7 +50,7 @@ def decontext(
     At each step every image draws noise, a timestep between `lowest_timestep` and 1 and one of 60 prompts; a prompt
     that is not empty is used instead. In-context editors only. mask (B,1,H,W): 1 = may be repainted; only the kept
     pixels (0) change; None: all change. budget: Linf(12.75/255) if None. step_size: the paper's .6375/255 at its budget
-    and steps, otherwise eps / 6 with momentum and 2.5 eps / steps without. blocks: see `token_context_mass`; None: the
+    and steps, otherwise eps with momentum and 2.5 eps / steps without. blocks: see `token_context_mass`; None: the
     paper's, single blocks 0 to 25, or all of them in a smaller model. samples: the gradient is the mean over this many
     draws. read_every: how many draws share their prompts, which saves time where a language model reads them together
     with the photo (Step1X-Edit).
@@ -62,7 +62,7 @@ def decontext(
     editor = require(editor, "decontext")
     budget = budget or BUDGET
     if step_size is None and momentum > 0:
-        step_size = budget.eps / 6  # better on tiny-kontext than shorter steps
+        step_size = budget.eps  # better on tiny-kontext than shorter steps
     if read_every < 1:
         raise UserError(f"read_every is {read_every}; allowed: a whole number of at least 1")
     if not 0 <= lowest_timestep <= 1:
