@@ -325,6 +325,24 @@ def test_the_command_says_what_is_missing(monkeypatch: pytest.MonkeyPatch, capsy
     assert "pip install 'editproof[app]'" in said and said.count("\n") == 1
 
 
+@pytest.mark.parametrize(
+    ("options", "asked", "warned"),
+    [([], ("127.0.0.1", 7860, False), ""), (["--share"], ("127.0.0.1", 7860, True), "a server of Gradio's"),
+     (["--host", "0.0.0.0", "--port", "8000"], ("0.0.0.0", 8000, False), "others on your network")],
+)  # fmt: skip
+def test_others_are_let_in_only_when_asked(
+    options: list[str], asked: tuple, warned: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def serve(*values: Any, **more: Any) -> None:
+        assert values[:3] == asked
+        raise UserError("enough")
+
+    monkeypatch.setattr("editproof.app.server.serve", serve)
+    assert main(["app", *options]) == 2
+    said = capsys.readouterr().err
+    assert warned in said and ("warning" in said) == bool(warned)
+
+
 @pytest.fixture(scope="module")
 def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[app_server.Served]:
     pytest.importorskip("gradio", reason="pip install 'editproof[app]'")
