@@ -31,7 +31,8 @@ PATIENCE = 60_000  # milliseconds
 
 @pytest.fixture(scope="module")
 def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[app_server.Served]:
-    with app_server.running(tmp_path_factory.mktemp("app") / "log") as served:
+    folder = tmp_path_factory.mktemp("app")
+    with app_server.running(folder / "log", "--results", str(folder)) as served:
         yield served
         assert "Traceback" not in served.log.read_text()
 
@@ -221,7 +222,7 @@ def wait_for(served: app_server.Served) -> None:
         time.sleep(0.1)
 
 
-def test_edit_both_and_compare(visitor: Callable) -> None:
+def test_edit_both_compare_and_results(visitor: Callable, served: app_server.Served) -> None:
     page = visitor()
     page.get_by_role("tab", name="Try to edit").click()
     page.locator("#edit").click()
@@ -247,3 +248,8 @@ def test_edit_both_and_compare(visitor: Callable) -> None:
     assert [row.split()[0] for row in page.locator("#compare-table tbody tr").all_inner_texts()] == ["noise", "diffvax"]
     page.get_by_role("tab", name="Results").click()
     page.locator("#no-report", has_text="no benchmark here yet").wait_for()
+    script = "document.querySelector('h1').textContent = 'it ran'"
+    served.log.with_name("report.html").write_text(f"<!doctype html><h1>A report</h1><script>{script}</script>")
+    page.get_by_role("tab", name="Compare").click()
+    page.get_by_role("tab", name="Results").click()
+    page.frame_locator("iframe.report").locator("h1", has_text="it ran").wait_for()
