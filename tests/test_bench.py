@@ -399,11 +399,11 @@ CONFIGS = {  # settings that cannot be used -> what the one line says
     "metrics: [nothing]": "metric 'nothing' is unknown",
     "budgets: [0]": "budget '0'",
     "budgets: [0.0001]": "less than one level",
-    "budgets: ['l2:x']": "budget 'x'",
+    "budgets: ['l2:x']": "budget 'l2:x' is no L2 budget",
     "match: psnr": "psnr= a number",
     "match: disruption=1": "unknown metric",
     "match: ssim=2": "ssim= a number between",
-    "seeds: [-1]": "seeds: -1",
+    "seeds: [-1]": "seeds: -1; allowed: a whole number from 0 to",
     "seeds: []": "seeds is empty",
     "preset: slow": "preset 'slow'",
     "masks: mine": "masks 'mine'",
@@ -418,6 +418,7 @@ CONFIGS = {  # settings that cannot be used -> what the one line says
     "prompts: {}": "prompts",
     "sources: x": "sources: 'x'",
     "sources: {nothing: x}": "metric 'nothing' is unknown",
+    "sources: {psnr: x}": "metric 'psnr' has no model",
     "data: nowhere": "'nowhere' is not a folder",
     "data: 3": "no data",
     "device: abacus": "abacus",
@@ -524,7 +525,7 @@ def test_centred_mask_keeps_a_middle() -> None:
 
 def test_methods_with_settings(tmp_path: Path) -> None:
     spec = parse_method("photoguard-encoder:momentum=0.5:prompt=a face", "fast")
-    assert spec.settings == {"steps": 60, "momentum": 0.5, "prompt": "a face"} and spec.told
+    assert spec.settings == {"steps": 20, "momentum": 0.5, "prompt": "a face"} and spec.told
     assert not parse_method("diffvax", None).told and parse_method("diffvax:mask=told", None).told
     (tmp_path / "weights.pth").write_bytes(b"x")
     first = parse_method(f"diffvax:weights={tmp_path}/weights.pth", None)

@@ -129,7 +129,7 @@ def bench(
     if seeds is not None:
         given["seeds"] = [int(s) if s.isdecimal() else s for s in _listed(seeds)]
     if source:
-        given["sources"] = dict(pair.partition("=")[::2] for pair in source)
+        given["sources"] = dict(_pair(pair) for pair in source)
     if config is None and (out / "config.yml").is_file():
         config = out / "config.yml"  # what is not said is as it was
     from editproof.bench_config import read_config
@@ -149,6 +149,14 @@ def bench(
         written = write_report(out)
     _print_summary(out)
     OUT.print(f"report: {written}", markup=False, soft_wrap=True)
+
+
+def _pair(text: str) -> tuple[str, str]:
+    """ "lpips=folder" -> ("lpips", "folder")."""
+    name, _, value = text.partition("=")
+    if not name or not value:
+        raise UserError(f"source '{text}' names no model; allowed: METRIC=HUB-ID or METRIC=FOLDER")
+    return name, value
 
 
 def _say(line: str) -> None:

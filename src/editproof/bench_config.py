@@ -158,7 +158,7 @@ def _texts(name: str, value: Any) -> tuple[str, ...]:
 
 def _whole(name: str, value: Any, low: int, high: int = LARGEST_SEED) -> int:
     if isinstance(value, bool) or not isinstance(value, int) or not low <= value <= high:
-        raise UserError(f"{name}: {value!r}; allowed: a whole number of at least {low}")
+        raise UserError(f"{name}: {value!r}; allowed: a whole number from {low} to {high}")
     return value
 
 

@@ -98,7 +98,10 @@ def parse_bench_budget(text: str) -> Budget | None:
     if text == PAPER:
         return None
     if text.startswith("l2:"):
-        return L2(parse_number(text[3:], "budget", math.inf))
+        try:
+            return L2(parse_number(text[3:], "budget", math.inf))
+        except UserError:
+            raise UserError(f"budget '{text}' is no L2 budget; allowed: l2: and a number above 0") from None
     eps = parse_number(text, "budget", 1.0)
     if eps < 0.999 / LEVELS:
         raise UserError(f"budget '{text}' is less than one level of an 8-bit picture; allowed: 1/255 and more")

@@ -52,7 +52,7 @@ def read_lines(path: Path) -> list[Row]:
     except FileNotFoundError:
         return []
     except (OSError, EOFError) as error:
-        raise UserError(f"'{path}' cannot be read: {error}") from None
+        raise UserError(f"'{path}' cannot be read: {getattr(error, 'strerror', None) or error}") from None
     rows = []
     for number, line in enumerate(text[: text.rfind(b"\n") + 1].splitlines(), 1):
         try:

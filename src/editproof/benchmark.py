@@ -96,6 +96,9 @@ def resolve(config: BenchConfig) -> BenchConfig:
     for name in (*config.metrics, *(config.sources or {})):
         if name not in METRICS:
             raise UserError(f"metric '{name}' is unknown; allowed: {', '.join(METRICS)}")
+    for name in config.sources or {}:
+        if METRICS[name].source is None and METRICS[name].extra is None:
+            raise UserError(f"metric '{name}' has no model, so a source changes nothing; allowed: no source for it")
     labels = [editor_label(name) for name in config.editors]
     if len(set(labels)) < len(labels):
         raise UserError(

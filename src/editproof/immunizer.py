@@ -10,11 +10,22 @@ from safetensors.torch import load_file, save
 from torch import Tensor, nn
 from torch.nn import functional
 
+from editproof.editors.fused import works
 from editproof.errors import UserError
 from editproof.photo import atomic
 
 DEPTHS = (32, 64, 128, 256, 512)
+WIDE = 5_000_000  # parameters of a network that takes more than a second for 512x512 pixels on two cores in float32
 EMBEDDED = Path(__file__).parent / "assets" / "immunizer"
+
+
+def has_bfloat16() -> bool:
+    """Whether the CPU has instructions for it, so that it is twice as quick as float32 rather than slower."""
+    try:
+        has = torch.cpu.get_capabilities()
+    except AttributeError:
+        return False
+    return bool(has.get("avx512_bf16") or has.get("amx_bf16"))
 
 
 class PhotoNorm(nn.BatchNorm2d):
@@ -22,10 +33,43 @@ class PhotoNorm(nn.BatchNorm2d):
 
     per_photo = False
 
+    def relu(self, x: Tensor) -> Tensor:
+        """The norm and a ReLU."""
+        if self.per_photo and len(x) > 1 and _fusable(x):
+            from editproof.editors.norms import group_norm
+
+            return group_norm(x, x.shape[1], self.weight, self.bias, self.eps, "relu")
+        return functional.relu(self(x), inplace=True)
+
     def forward(self, input: Tensor) -> Tensor:
+        if self.per_photo and input.dtype == torch.float16:
+            return _half_norm(input, self.weight, self.bias, self.eps)
         if self.per_photo:
             return functional.instance_norm(input, weight=self.weight, bias=self.bias, eps=self.eps)
         return super().forward(input)
+
+
+def _fusable(x: Tensor) -> bool:
+    """Whether norms.py's kernels can take x: float16 on a GPU, and no gradient, which they have not for weights."""
+    return x.dtype == torch.float16 and not torch.is_grad_enabled() and works(x.device)
+
+
+def _doubled(x: Tensor) -> Tensor:
+    if _fusable(x):
+        from editproof.editors.norms import doubled
+
+        return doubled(x)
+    return functional.interpolate(x, scale_factor=2, mode="bilinear", align_corners=True)
+
+
+def _half_norm(x: Tensor, weight: Tensor, bias: Tensor, eps: float) -> Tensor:
+    """instance_norm of float16 that leaves values in their order (channels last); float32 weights and statistics."""
+    if len(x) == 1:
+        return functional.batch_norm(x, None, None, weight, bias, training=True, eps=eps)
+    mean = x.mean((2, 3), keepdim=True, dtype=torch.float32)
+    square = torch.linalg.vector_norm(x, dim=(2, 3), keepdim=True, dtype=torch.float32).square() / x[0, 0].numel()
+    scale = weight.view(1, -1, 1, 1) * (square - mean.square() + eps).rsqrt()
+    return torch.addcmul((bias.view(1, -1, 1, 1) - mean * scale).to(x.dtype), x, scale.to(x.dtype))
 
 
 class ConvBlock(nn.Module):
@@ -39,8 +83,7 @@ class ConvBlock(nn.Module):
         self.bn2 = PhotoNorm(outputs)
 
     def forward(self, x: Tensor) -> Tensor:
-        x = functional.relu(self.bn1(self.conv1(x)), inplace=True)
-        return functional.relu(self.bn2(self.conv2(x)), inplace=True)
+        return self.bn2.relu(self.conv2(self.bn1.relu(self.conv1(x))))
 
 
 class NestedUNet(nn.Module):
@@ -78,6 +121,22 @@ class NestedUNet(nn.Module):
                 module.per_photo = batch_norm == "photo"
         return self
 
+    def on(self, device: torch.device) -> "NestedUNet":
+        """For use without gradients on a device, norms in float32; returns self.
+
+        On CUDA it is float16, channels last. On a CPU float32, or bfloat16 for a network of more than WIDE parameters
+        where the CPU computes in that.
+        """
+        self.to(device)
+        if device.type == "cuda":
+            self.to(torch.float16, memory_format=torch.channels_last)  # type: ignore[call-overload]
+        elif device.type == "cpu" and sum(p.numel() for p in self.parameters()) > WIDE and has_bfloat16():
+            self.to(torch.bfloat16)
+        for module in self.modules():
+            if isinstance(module, PhotoNorm):
+                module.float()
+        return self
+
     def forward(self, images: Tensor) -> Tensor:
         rows: list[list[Tensor]] = []
         for level in range(len(self.depths)):
@@ -86,7 +145,7 @@ class NestedUNet(nn.Module):
             for column in range(1, level + 1):
                 row = rows[level - column]
                 below = rows[level - column + 1][-1]
-                up = functional.interpolate(below, scale_factor=2, mode="bilinear", align_corners=True)
+                up = _doubled(below)
                 row.append(getattr(self, f"conv{level - column}_{column}")(torch.cat([*row, up], 1)))
         return self.final(rows[0][-1])
 
@@ -112,7 +171,7 @@ def perturb(network: NestedUNet, images: Tensor, mask: Tensor | None = None, eps
         raise UserError(f"{width} x {height} pixels; allowed: more than {multiple} along one side for this network")
     if height % multiple or width % multiple:
         x = functional.pad(x, (0, -width % multiple, 0, -height % multiple), mode="replicate")
-    output = network(x)[..., :height, :width].float()
+    output = network(x.to(network.final.weight.dtype))[..., :height, :width].float()
     delta = output / 2 if eps is None else eps * torch.tanh(output)
     return delta if mask is None else delta * (1 - mask)
 

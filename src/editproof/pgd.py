@@ -12,6 +12,7 @@ The papers as arguments, in [0,1] pixel units:
 """
 
 import math
+from collections import deque
 from collections.abc import Callable
 
 import torch
@@ -35,6 +36,7 @@ def pgd(
     steps: int,
     step_size: Step,
     support: Tensor | None = None,
+    start: Tensor | None = None,
     random_start: bool = False,
     samples: int = 1,
     momentum: float = 0.0,
@@ -47,6 +49,7 @@ def pgd(
     objective: images -> one loss per image `(B,)`; it may draw anew at each call.
     step_size: a number, or a function of the step 0..steps-1, along `budget.steepest`.
     support: `(B,1,H,W)`, 1 where pixels may change; everywhere if None.
+    start: images to start from, brought within the budget; from `images` if None.
     random_start: start at a random point of the budget (needs `generator`, one per image) instead of at the images.
     samples: the gradient is the mean over this many calls of the objective.
     momentum: share of the old direction that is kept; gradients are first scaled to a mean magnitude of 1 per image.
@@ -56,11 +59,14 @@ def pgd(
     images = images.detach().float()
     allowed = torch.ones_like(images[:, :1]) if support is None else (support > 0).float()
     delta = torch.zeros_like(images)
-    if random_start:
+    if start is not None:
+        delta = (images + budget.project((start - images) * allowed)).clamp(0, 1) - images
+    elif random_start:
         if generator is None:
             raise ValueError("random_start needs a generator for each image")
         delta = ((images + budget.random(images, generator) * allowed).clamp(0, 1) - images).detach()
     direction = torch.zeros_like(images)
+    told = Told(steps, callback, late=images.is_cuda)
     for step in range(steps):
         gradient, loss = torch.zeros_like(images), torch.zeros(len(images), device=images.device)
         for _ in range(samples):
@@ -69,16 +75,39 @@ def pgd(
                 losses = objective(moved if transform is None else transform(moved))
                 gradient += torch.autograd.grad(losses.sum(), moved)[0] / samples
             loss += losses.detach() / samples
-        if not torch.isfinite(gradient).all():
-            raise UserError(f"the gradient of step {step + 1} is not finite: load the editor in float32 instead")
+        told.of(step + 1, loss, gradient)
         gradient *= allowed
         direction = momentum * direction + gradient / gradient.abs().mean((1, 2, 3), keepdim=True).clamp_min(1e-20)
         size = step_size(step) if callable(step_size) else step_size
         delta = budget.project(delta - size * budget.steepest(direction))
         delta = (images + delta).clamp(0, 1) - images
-        if callback is not None:
-            callback(step + 1, steps, loss.mean().item())
+    told.all()
     return on_grid(images + delta, images, budget, support)
+
+
+class Told:
+    """Tells `callback` of each step, and raises UserError at a gradient that is not finite.
+
+    Both wait for the device. `late`: a step is looked at when the next one has been launched, so a GPU stays busy.
+    """
+
+    def __init__(self, steps: int, callback: Callback | None, late: bool) -> None:
+        self.steps, self.callback, self.waiting = steps, callback, deque[tuple[int, Tensor, Tensor]]()
+        self.most = 1 if late else 0
+
+    def of(self, step: int, loss: Tensor, gradient: Tensor) -> None:
+        """A step from 1, its losses (B,) and its gradient."""
+        self.waiting.append((step, loss.mean(), torch.isfinite(gradient).all()))
+        self.all(self.most)
+
+    def all(self, left: int = 0) -> None:
+        """Look at all steps but for the last `left`."""
+        while len(self.waiting) > left:
+            step, loss, finite = self.waiting.popleft()
+            if not finite:
+                raise UserError(f"the gradient of step {step} is not finite: load the editor in float32 instead")
+            if self.callback is not None:
+                self.callback(step, self.steps, loss.item())
 
 
 def default_step(step_size: Step | None, budget: Budget, steps: int, paper: Paper) -> Step:

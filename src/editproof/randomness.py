@@ -16,6 +16,13 @@ def generators(seed: int, n: int, device: torch.device | str = "cpu") -> list[to
     return [torch.Generator(device).manual_seed(seed) for _ in range(n)]
 
 
+def children(generators: Generators, n: int) -> list[torch.Generator]:
+    """`n` new generators for each of `generators`, seeded by it: those of all images, then again. So what one draws
+    does not depend on how many draw together."""
+    seeds = [torch.randint(2**62, (n,), generator=g).tolist() for g in generators]
+    return [torch.Generator().manual_seed(own[draw]) for draw in range(n) for own in seeds]
+
+
 def randn(shape: Sequence[int], generators: Generators, device: torch.device | str = "cpu") -> Tensor:
     """Normal noise of `shape` (one image's shape) for each generator: float32 `(len(generators), *shape)`."""
     return torch.stack([torch.randn(*shape, generator=g, device=g.device) for g in generators]).to(device)

@@ -7,14 +7,18 @@ last block that is asked for, and gradient checkpointing covers each block toget
 
 import re
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import nullcontext
+from functools import cache
 from typing import TYPE_CHECKING, Any
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+from torch.overrides import TorchFunctionMode
 from torch.utils.checkpoint import checkpoint
 
 from editproof.editors.blocks import family
+from editproof.editors.room import roomy
 from editproof.errors import UserError
 from editproof.randomness import Generators
 
@@ -24,6 +28,7 @@ if TYPE_CHECKING:
 Blocks = str | Sequence[str]
 Measure = Callable[[Tensor, Tensor, dict[str, slice]], Tensor]  # queries, keys (B,heads,N,d), token ranges -> (B,)
 SLICES = (("target", "context"), ("context", "target"))
+KEPT = 18  # values that a block keeps for the backward pass, of each token, times its width
 CHUNK = 128  # queries whose attention rows are held at once where rows are needed
 
 
@@ -35,6 +40,7 @@ def context_mass(
     blocks: Blocks,
     timestep: float | Tensor,
     generator: Generators,
+    compiled: bool = False,
 ) -> Tensor:
     """The share of attention `(B,)` in [0,1] that the edit pays to each of images (B,3,H,W) in [0,1]; differentiable.
 
@@ -44,7 +50,7 @@ def context_mass(
     tokens = editor.tokens(images, prompt, generator, timestep)
     return token_context_mass(
         editor.denoiser, tokens.target, tokens.context, tokens.text, tokens.pooled, target_ids=tokens.target_ids,
-        context_ids=tokens.context_ids, timestep=timestep, guidance=editor.guidance, blocks=blocks,
+        context_ids=tokens.context_ids, timestep=timestep, guidance=editor.guidance, blocks=blocks, compiled=compiled,
     )  # fmt: skip
 
 
@@ -83,6 +89,7 @@ def token_context_mass(
     timestep: float | Tensor,
     guidance: float | None,
     blocks: Blocks,
+    compiled: bool = False,
 ) -> Tensor:
     """The softmax mass `(B,)` in [0,1] that target queries put on context keys: mean over heads, queries and blocks.
 
@@ -91,10 +98,11 @@ def token_context_mass(
     (M,A): positions, with 3 axes (FLUX.2: 4). timestep: noise level in [0,1], one or
     `(B,)`. guidance: for models that embed it. blocks: names such as `single.0` and `double.3`, ranges such as
     `single.0-25`, `all single`, `all double`, as a list or with commas. float32, differentiable with respect to
-    `context`. Raises UserError for blocks that the transformer does not have.
+    `context`. compiled: with torch.compile, which takes a minute at first. Raises UserError for blocks that the
+    transformer does not have.
     """
     return _mean_over_blocks(
-        transformer, target, context, text, pooled, target_ids, context_ids, timestep, guidance, blocks, _mass
+        transformer, target, context, text, pooled, target_ids, context_ids, timestep, guidance, blocks, _mass, compiled
     )
 
 
@@ -168,10 +176,9 @@ def _mean_over_blocks(
     guidance: float | None,
     blocks: Blocks,
     measure: Measure,
+    compiled: bool = False,
 ) -> Tensor:
     """The model's forward up to the last of `blocks`, and the mean over `blocks` of what is measured in each."""
-    from diffusers.models.embeddings import apply_rotary_emb
-
     names = block_names(transformer, blocks)
     model: Any = transformer
     dtype, batch = model.dtype, len(target)
@@ -191,27 +198,78 @@ def _mean_over_blocks(
     forward = family(model)(model, times, strength, pooled, words, torch.cat(positions))
     words, image = model.context_embedder(words), model.x_embedder(image)
 
-    def step(block: nn.Module, words: Tensor, image: Tensor, name: str) -> tuple[Tensor, Tensor, Tensor | None]:
-        measured = None
-        if name in names:
-            pair = forward.queries_and_keys(block, name, words, image)
-            queries, keys = (apply_rotary_emb(tokens, forward.rope, sequence_dim=1).transpose(1, 2) for tokens in pair)
-            measured = measure(queries, keys, ranges)
-        if name != names[-1]:
-            words, image = forward(block, name, words, image)
-        return words, image, measured
+    named = list(_named_blocks(transformer))
+    count = [name for name, _ in named].index(names[-1]) + 1
+    spare = torch.is_grad_enabled() and model.gradient_checkpointing and not _fits(model, count, words, image)
+    step = _compiled_step() if compiled else _step
+    if compiled and torch.is_grad_enabled():
+        words = words.detach().requires_grad_()  # so that the first block is compiled with the others
 
     values = []
-    for name, block in _named_blocks(transformer):
-        if model.gradient_checkpointing and torch.is_grad_enabled():
-            words, image, value = checkpoint(step, block, words, image, name, use_reentrant=False)
+    for name, block in named[:count]:
+        kind, asked = name.partition(".")[0], measure if name in names else None
+        arguments = (forward, block, kind, words, image, ranges, asked, name == names[-1])
+        if spare:
+            words, image, value = checkpoint(step, *arguments, use_reentrant=False, preserve_rng_state=False)
         else:
-            words, image, value = step(block, words, image, name)
+            words, image, value = step(*arguments)
         if value is not None:
             values.append(value)
-        if name == names[-1]:
-            break
     return torch.stack(values).mean(0)
+
+
+def _step(
+    forward: Any,
+    block: nn.Module,
+    kind: str,
+    words: Tensor,
+    image: Tensor,
+    ranges: dict[str, slice],
+    measure: Measure | None,
+    last: bool,
+) -> tuple[Tensor, Tensor, Tensor | None]:
+    """One block: its output, unless it is the last one that is asked for, and what is measured in it, if anything."""
+    from diffusers.models.embeddings import apply_rotary_emb
+
+    pair, before = None, (words, image)
+    if not last:
+        with nullcontext() if measure is None or torch.compiler.is_compiling() else Seen() as seen:
+            words, image = (tokens.contiguous() for tokens in forward(block, kind, words, image))
+        pair = seen.pair if seen is not None else None
+    if measure is None:
+        return words, image, None
+    if pair is None:
+        found = forward.queries_and_keys(block, kind, *before)
+        pair = tuple(apply_rotary_emb(tokens, forward.rope, sequence_dim=1).transpose(1, 2) for tokens in found)
+    return words, image, measure(pair[0], pair[1], ranges)
+
+
+class Seen(TorchFunctionMode):
+    """Sees the queries and keys (B,heads,N,d) that a block gives to PyTorch's attention, if it uses that."""
+
+    pair: tuple[Tensor, Tensor] | None = None
+
+    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        if func is F.scaled_dot_product_attention:
+            named = kwargs or {}
+            pair = (*args, *(named[name] for name in ("query", "key")[len(args) :] if name in named))[:2]
+            self.pair = (pair[0], pair[1])
+        return func(*args, **(kwargs or {}))
+
+
+@cache
+def _compiled_step() -> Any:
+    """The same, compiled once for all blocks of a kind; queries and keys are then computed once."""
+    return torch.compile(_step)
+
+
+def _fits(model: Any, blocks: int, words: Tensor, image: Tensor) -> bool:
+    """Whether the device has room for all that so many blocks keep for the backward pass. Not with weights that are
+    streamed: keeping what a layer needs would keep its weights."""
+    if any(parameter.is_meta for parameter in model.parameters()):
+        return False
+    tokens, width = len(image) * (words.shape[1] + image.shape[1]), image.shape[-1]
+    return roomy(image.device, KEPT * image.element_size() * tokens * width * blocks)
 
 
 def _mass(queries: Tensor, keys: Tensor, ranges: dict[str, slice]) -> Tensor:

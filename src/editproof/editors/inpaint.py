@@ -18,10 +18,9 @@ class InpaintEditor(Editor):
 
     def __init__(self, name: str, pipe: Any, dtype: torch.dtype) -> None:
         super().__init__(name, pipe, dtype)
-        if hasattr(pipe, "upcast_vae"):
-            # XL's VAE overflows in half precision. The pipeline casts it to and fro, over which a backward pass would
-            # trip, so it is loaded in float32 and stays in it.
-            pipe._encode_vae_image = self._sample_latents
+        # The pipelines encode one photo after another, and all draws of each. And XL's VAE overflows in half precision:
+        # its pipeline casts it to and fro, over which a backward pass would trip, so it is loaded in float32 and stays.
+        pipe._encode_vae_image = self._sample_latents
 
     def _inputs(self, images: Tensor, mask: Tensor | None) -> dict[str, Any]:
         height, width = images.shape[-2:]
@@ -37,9 +36,10 @@ class InpaintEditor(Editor):
         return dict(zip(TEXTS, embeddings, strict=False))  # two for Stable Diffusion, four for XL
 
     def _sample_latents(self, image: Tensor, generator: list[torch.Generator]) -> Tensor:
-        posterior = self._posterior(image)
-        noise = torch.cat([_normal(posterior.mean[:1], g) for g in generator])
-        return ((posterior.mean + posterior.std * noise) * self.pipe.vae.config.scaling_factor).to(image.dtype)
+        posterior = self._posterior(image[: len(image) // self._alike])
+        mean, std = (x.repeat(self._alike, 1, 1, 1) for x in (posterior.mean, posterior.std))
+        noise = torch.cat([_normal(mean[:1], g) for g in generator])
+        return ((mean + std * noise) * self.pipe.vae.config.scaling_factor).to(image.dtype)
 
 
 def _normal(like: Tensor, generator: torch.Generator) -> Tensor:

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from editproof.editors.kontext import KontextEditor, Tokens
-from editproof.editors.pipeline import Prompt, Reading
+from editproof.editors.pipeline import Prompt, Reading, again, repeated
 from editproof.randomness import Generators
 
 
@@ -49,8 +49,9 @@ class KleinEditor(KontextEditor):
     def tokens(self, images: Tensor, prompt: Prompt, generator: Generators, timestep: float | Tensor = 1.0) -> Tokens:
         """The transformer's input for images (B,3,H,W) in [0,1] at the first step; see `KontextEditor`."""
         self._check(images, None)
-        text = self.read(images, prompt)["prompt_embeds"]
-        photo = self.encode(images)
+        draws = len(generator) // len(images)
+        text = again(self.read(images, prompt), draws)["prompt_embeds"]
+        photo = self.encode(images).repeat(draws, 1, 1, 1)
         target, target_ids = self._noise(images, text.dtype, generator)
         context_ids = self.pipe._prepare_image_ids([photo[:1]])[0].to(self.device)
         return Tokens(target, self.pipe._pack_latents(photo).to(text.dtype), text, None, target_ids[0], context_ids)
@@ -74,7 +75,7 @@ class KleinEditor(KontextEditor):
         """Packed noise (B,N,C) for an edit of images, and its positions (B,N,4)."""
         channels = self.denoiser.config.in_channels // 4
         return self.pipe.prepare_latents(
-            len(images), channels, *images.shape[-2:], dtype, self.device, list(generator)
+            len(generator), channels, *images.shape[-2:], dtype, self.device, list(generator)
         )  # fmt: skip
 
     def _encode_prompt(self, prompt: str | list[str]) -> dict[str, Tensor]:
@@ -82,6 +83,8 @@ class KleinEditor(KontextEditor):
 
     def _latents(self, images: Tensor, prompt: Prompt, **more: Any) -> Tensor:
         generator, callback = more.pop("generator"), more.pop("callback", None)
+        draws = len(generator) // len(images)
+        images, prompt = images.repeat(draws, 1, 1, 1), repeated(prompt, draws)
 
         def told(number: int) -> Callable[[int, int], None] | None:
             if callback is None:

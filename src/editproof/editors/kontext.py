@@ -8,7 +8,7 @@ from typing import Any, ClassVar, NamedTuple
 import torch
 from torch import Tensor
 
-from editproof.editors.pipeline import Editor, Prompt, Reading
+from editproof.editors.pipeline import Editor, Prompt, Reading, again
 from editproof.errors import UserError
 from editproof.randomness import Generators
 
@@ -52,14 +52,15 @@ class KontextEditor(Editor):
     def tokens(self, images: Tensor, prompt: Prompt, generator: Generators, timestep: float | Tensor = 1.0) -> Tokens:
         """The transformer's input for images (B,3,H,W) in [0,1] at the first step; differentiable.
 
-        generator: one for each image, for the noise. timestep: in [0,1], where text tokens depend on it. Token numbers
-        and positions are the pipeline's own.
+        generator: for the noise, one for each image, or n (see `Editor`). timestep: in [0,1], where text tokens depend
+        on it. Token numbers and positions are the pipeline's own.
         """
         self._check(images, None)
-        text, pooled = self._text_tokens(self.read(images, prompt), timestep)
+        draws = len(generator) // len(images)
+        text, pooled = self._text_tokens(again(self.read(images, prompt), draws), timestep)
         target, context, target_ids, context_ids = self.pipe.prepare_latents(
-            self.encode(images), len(images), self.pipe.vae.config.latent_channels, *images.shape[-2:], text.dtype,
-            self.device, list(generator),
+            self.encode(images).repeat(draws, 1, 1, 1), len(generator), self.pipe.vae.config.latent_channels,
+            *images.shape[-2:], text.dtype, self.device, list(generator),
         )  # fmt: skip
         return Tokens(target, context, text, pooled, target_ids, context_ids)
 

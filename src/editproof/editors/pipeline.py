@@ -5,18 +5,23 @@ gradients. It is asked for latents, which are decoded here without the clamp tha
 black.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, nullcontext
+from functools import partial
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import torch
 from torch import Tensor, nn
+from torch.utils.checkpoint import checkpoint
 
+from editproof.editors.room import roomy
 from editproof.errors import UserError
 from editproof.randomness import Generators, generators
 
 if TYPE_CHECKING:
     from editproof.editors.texts import Texts
 
+KEPT = 2300  # values that a denoiser's call keeps for the backward pass, for each pixel of a photo
 LARGE = 10**9  # parameters of a denoiser from which memory is spared
 Reading = dict[str, Tensor]  # what a text encoder has made of prompts: the pipeline's arguments
 Prompt = str | Sequence[str] | Reading
@@ -28,7 +33,8 @@ class Editor:
 
     One prompt serves a whole batch, or one each; or what `read` made of them. Every image has a generator of its own,
     so that a result does not depend on its batch but for float32 rounding. Gradients go to images only: the weights
-    require none.
+    require none. With n generators for each of B images (those of all images, then again ...), n draws go through
+    together and the results are (nB,...): the photos are encoded once where masks allow it.
     """
 
     masked: bool  # True: repaints what a mask allows and needs one; False: edits the whole picture and takes none
@@ -37,6 +43,7 @@ class Editor:
     guidance: float = 7.5
     single_guidance: float = 1.0  # at which the denoiser is called once a step
     plan: str = "whole"  # a name in PLANS: where the weights are
+    recompute: bool | None = None  # whether edits with a gradient spare memory and take longer; None: if they must
     settings: ClassVar[dict[str, Any]] = {"eta": 1.0}  # used by schedulers that take it (DDIM)
 
     def __init__(self, name: str, pipe: Any, dtype: torch.dtype) -> None:
@@ -45,6 +52,7 @@ class Editor:
         self.size: int = self._trained_side()
         self.texts: Texts | None = None  # where text encoders are loaded only when they are needed
         self._texts: dict[str, dict[str, Tensor]] = {}
+        self._alike = 1  # how many draws of each photo are encoded as one
         for part in pipe.components.values():
             if isinstance(part, nn.Module):
                 part.requires_grad_(False).eval()
@@ -152,17 +160,23 @@ class Editor:
         the noised photo, with this share of the steps left. generator: one for each image. callback: called after each
         denoising step with (step from 1, steps).
         """
-        latents = self._latents(
-            images,
-            prompt,
-            mask=mask,
-            steps=self.steps if steps is None else steps,
-            guidance=self.guidance if guidance is None else guidance,
-            strength=strength,
-            generator=generator,
-            callback=callback,
-        )
-        return self.decode(latents)
+        steps = self.steps if steps is None else steps
+        spare = torch.is_grad_enabled() and self._spares(len(generator), images, steps)
+        with recomputed(self.denoiser) if spare else nullcontext():
+            latents = self._latents(
+                images,
+                prompt,
+                mask=mask,
+                steps=steps,
+                guidance=self.guidance if guidance is None else guidance,
+                strength=strength,
+                generator=generator,
+                callback=callback,
+            )
+        if not spare:
+            return self.decode(latents)
+        rows = [checkpoint(self.decode, row, use_reentrant=False, preserve_rng_state=False) for row in latents.split(1)]
+        return torch.cat(rows)
 
     @torch.no_grad()
     def edit(
@@ -198,6 +212,14 @@ class Editor:
             edited = torch.where(torch.tensor(flagged, device=edited.device).view(-1, 1, 1, 1), 0.0, edited)
         return edited.clamp(0, 1).to(images.device)
 
+    def _spares(self, rows: int, images: Tensor, steps: int) -> bool:
+        """Whether a backward pass through so many edits should compute the denoiser's calls, and the decoded photos,
+        anew. Large models spare memory in their own way."""
+        if self.recompute is not None or self.batch == 1:
+            return bool(self.recompute)
+        values = 2 * rows * steps * images.shape[-2] * images.shape[-1] * KEPT  # 2: guided and unguided
+        return not roomy(self.device, values * self.pipe.vae.dtype.itemsize)
+
     # What follows is shared by the three calls above; a subclass says in `_inputs` and `_encode_prompt` what differs.
 
     def _trained_side(self) -> int:
@@ -232,9 +254,15 @@ class Editor:
         self._check_steps(steps)
         if not 0 < strength <= 1:
             raise UserError(f"{self.name} cannot edit at strength {strength:g}; allowed: above 0, at most 1")
-        self._check(images, mask)
-        images = images.to(self.device).clamp(0, 1)  # outside, diffusers would take them for [-1,1]
-        mask = None if mask is None else mask.to(self.device).float().expand(len(images), -1, -1, -1)
+        draws = max(1, len(generator) // len(images))
+        rows = images.repeat(draws, 1, 1, 1) if draws > 1 else images
+        self._check(rows if mask is not None and len(mask) > len(images) else images, mask)
+        self._alike = 1 if mask is not None and len(mask) > len(images) else draws
+        prompt = repeated(prompt, draws)
+        images = rows.to(self.device).clamp(0, 1)  # outside, diffusers would take them for [-1,1]
+        if mask is not None:
+            mask = mask.to(self.device).float()
+            mask = mask.repeat(len(images) // len(mask), 1, 1, 1)
 
         def step_end(pipe: Any, step: int, timestep: Any, tensors: dict[str, Tensor]) -> dict[str, Tensor]:
             if callback is not None:
@@ -287,6 +315,32 @@ class Editor:
     def _posterior(self, images: Tensor) -> Any:
         """The VAE's distribution over latents for images in [-1,1]."""
         return self.pipe.vae.encode(images.to(self.device, self.pipe.vae.dtype)).latent_dist
+
+
+@contextmanager
+def recomputed(network: nn.Module) -> Iterator[None]:
+    """Keep only a network's inputs for the backward pass, which calls it again."""
+    there = vars(network).get("forward")
+    network.forward = partial(checkpoint, network.forward, use_reentrant=False, preserve_rng_state=False)
+    try:
+        yield
+    finally:
+        if there is None:
+            del network.forward
+        else:
+            network.forward = there
+
+
+def repeated(prompt: Prompt, draws: int) -> Prompt:
+    """Prompts one each, or what was read of them, for so many draws of all images."""
+    if isinstance(prompt, str) or draws == 1:
+        return prompt
+    return again(prompt, draws) if isinstance(prompt, dict) else list(prompt) * draws
+
+
+def again(reading: Reading, draws: int) -> Reading:
+    """What was read of prompts, for so many draws of all images."""
+    return {name: value.repeat(draws, *(1,) * (value.ndim - 1)) for name, value in reading.items()}
 
 
 def steps_taken(steps: int, strength: float) -> int:

@@ -4,6 +4,7 @@ from typing import Any
 
 import torch
 
+from editproof.editors.fused import works
 from editproof.editors.pipeline import LARGE
 from editproof.editors.streaming import recompute_resnets, stream
 from editproof.errors import UserError
@@ -36,10 +37,15 @@ def place(pipe: Any, plan: str | None, device: torch.device) -> str:
     denoiser = pipe.unet if hasattr(pipe, "unet") else pipe.transformer
     if plan != "whole" or sum(p.numel() for p in denoiser.parameters()) > LARGE:
         getattr(denoiser, "flux", denoiser).enable_gradient_checkpointing()
-        recompute_resnets(pipe.vae)
+        recompute_resnets(pipe.vae, always=plan == "stream")
     if plan == "stream":
         for part in parts:
             stream(part, device)
     else:
         pipe.to(device)
+        if works(device):
+            from editproof.editors.norms import fuse
+
+            for part in {pipe.vae, denoiser}:
+                fuse(part)
     return plan

@@ -5,7 +5,7 @@ Nothing has to know their order: the CPU is ahead of the GPU, by AHEAD bytes of 
 """
 
 from collections import deque
-from functools import partial
+from functools import cache, partial
 from typing import Any
 
 import torch
@@ -13,7 +13,10 @@ from accelerate.hooks import ModelHook, add_hook_to_module
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
+from editproof.editors.room import roomy
+
 AHEAD = 2**30  # bytes of weights that are on the GPU at once, apart from those of a block in its backward pass
+KEPT = 64  # of a VAE's largest residual block's input, for the backward pass of the whole VAE
 CHUNK = 2**29  # bytes of pinned memory that are taken at once: PyTorch rounds up to a power of two
 
 
@@ -52,11 +55,16 @@ class Computes(ModelHook):
         self.execution_device = device
 
 
-def recompute_resnets(vae: nn.Module) -> None:
-    """Keep only the inputs of a VAE's residual blocks for the backward pass, where each is computed anew."""
+def recompute_resnets(vae: nn.Module, always: bool) -> None:
+    """Keep only the inputs of a VAE's residual blocks for the backward pass, where each is computed anew: `always`
+    (with weights that are streamed, which would be kept too) or where all that they keep does not fit the device."""
+
+    @cache
+    def fits(device: torch.device, size: int) -> bool:
+        return not always and roomy(device, KEPT * size)
 
     def recomputed(forward: Any, *inputs: Any, **named: Any) -> Any:
-        if not torch.is_grad_enabled():
+        if not torch.is_grad_enabled() or fits(inputs[0].device, inputs[0].nbytes):
             return forward(*inputs, **named)
         return checkpoint(forward, *inputs, **named, use_reentrant=False, preserve_rng_state=False)
 

@@ -45,7 +45,7 @@ PAPERS: dict[str, Callable[[int, int], Paper]] = {
     "autoencoder": autoencoder_paper,
 }
 
-# "fast" is ours: 20-60 s on a CPU for a 256x256 photo and the embedded editor.
+# "fast" is ours: 3-40 s of one core for a 256x256 photo and the embedded editor (docs/speed.md).
 PRESETS: dict[str, dict[str, dict[str, Any]]] = {
     "paper": {},
     "fast": {

@@ -8,8 +8,9 @@ from torch import Tensor
 from editproof.budgets import Budget, Linf
 from editproof.counters.transform import make_transform
 from editproof.methods.checks import kept_pixels, require
+from editproof.methods.starts import first
 from editproof.pgd import default_step, pgd
-from editproof.randomness import generators, random_masks
+from editproof.randomness import children, generators, random_masks
 
 if TYPE_CHECKING:
     from editproof.counters.transform import Transform
@@ -34,7 +35,9 @@ def diffusionguard(
     steps: int = STEPS,
     step_size: "Step | None" = None,
     momentum: float = 0.0,
+    start: str | None = None,
     transform: "Transform | None" = None,
+    samples: int = 1,
     seed: int = 0,
     callback: "Callback | None" = None,
 ) -> Tensor:
@@ -44,6 +47,8 @@ def diffusionguard(
     each step. Inpainting editors only. mask (B,1,H,W): 1 = may be repainted; only the kept pixels (0) change, and the
     masks drawn keep a part of them. None: all change, and any random mask is drawn. budget: Linf(16/255) if None.
     step_size: the paper's 1/255 at its budget and steps, otherwise 2.5 eps / steps. The authors' prompt is empty.
+    samples: masks (and noise) drawn at each step, which go through the editor together; DiffVax's port draws 4.
+    start: "diffvax" begins at what the embedded immunizer makes of the photo.
     transform: counters that the protection should survive, see `make_transform`.
 
     Deviations: a model that predicts velocity has the norm of that raised. Results are rounded to 8 bits within the
@@ -58,13 +63,14 @@ def diffusionguard(
     contours = None if kept is None else [Contour(region) for region in kept[:, 0]]
 
     def negative_norm(images: Tensor) -> Tensor:
+        own = draws if samples == 1 else children(draws, samples)
         if contours is None:
-            hole = random_masks(images, draws)
+            hole = random_masks(images, own)
         else:
-            smaller = [contour.shrink(draw) for contour, draw in zip(contours, draws, strict=True)]
+            smaller = [contour.shrink(draw) for contour, draw in zip(contours * samples, own, strict=True)]
             hole = 1 - torch.stack(smaller)[:, None].to(images)
-        prediction = editor.first_prediction(images, prompt, mask=hole, steps=4, generator=draws)
-        return -prediction.flatten(1).norm(dim=1)
+        prediction = editor.first_prediction(images, prompt, mask=hole, steps=4, generator=own)
+        return -prediction.flatten(1).norm(dim=1).view(samples, -1).mean(0)
 
     return pgd(
         negative_norm,
@@ -73,6 +79,7 @@ def diffusionguard(
         steps=steps,
         step_size=default_step(step_size, budget, steps, paper(*images.shape[-2:])),
         support=kept,
+        start=first(start, images, mask, budget),
         momentum=momentum,
         transform=make_transform(transform, editor, seed),
         callback=callback,

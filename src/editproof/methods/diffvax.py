@@ -41,7 +41,7 @@ def diffvax(
     network = load_immunizer(weights)
     if batch_norm is not None:
         network.use_batch_norm(batch_norm)
-    network.to(images.device)
+    network.on(images.device)
     hole = None if kept is None else 1 - kept
     if network.trained_eps is None:
         delta = perturb(network, images.float(), hole)

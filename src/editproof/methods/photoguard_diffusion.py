@@ -6,9 +6,11 @@ from torch import Tensor
 
 from editproof.budgets import L2, Budget
 from editproof.counters.transform import make_transform
+from editproof.editors.room import on_cuda, together
 from editproof.methods.checks import kept_pixels, require
+from editproof.methods.starts import first
 from editproof.pgd import default_step, pgd
-from editproof.randomness import generators, random_masks
+from editproof.randomness import children, generators, random_masks
 
 if TYPE_CHECKING:
     from editproof.counters.transform import Transform
@@ -34,6 +36,7 @@ def photoguard_diffusion(
     steps: int = STEPS,
     step_size: "Step | None" = None,
     momentum: float = 0.0,
+    start: str | None = None,
     transform: "Transform | None" = None,
     samples: int = 10,
     denoising_steps: int = 4,
@@ -48,6 +51,7 @@ def photoguard_diffusion(
     the square root of the area. step_size: the paper's .5 at its budget and steps (same proportion), otherwise
     2.5 eps / steps. guidance: the editor's own if None (7.5 for Stable Diffusion, as in the paper). samples: the
     gradient is the mean over this many draws of the edit's noise.
+    start: "diffvax" begins at what the embedded immunizer makes of the photo.
     transform: counters that the protection should survive, see `make_transform`.
 
     Deviations: the result is rounded to 8 bits within the budget.
@@ -57,11 +61,13 @@ def photoguard_diffusion(
     budget = budget or values[0]
     kept = kept_pixels(images, mask)
     draws = generators(seed, len(images))
+    at_once = together(samples, 2 * images[:, 0].numel()) if on_cuda(images.device) else 1  # a CPU gains nothing
 
     def distance(images: Tensor) -> Tensor:
-        hole = random_masks(images, draws) if editor.masked and mask is None else mask if editor.masked else None
-        edited = editor.sample(images, prompt, mask=hole, steps=denoising_steps, guidance=guidance, generator=draws)
-        return (edited - 0.5).flatten(1).norm(dim=1)
+        own = draws if samples == 1 else children(draws, at_once)
+        hole = random_masks(images, own) if editor.masked and mask is None else mask if editor.masked else None
+        edited = editor.sample(images, prompt, mask=hole, steps=denoising_steps, guidance=guidance, generator=own)
+        return (edited - 0.5).flatten(1).norm(dim=1).view(at_once, -1).mean(0)
 
     return pgd(
         distance,
@@ -70,7 +76,8 @@ def photoguard_diffusion(
         steps=steps,
         step_size=default_step(step_size, budget, steps, values),
         support=kept,
-        samples=samples,
+        samples=samples // at_once,
+        start=first(start, images, mask, budget),
         momentum=momentum,
         transform=make_transform(transform, editor, seed),
         callback=callback,

@@ -8,6 +8,7 @@ from torch import Tensor
 from editproof.budgets import Budget, Linf
 from editproof.counters.transform import make_transform
 from editproof.methods.checks import kept_pixels, require
+from editproof.methods.starts import first
 from editproof.pgd import default_step, pgd
 from editproof.randomness import generators
 
@@ -39,6 +40,7 @@ def photoguard_encoder(
     steps: int = STEPS,
     step_size: "Step | None" = None,
     momentum: float = 0.0,
+    start: str | None = None,
     transform: "Transform | None" = None,
     seed: int = 0,
     callback: "Callback | None" = None,
@@ -48,6 +50,7 @@ def photoguard_encoder(
     mask (B,1,H,W): 1 = may be repainted; only the kept pixels (0) change. None: all change, the whole photo is encoded.
     budget: Linf(.03) if None. step_size: the paper's at its budget and steps, otherwise 2.5 eps / steps. The prompt has
     no effect.
+    start: "diffvax" begins at what the embedded immunizer makes of the photo.
     transform: counters that the protection should survive, see `make_transform`.
 
     Deviations: an inpainting editor encodes the photo with its hole in mid-grey, so that is what is attacked (the
@@ -70,6 +73,7 @@ def photoguard_encoder(
         step_size=default_step(step_size, budget, steps, paper(*images.shape[-2:])),
         support=kept,
         random_start=True,
+        start=first(start, images, mask, budget),
         momentum=momentum,
         generator=generators(seed, len(images)),
         transform=make_transform(transform, editor, seed),

@@ -1,12 +1,15 @@
 """VETO (arXiv 2607.27292): scatter the attention between the edit and the photo, in the transformer's first block."""
 
+from itertools import cycle
 from typing import TYPE_CHECKING
 
+import torch
 from torch import Tensor
 
 from editproof.budgets import Budget, Linf
 from editproof.counters.transform import make_transform
 from editproof.editors.attention import slice_entropy
+from editproof.editors.room import together
 from editproof.methods.checks import kept_pixels, require
 from editproof.pgd import default_step, pgd
 from editproof.randomness import generators
@@ -54,15 +57,17 @@ def veto(
     """
     editor = require(editor, "veto")
     budget = budget or BUDGET
-    draws = generators(seed, len(images))
-    levels = editor.noise_levels(images, timesteps)
-    calls = 0
+    at_once = together(timesteps, images[:, 0].numel())
+    draws = generators(seed, len(images)) * at_once
+    levels = torch.tensor(editor.noise_levels(images, timesteps)).repeat_interleave(len(images))
+    turns = cycle(levels.split(len(draws)))
 
     def negative_entropy(images: Tensor) -> Tensor:
-        nonlocal calls
-        level = levels[calls % len(levels)]
-        calls += 1
-        return -slice_entropy(editor, images, prompt, blocks=blocks, timestep=level, generator=draws, guidance=guidance)
+        level = next(turns).to(images.device)
+        entropy = slice_entropy(
+            editor, images, prompt, blocks=blocks, timestep=level, generator=draws, guidance=guidance
+        )
+        return -entropy.view(at_once, -1).mean(0)
 
     return pgd(
         negative_entropy,
@@ -71,7 +76,7 @@ def veto(
         steps=steps,
         step_size=default_step(step_size, budget, steps, paper(*images.shape[-2:])),
         support=kept_pixels(images, mask),
-        samples=len(levels),
+        samples=timesteps // at_once,
         momentum=momentum,
         transform=make_transform(transform, editor, seed),
         callback=callback,
