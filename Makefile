@@ -2,10 +2,16 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: demo test lint tables clean
+.PHONY: demo app docs test lint tables clean
 
 demo: .venv/installed
 	$(BIN)/editproof demo --out outputs/demo
+
+app: .venv/installed
+	$(BIN)/editproof app
+
+docs: .venv/installed
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --site-dir outputs/site
 
 test: lint
 	$(BIN)/python -m pytest -n auto

@@ -10,7 +10,7 @@ from typing import Annotated
 import typer
 from rich.markup import escape
 
-from editproof import __version__, bench_cli, demo_cli, info_cli, train_cli
+from editproof import __version__, app_cli, bench_cli, demo_cli, info_cli, train_cli
 from editproof.clip_cli import check_clip_options, show_clip
 from editproof.display import ERR, OUT, print_summary, progress_bar, protected_line, rate_shown
 from editproof.errors import UserError
@@ -189,7 +189,7 @@ def edit(
     OUT.print(f"{photo} -> {out}", markup=False, soft_wrap=True)
 
 
-for commands in (bench_cli.app, demo_cli.app, info_cli.app, train_cli.app):
+for commands in (app_cli.app, bench_cli.app, demo_cli.app, info_cli.app, train_cli.app):
     app.add_typer(commands)
 
 

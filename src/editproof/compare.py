@@ -1,7 +1,9 @@
 """A figure for many photos, as DiffVax's: each photo, its edit, and its edits after each method's protection."""
 
 import textwrap
+import time
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +22,8 @@ from editproof.editors.pipeline import Editor
 from editproof.errors import UserError
 from editproof.masks import AUTO, check_something_to_protect, edit_mask
 from editproof.methods.checks import require
-from editproof.metrics import psnr
+from editproof.metrics import edit_change, psnr
+from editproof.pgd import Callback
 from editproof.photo import Photo, atomic, check_folder, check_output, open_photo
 from editproof.protection import protect
 from editproof.resolution import working_copy, working_mask, working_size
@@ -29,6 +32,17 @@ PANEL, GAP, HEAD, FOOT, MARGIN = 256, 8, 34, 24, 16  # pixels
 LARGEST = 120_000_000  # pixels of a figure
 USUAL = ("photoguard-encoder", "diffusionguard", "decontext", "diffvax")  # of these, what works on the editor
 PROTECT_SEED = 1_000_000  # apart from the edit's, so that no method has seen the edit's noise
+
+
+@dataclass(frozen=True)
+class Compared:
+    """What one method did to one photo: PSNR of the protected photo in dB, how much the edit changed, seconds."""
+
+    photo: str
+    method: str
+    psnr: float
+    change: float  # metrics.edit_change, where the editor repaints
+    seconds: float  # of protecting
 
 
 def compare_photos(
@@ -45,8 +59,8 @@ def compare_photos(
     seed: int = 0,
     device: str | None = None,
     progress: Callable[[str, float], None] = lambda what, share: None,
-) -> None:
-    """Write the figure (PNG): a row for each photo, at the editor's size, scaled to panels of 256 pixels.
+) -> list[Compared]:
+    """Write a figure (PNG) and return its numbers: a row for each photo, at the editor's size, in panels of 256 pixels.
 
     mask: a file for all photos, "auto" (people are kept), or a folder with <name>.png or mask_<name>.png for each;
     None: a centred ellipse is kept; refused by editors that take none. methods: those of USUAL that work on the editor,
@@ -85,30 +99,57 @@ def compare_photos(
     for spec, attacked in zip(specs, against, strict=True):
         if not works(spec, attacked):
             require(attacked, spec.name)  # says why
-    rows, jobs = [], len(opened) * (1 + len(specs))
+    rows, compared, jobs = [], list[Compared](), len(opened) * (1 + len(specs))
+
+    def part(what: str, job: int, share: float = 0.0) -> None:
+        progress(what, (job + share) / jobs)
+
     for number, (photo, size, hole) in enumerate(zip(opened, sizes, holes, strict=True)):
-        name, original = photo.path.name, working_copy(photo.pixels[None], size)
-        progress(f"edit {name}", number / len(opened))
-        row = [(original, name), (loaded.edit(original, prompt, mask=hole, seed=seed), f'"{prompt}"')]
+        name, original, job = photo.path.name, working_copy(photo.pixels[None], size), number * (1 + len(specs))
+
+        def edit(images: Tensor, what: str, job: int, after: float, hole: Tensor | None = hole) -> Tensor:
+            return loaded.edit(
+                images, prompt, mask=hole, seed=seed,
+                callback=lambda step, steps: part(what, job, after + (1 - after) * step / steps),
+            )  # fmt: skip
+
+        part(f"edit {name}", job)
+        row = [(original, name), (edit(original, f"edit {name}", job, 0), f'"{prompt}"')]
         for i, (spec, attacked) in enumerate(zip(specs, against, strict=True), 1):
-            progress(f"{spec.label} on {name}", (number * (1 + len(specs)) + i) / jobs)
-            safe = _protect(spec, attacked, original, hole, budget, loaded.device)
-            edited = loaded.edit(safe, prompt, mask=hole, seed=seed)
-            row.append((edited, "" if spec.name == NONE else f"protected: {psnr(safe, original).item():.1f} dB"))
+            what, started = f"{spec.label} on {name}", time.perf_counter()
+            part(what, job + i)
+
+            def stepped(step: int, steps: int, loss: float, what: str = what, job: int = job + i) -> None:
+                part(what, job, step / steps / 2)
+
+            safe = _protect(spec, attacked, original, hole, budget, loaded.device, stepped)
+            seconds = time.perf_counter() - started
+            edited = edit(safe, what, job + i, 0.5)
+            faint = psnr(safe, original).item()
+            row.append((edited, "" if spec.name == NONE else f"protected: {faint:.1f} dB"))
+            change = edit_change(edited, row[1][0], hole).item()
+            compared.append(Compared(name, spec.label, faint, change, seconds))
         rows.append(row)
     figure = draw(["Photo", "Edited", *(f"Edited, {spec.label}" for spec in specs)], rows)
     with atomic(out) as written:
         figure.save(written, format="PNG")
+    return compared
 
 
 def _protect(
-    spec: MethodSpec, editor: Editor, original: Tensor, hole: Tensor | None, budget: Budget, device: torch.device
+    spec: MethodSpec,
+    editor: Editor,
+    original: Tensor,
+    hole: Tensor | None,
+    budget: Budget,
+    device: torch.device,
+    callback: Callback,
 ) -> Tensor:
     if spec.name == NONE:
         return original
     return protect(
         original, method=spec.name, editor=editor if spec.needs_editor else None, budget=budget, device=device,
-        mask=hole if spec.told else None, seed=PROTECT_SEED, **spec.settings,
+        mask=hole if spec.told else None, seed=PROTECT_SEED, callback=callback, **spec.settings,
     )  # fmt: skip
 
 

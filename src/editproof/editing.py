@@ -2,11 +2,13 @@
 
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor
 
 from editproof.editors import check_plan, load_editor
+from editproof.editors.pipeline import Editor
 from editproof.errors import UserError
 from editproof.masks import AUTO, check_mask, check_something_to_edit, edit_mask, open_mask
 from editproof.photo import check_folder, check_output, open_photo, save_png
@@ -51,16 +53,24 @@ def edit_photo(
     original = opened.pixels[None]
     size = working_size(*opened.size, loaded.size)
     region = None if mask is None else edit_mask(mask, opened, size, invert_mask)
-    edited = loaded.edit(
-        working_copy(original, size),
-        prompt,
-        mask=None if region is None else working_mask(region, size),
-        steps=steps,
-        guidance=guidance,
-        seed=seed,
+    edited = edit_images(
+        loaded, original, prompt, mask=region, steps=steps, guidance=guidance, seed=seed,
         callback=lambda step, steps: progress("edit", step / steps),
-    )
-    save_png(out, paste_back(resize(edited, opened.size).clamp(0, 1), original, region)[0], icc=opened.icc)
+    )  # fmt: skip
+    save_png(out, edited[0], icc=opened.icc)
+
+
+def edit_images(editor: Editor, images: Tensor, prompt: str, *, mask: Tensor | None = None, **settings: Any) -> Tensor:
+    """What the editor makes of photos of any one size: (B, 3, H, W) in [0, 1] -> the same shape.
+
+    It works on a copy of its own size; where `mask` (B, 1, H, W) is 0, pixels are the photo's. `settings` go to
+    Editor.edit: steps, guidance, seed, callback.
+    """
+    height, width = images.shape[-2:]
+    size = working_size(height, width, editor.size)
+    small_mask = None if mask is None else working_mask(mask, size)
+    edited = editor.edit(working_copy(images, size), prompt, mask=small_mask, **settings)
+    return paste_back(resize(edited, (height, width)).clamp(0, 1), images, mask)
 
 
 def paste_back(edited: Tensor, images: Tensor, mask: Tensor | None) -> Tensor:

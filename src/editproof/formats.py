@@ -12,6 +12,7 @@ from PIL import Image
 from torch import Tensor
 
 from editproof import png, tiff
+from editproof.decoding import opened
 from editproof.errors import UserError
 from editproof.photo import Photo, atomic, to_levels, with_alpha
 from editproof.xmp import mark
@@ -70,6 +71,15 @@ FORMATS = {
     "avif": Format(".avif", "image/avif", write_avif, lossless=False),
     "jpeg": Format(".jpg", "image/jpeg", write_jpeg, lossless=False, alpha=False),
 }
+
+
+SOURCES = {"PNG": "png", "JPEG": "jpeg", "MPO": "jpeg", "WEBP": "webp", "TIFF": "tiff", "AVIF": "avif"}
+
+
+def format_of(path: str | Path) -> str:
+    """The name of the format that a photo file is in, png if that cannot be written here. Raises UserError."""
+    with opened(Path(path), "photo") as image:
+        return SOURCES.get(image.format or "", "png")
 
 
 def get_format(name: str, quality: int | None = None) -> Format:

@@ -1,0 +1,83 @@
+"""The same functions over HTTP: endpoints without a place on the page (docs/app.md has the client's side)."""
+
+from pathlib import Path
+from typing import Any
+
+import gradio as gr
+
+from editproof.app import words
+from editproof.app.handlers import COMPUTE, explain
+from editproof.app.visits import Visit, keep, visit
+from editproof.app.work import WAITING, follow
+from editproof.errors import UserError
+
+
+def build(root: Path) -> None:
+    """Endpoints /protect and /edit."""
+    with gr.Group(visible=False):
+        photo, mask = gr.File(label="photo"), gr.File(label="mask: white = may be repainted; none: see part")
+        part = gr.Textbox(words.WHOLE, label="part: person or whole")
+        strength = gr.Textbox("balanced", label="strength: invisible, balanced or strong")
+        format = gr.Textbox("png", label="format: png, webp, tiff, avif, jpeg or source")
+        protected, report = gr.File(label="protected"), gr.JSON(label="report: keep it private")
+        prompt, editor = gr.Textbox(label="prompt"), gr.Textbox("tiny-inpaint", label="editor")
+        seed, edited = gr.Number(0, label="seed", precision=0), gr.File(label="edited, with a mark")
+        run_protect, run_edit = gr.Button(), gr.Button()
+    settings: dict[str, Any] = {"concurrency_id": COMPUTE, "concurrency_limit": WAITING}
+
+    def answer(request: gr.Request, job: Any, files: list[str]) -> Any:
+        mine = visit(request.session_hash, root)
+        keep(mine, files)
+        try:
+            running = follow(mine, lambda progress: job(mine, progress), lambda told: None)
+            while True:
+                next(running)
+        except StopIteration as done:
+            return done.value
+        except Exception as error:
+            raise gr.Error(explain(error, mine), print_exception=False) from None
+
+    def protect(
+        photo: str, mask: str | None, part: str, strength: str, format: str, request: gr.Request
+    ) -> tuple[str, dict]:
+        """Protect one photo; returns its file, bit for bit as it was computed, and the report."""
+        return answer(request, lambda mine, progress: _protect(mine, photo, mask, part, strength, format, progress),
+                      [file for file in (photo, mask) if file])  # fmt: skip
+
+    def edit(photo: str, mask: str | None, prompt: str, editor: str, seed: int, request: gr.Request) -> str:
+        """Edit one photo as an attacker would; returns a PNG with a mark. Edit only photos that you may edit."""
+        return answer(request, lambda mine, progress: _edit(mine, photo, mask, prompt, editor, seed, progress),
+                      [file for file in (photo, mask) if file])  # fmt: skip
+
+    run_protect.click(protect, [photo, mask, part, strength, format], [protected, report], api_name="protect",
+                      **settings)  # fmt: skip
+    run_edit.click(edit, [photo, mask, prompt, editor, seed], [edited], api_name="edit", **settings)
+
+
+def _protect(
+    mine: Visit, photo: str, mask: str | None, part: str, strength: str, format: str, progress: Any
+) -> tuple[str, dict]:
+    from editproof.app.protecting import Choices, protect_one
+
+    choices = Choices(region=part, strength=strength, format=format)
+    result = protect_one(mine, Path(photo), mine.new_folder(), choices, lambda done: progress("Protecting", done), mask)
+    return str(result.file), result.report
+
+
+def _edit(mine: Visit, photo: str, mask: str | None, prompt: str, editor: str, seed: int, progress: Any) -> str:
+    from editproof.app import pictures
+    from editproof.editing import edit_photo
+    from editproof.photo import open_photo
+
+    if editor not in _allowed():
+        raise UserError(f"editor '{editor}' is not here; allowed: {', '.join(_allowed())}")
+    out = mine.new_folder() / f"{Path(photo).stem}-edited.png"
+    edit_photo(photo, prompt, out, mask=mask, editor=editor, seed=seed, progress=progress)
+    pictures.save(pictures.marked(open_photo(out).pixels[None]), out)
+    return str(out)
+
+
+def _allowed() -> list[str]:
+    from editproof.app.page import editors_here
+
+    return editors_here()

@@ -1,0 +1,125 @@
+"""What the page's Protect button does: the library's functions on each photo or clip, and pictures to look at."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from editproof.app import pictures, words
+from editproof.app.regions import about, protected_part
+from editproof.app.visits import Visit
+from editproof.app.work import Progress
+from editproof.budgets import Linf
+from editproof.clips import is_clip
+from editproof.errors import UserError
+from editproof.formats import format_of
+from editproof.photo import open_photo
+from editproof.photos import protect_photos
+from editproof.protection import DEFAULT_METHOD, WITHOUT_EDITOR
+from editproof.request import Asked
+from editproof.video import protect_clip
+
+MOST_PHOTOS = 50  # at once
+SOURCE = "source"  # the format that the photo came in
+PRESET = "fast"
+
+
+@dataclass(frozen=True)
+class Choices:
+    """How a visitor wants photos protected."""
+
+    region: str = words.PERSON
+    painted: Any = None  # what gr.ImageEditor gives
+    strength: str = "balanced"
+    method: str = DEFAULT_METHOD
+    editor: str | None = None
+    format: str = "png"  # or SOURCE
+    again: bool = False  # protect what is protected already
+    seed: int = 0
+
+
+@dataclass(frozen=True)
+class Protected:
+    """A photo or clip that was protected: its files, the report, and pictures of what was done."""
+
+    photo: Path
+    file: Path
+    report: dict[str, Any]
+    before: str  # pictures to show, of one size; of a clip its first frame
+    after: str
+    change: str
+
+
+def protect_all(
+    visit: Visit, photos: Sequence[str | Path], choices: Choices, progress: Progress
+) -> tuple[list[Protected], list[str]]:
+    """Protect photos one after the other; returns the results and what was wrong with the others."""
+    files = [Path(photo) for photo in photos]
+    if not files:
+        raise UserError("no photo is chosen; drop one above, or press the example")
+    if len(files) > MOST_PHOTOS:
+        raise UserError(f"{len(files)} photos are too many at once; allowed: {MOST_PHOTOS}")
+    if len(files) > 1 and choices.region == words.PAINTED:
+        raise UserError("painting is for one photo at a time; choose another part, or one photo")
+    folder, done, wrong = visit.new_folder(), list[Protected](), list[str]()
+    for number, photo in enumerate(files):
+        what = f"Protecting {photo.name}" + (f", {number + 1} of {len(files)}" if len(files) > 1 else "")
+
+        def tell(share: float, what: str = what, number: int = number) -> None:
+            progress(what, (number + share) / len(files))
+
+        tell(0.0)
+        try:
+            done.append(protect_one(visit, photo, folder / str(number + 1), choices, tell))
+        except Exception as error:
+            wrong.append(words.plain(error, [photo]))
+    return done, wrong
+
+
+def protect_one(
+    visit: Visit,
+    photo: Path,
+    out: Path,
+    choices: Choices,
+    tell: Callable[[float], None],
+    mask: str | Path | None = None,
+) -> Protected:
+    """Protect one photo or clip into the folder `out`; a mask file is taken before the choices. Raises UserError."""
+    if mask is None:
+        mask = protected_part(visit, choices.region, choices.painted)
+    editor = None if choices.method in WITHOUT_EDITOR else choices.editor
+    budget = Linf(words.eps_of(choices.strength))
+    if is_clip(photo):
+        if choices.region == words.PAINTED:
+            raise UserError("painting is for photos; choose another part for a clip")
+        asked = Asked(choices.method, editor, mask=mask, budget=budget, preset=PRESET, seed=choices.seed)
+        report = protect_clip(photo, out, asked, force=choices.again, progress=tell)
+        file = out / report["protected"]
+        before, after = (pictures.first_frame(clip) for clip in (photo, file))
+    else:
+        name = format_of(photo) if choices.format == SOURCE else choices.format
+        (report,) = protect_photos(
+            [photo], out, method=choices.method, editor=editor, mask=mask, budget=budget, preset=PRESET,
+            seed=choices.seed, force=choices.again, format=name, progress=tell,
+        )  # fmt: skip
+        file = out / report["protected"]
+        before, after = (pictures.shown(open_photo(path)) for path in (photo, file))
+    return Protected(
+        photo, file, report, pictures.save(before, out / "before.png"), pictures.save(after, out / "after.png"),
+        pictures.save(pictures.amplified(after, before), out / "change.png"),
+    )  # fmt: skip
+
+
+def facts(result: Protected) -> str:
+    """What is said of one protected photo, in Markdown."""
+    report = result.report
+    share, left = report["protected_share"], report.get("perturbation_left")
+    lines = [
+        f"**{report['protected']}**: {about(report)}",
+        f"PSNR {report['psnr_db']:.1f} dB (above 40 dB is hardly visible), largest change {report['linf_levels']} of "
+        f"255 levels, {share:.0%} of the picture protected, {report['seconds']:.1f} s.",
+    ]
+    if left is not None:
+        lossless = "" if "frames" in report else " PNG keeps all of it."
+        lines.append(f"This format is lossy: {left:.0%} of the change is left in the file.{lossless}")
+    return "\n\n".join([*lines, report["claim"]])

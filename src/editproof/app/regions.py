@@ -1,0 +1,62 @@
+"""Which part of a photo is protected, and which part the attacker repaints, as mask files."""
+
+from pathlib import Path
+from typing import Any
+
+from torch import Tensor
+
+from editproof.app import pictures, words
+from editproof.app.visits import Visit
+from editproof.bench_data import centred_mask
+from editproof.errors import UserError
+from editproof.immunizer import trained_size
+from editproof.masks import AUTO, found_mask
+from editproof.photo import Photo, open_photo
+from editproof.resolution import working_size
+
+PAINT_FIRST = "Nothing is painted yet: paint over what is to be protected, or choose another part"
+
+
+def protected_part(visit: Visit, region: str, painted: Any = None) -> str | Path | None:
+    """What protect_photos is told of the mask for one of words.REGIONS. Raises UserError where nothing is painted."""
+    if region not in words.REGIONS:
+        raise UserError(f"part '{region}' is unknown; allowed: {', '.join(words.REGIONS)}")
+    if region != words.PAINTED:
+        return AUTO if region == words.PERSON else None
+    path = visit.new_folder() / "painted.png"
+    if not pictures.painted_mask(painted, path):
+        raise UserError(PAINT_FIRST)
+    return path
+
+
+def about(report: dict[str, Any]) -> str:
+    """Which part was protected, as a report says it, in a sentence."""
+    mask = report["mask"]
+    if mask is None:
+        return "Everything is protected."
+    return sentence(mask["auto"]) if "auto" in mask else "What you chose is protected."
+
+
+def sentence(text: str) -> str:
+    """With a capital and a full stop."""
+    return f"{text[:1].upper()}{text[1:].rstrip('.')}."
+
+
+def people(photo: Photo) -> tuple[Tensor | None, str]:
+    """What the automatic mask is (None: everything is protected), and a sentence on who was found."""
+    mask, found = found_mask(photo, working_size(*photo.size, trained_size()))
+    return mask, sentence(found)
+
+
+def repainted_part(visit: Visit, photo: Path, region: str) -> tuple[Path, str]:
+    """The mask file of what the attacker repaints, for one of words.ATTACKED, and what to say of it."""
+    key = photo, region
+    if key not in visit.masks:
+        opened, path = open_photo(photo), visit.new_folder() / f"{region}.png"
+        mask, said = people(opened) if region == words.PERSON else (None, "")
+        if mask is None:
+            mask = centred_mask(opened.size)[None]
+            said += " All but the middle is repainted." if said else ""
+        pictures.save_mask(mask, path)
+        visit.masks[key] = path, said
+    return visit.masks[key]

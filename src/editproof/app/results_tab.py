@@ -1,0 +1,38 @@
+"""The fourth tab: the report of a benchmark, if one was run."""
+
+import html
+from pathlib import Path
+
+import gradio as gr
+
+from editproof.app import words
+
+LARGEST = 30_000_000  # bytes of a report that is shown in the page
+NONE = """There is no benchmark here yet. To make one, from a terminal:
+
+    editproof bench --data FOLDER --prompt "a portrait photo" --preset fast --out outputs/bench
+    editproof app --results outputs/bench
+
+It protects the photos of a folder with every method, has an editor edit them, and measures how much that changed."""
+
+
+def build(folder: Path | None, tab: gr.Tab) -> None:
+    """The tab's components; the report is read when the tab is opened."""
+    page = gr.HTML(visible=False, elem_id="report")
+    gr.Markdown(words.HONEST)
+    note = gr.Markdown(NONE, elem_id="no-report")
+
+    def load() -> dict:
+        frame = report_frame(folder)
+        return {page: gr.update(value=frame, visible=bool(frame)), note: gr.update(visible=not frame)}
+
+    tab.select(load, None, [page, note], api_visibility="private", show_progress="hidden")
+
+
+def report_frame(folder: Path | None) -> str:
+    """The report of a benchmark's folder in a frame that can reach nothing else; "" if there is none."""
+    file = None if folder is None else folder / "report.html"
+    if file is None or not file.is_file() or file.stat().st_size > LARGEST:
+        return ""
+    content = html.escape(file.read_text(encoding="utf-8", errors="replace"))
+    return f'<iframe class="report" sandbox="allow-scripts" title="Benchmark report" srcdoc="{content}"></iframe>'

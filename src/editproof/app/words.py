@@ -1,0 +1,102 @@
+"""What the app says: strengths and counter-attacks in plain words, status lines, errors without folders and options."""
+
+import html
+from collections.abc import Iterable
+from pathlib import Path
+
+from editproof.app.work import Told, seconds
+from editproof.errors import UserError
+
+# word -> (levels of 255, what to expect)
+STRENGTHS = {
+    "invisible": (4, "hardly visible, protects least"),
+    "balanced": (8, "faint"),
+    "strong": (16, "plain to see on smooth areas, protects most"),
+}
+PERSON, PAINTED, WHOLE = "person", "painted", "whole"
+REGIONS = {
+    PERSON: "The people (found for you)",
+    PAINTED: "What I paint",
+    WHOLE: "Everything",
+}
+MIDDLE = "middle"
+ATTACKED = {
+    PERSON: "All but the people (found for you)",
+    MIDDLE: "All but the middle",
+}
+# counters as `editproof bench` writes them -> in words
+COUNTERS = {
+    "none": "nothing",
+    "jpeg:75": "save it as a JPEG of quality 75",
+    "jpeg:50": "save it as a JPEG of quality 50",
+    "social:75": "post it: scaled to 1080 pixels, then a JPEG of quality 75",
+    "resize:0.5": "scale it to half its size and back",
+    "blur:1": "blur it a little",
+    "noise:0.03": "add noise",
+    "resize:0.5+jpeg:75": "scale it to half and back, then a JPEG",
+}
+HONEST = (
+    "Protection raises the cost of editing and never makes it impossible. It was measured against the small editors "
+    "that come with editproof only; its effect on Stable Diffusion, FLUX or online services is unknown until measured."
+)
+MAY_EDIT = "Edit only photos that you may edit: your own, or with the consent of whoever is in them."
+MARK = "AI-edited demo"
+FORGOTTEN = "Your photos are deleted from this server when you close the page, or two hours after your last click."
+
+# ends of the library's one-line errors that speak of the command line -> what to do here
+HERE = {
+    "allowed: --force": 'tick "Protect again" under Advanced to do it anyway',
+    "allowed: pip install 'editproof[heic]'": "ask whoever runs this page to install editproof[heic]",
+    "--device cpu": "the CPU",
+}
+
+
+def strength_choices() -> list[tuple[str, str]]:
+    """For a choice of strengths: (label, word)."""
+    return [(f"{word.capitalize()} ({levels}/255)", word) for word, (levels, _) in STRENGTHS.items()]
+
+
+def strength_note() -> str:
+    """What the strengths mean."""
+    notes = "; ".join(f"{word}: {note}" for word, (_, note) in STRENGTHS.items())
+    return f"eps, how far a colour may move. {notes.capitalize()}."
+
+
+def eps_of(strength: str) -> float:
+    """A strength's largest change of a colour channel, in [0,1]. Raises UserError."""
+    if strength not in STRENGTHS:
+        raise UserError(f"strength '{strength}' is unknown; allowed: {', '.join(STRENGTHS)}")
+    return STRENGTHS[strength][0] / 255
+
+
+def bar(told: Told) -> str:
+    """How far the work is, as HTML that a screen reader reads out."""
+    left = seconds(told.left)
+    return (
+        f'<div class="status" role="status" aria-live="polite">{html.escape(told.what)}'
+        f"{', ' + left if left else ''}</div>"
+        f'<progress max="1" value="{told.share:.3f}" aria-label="How much is done"></progress>'
+    )
+
+
+def said(text: str) -> str:
+    """A line of status."""
+    return f'<div class="status" role="status" aria-live="polite">{html.escape(text)}</div>' if text else ""
+
+
+def problem(*texts: str) -> str:
+    """What went wrong, a line each."""
+    lines = "<br>".join(html.escape(text) for text in texts)
+    return f'<div class="status problem" role="alert">{lines}</div>'
+
+
+def plain(error: BaseException, files: Iterable[str | Path] = ()) -> str:
+    """An error as one line for someone without a terminal: names of files without their folders."""
+    from editproof.bulk import one_line
+
+    text = one_line(error) if isinstance(error, Exception) else str(error)
+    for file in map(Path, files):
+        text = text.replace(str(file), file.name)
+    for there, here in HERE.items():
+        text = text.replace(there, here)
+    return text[:1].upper() + text[1:]

@@ -1,0 +1,390 @@
+"""The web app without a browser: its words, a visitor's files, work that can be stopped, the HTTP API."""
+
+import os
+import re
+import threading
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import app_server
+import clip_maker
+import numpy as np
+import pytest
+import tiny
+import torch
+from PIL import Image
+from torch import Tensor
+
+from editproof.app import pictures, visits, words, work
+from editproof.app.editing_both import edit_both
+from editproof.app.protecting import Choices, facts, protect_all
+from editproof.app.regions import repainted_part
+from editproof.app.visits import Visit, keep, leave, sweep, visit
+from editproof.app.work import Stopped, Told, follow, seconds
+from editproof.budgets import Linf
+from editproof.cli import main
+from editproof.clips import SUFFIXES as CLIPS
+from editproof.counters import COUNTERS, parse_chain, parse_counter
+from editproof.decoding import SUFFIXES
+from editproof.editors.pipeline import Editor
+from editproof.errors import UserError
+from editproof.photo import open_photo, save_png
+from editproof.photos import protect_photos
+from editproof.protection import DEFAULT_BUDGET
+from editproof.request import Asked
+from editproof.video import protect_clip
+
+PAINT = {"layers": [np.zeros((48, 64, 4), np.uint8)]}  # what Gradio's painter gives
+PAINT["layers"][0][10:20, 5:50] = 255
+
+
+def middle(image: Tensor) -> tuple[Tensor, str]:
+    """Finds a person in the middle of every picture."""
+    height, width = image.shape[-2:]
+    mask = torch.ones(1, 1, height, width)
+    mask[..., height // 8 : height * 3 // 4, width // 4 : width * 3 // 4] = 0
+    return mask, "one person found"
+
+
+@pytest.fixture(autouse=True)
+def people(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("editproof.people.auto_mask", middle)
+
+
+@pytest.fixture
+def here(tmp_path: Path) -> Iterator[Visit]:
+    yield visit("here", tmp_path)
+    leave("here")
+
+
+@pytest.fixture
+def photo(tmp_path: Path) -> Path:
+    save_png(tmp_path / "photo.png", tiny.pictures(1, 96, 128)[0])
+    return tmp_path / "photo.png"
+
+
+def quiet(what: str, share: float) -> None:
+    assert what and 0 <= share <= 1
+
+
+def test_the_words_are_those_of_the_library() -> None:
+    assert words.eps_of("balanced") == DEFAULT_BUDGET.eps
+    assert [words.eps_of(word) for word in words.STRENGTHS] == sorted(words.eps_of(word) for word in words.STRENGTHS)
+    assert all(f"({levels}/255)" in label for (label, word) in words.strength_choices()
+               for levels in [words.STRENGTHS[word][0]])  # fmt: skip
+    with pytest.raises(UserError, match="strength 'huge' is unknown; allowed: invisible"):
+        words.eps_of("huge")
+    for counter in words.COUNTERS:
+        parse_counter(counter)
+        assert not any(COUNTERS[name].moves or COUNTERS[name].needs_editor for name, _ in parse_chain(counter))
+    assert not set(CLIPS) & set(SUFFIXES)
+
+
+def test_status_lines_are_text() -> None:
+    told = Told('<b>"&', 0.25, 40.0)
+    for said in (words.bar(told), words.said("<b>"), words.problem("<b>", "two")):
+        assert "<b>" not in said and "&lt;b&gt;" in said and ("role=" in said)
+    assert "about 40 s left" in words.bar(told)
+    assert [seconds(left) for left in (None, 0.2, 89, 200)] == ["", "about 1 s left", "about 89 s left",
+                                                               "about 3 min left"]  # fmt: skip
+
+
+def test_errors_name_no_folder_and_no_option(here: Visit, photo: Path, tmp_path: Path) -> None:
+    (tmp_path / "bad.png").write_text("no picture")
+    (done,), wrong = protect_all(here, [photo], Choices(), quiet)
+    none, (bad, again) = protect_all(here, [tmp_path / "bad.png", done.file], Choices(), quiet)
+    assert not wrong and not none
+    assert bad.startswith("Photo 'bad.png' is not a picture")
+    assert "is protected already" in again and 'tick "Protect again"' in again
+    assert str(tmp_path) not in bad + again and "--" not in bad + again
+    (tmp_path / "film.mp4").write_text("no film")
+    _, (clip,) = protect_all(here, [tmp_path / "film.mp4"], Choices(), quiet)
+    assert clip.startswith("Clip 'film.mp4' is")
+    for photos, said in (([], "no photo"), ([photo] * 51, "too many"), ([photo] * 2, "one photo at a time")):
+        with pytest.raises(UserError, match=said):
+            protect_all(here, photos, Choices(region=words.PAINTED), quiet)
+
+
+@pytest.mark.parametrize(
+    ("suffix", "format", "written"),
+    [("png", "png", "png"), ("jpg", "png", "png"), ("jpg", "source", "jpeg"), ("webp", "source", "webp"),
+     ("bmp", "source", "png"), ("tif", "source", "tiff")],
+)  # fmt: skip
+def test_files_are_the_librarys(
+    suffix: str, format: str, written: str, here: Visit, photo: Path, tmp_path: Path
+) -> None:
+    source = tmp_path / f"a.{suffix}"
+    exif = Image.Exif()
+    exif[0x010E] = "a description"
+    Image.open(photo).convert("RGB").save(source, **({} if suffix == "bmp" else {"exif": exif}))
+    choices = Choices(region=words.WHOLE, strength="strong", format=format, seed=3)
+    (done,), _ = protect_all(here, [source], choices, quiet)
+    (report,) = protect_photos([source], tmp_path / "out", budget=Linf(16 / 255), seed=3, preset="fast", format=written)
+    assert done.file.name == report["protected"]
+    assert done.file.read_bytes() == (tmp_path / "out" / report["protected"]).read_bytes()
+    kept = open_photo(done.file).exif
+    assert suffix == "bmp" or (kept is not None and b"a description" in kept)
+    assert report["claim"] in facts(done) and f"{report['psnr_db']:.1f} dB" in facts(done)
+    assert ("lossy" in facts(done)) == (written == "jpeg")
+
+
+def test_clips_are_the_librarys(here: Visit, tmp_path: Path) -> None:
+    pytest.importorskip("av", reason="pip install 'editproof[video]'")
+    clip = clip_maker.make(tmp_path / "film.mp4")
+    choices = Choices(region=words.WHOLE, method="noise")
+    (done,), wrong = protect_all(here, [clip], choices, quiet)
+    report = protect_clip(clip, tmp_path / "out", Asked(method="noise", preset="fast"))
+    assert not wrong and done.file.read_bytes() == (tmp_path / "out" / report["protected"]).read_bytes()
+    assert "Everything is protected" in facts(done)
+    assert open_photo(done.before).size == open_photo(done.after).size == (48, 64)
+    _, (said,) = protect_all(here, [clip], Choices(region=words.PAINTED, painted=PAINT), quiet)
+    assert "painting is for photos" in said.lower()
+
+
+def test_pictures_that_are_shown(here: Visit, photo: Path, tmp_path: Path) -> None:
+    (done,), _ = protect_all(here, [photo], Choices(), quiet)
+    before, after, change = (
+        np.asarray(Image.open(path)).astype(int) for path in (done.before, done.after, done.change)
+    )
+    assert np.array_equal(before, np.asarray(Image.open(photo))) and np.array_equal(
+        after, np.asarray(Image.open(done.file))
+    )
+    assert np.array_equal(change, np.clip(np.round(127.5 + 10 * (after - before)), 0, 255))
+    mask, _ = middle(open_photo(photo).pixels)
+    outside = mask[0, 0].bool().numpy()
+    assert (before[outside] == after[outside]).all() and (before != after).any()
+    bright = np.asarray(pictures.highlighted(open_photo(photo), mask)).astype(int)
+    assert (bright[~outside] == before[~outside]).all() and bright[outside].mean() < 0.4 * before[outside].mean()
+    marked = np.asarray(pictures.marked(torch.full((1, 3, 128, 200), 0.5)))
+    assert (marked[:64] == 128).all() and (marked[100:, 150:] != 128).any()
+
+
+def test_paint_is_what_is_kept(tmp_path: Path, here: Visit, photo: Path) -> None:
+    (layer,) = PAINT["layers"]
+    assert pictures.painted_mask({"layers": [layer]}, tmp_path / "mask.png")
+    mask = pictures.read_mask(tmp_path / "mask.png", open_photo(photo))
+    assert mask is not None and mask.shape == (1, 1, 96, 128)
+    assert mask[0, 0, 30, 50] == 0 and mask[0, 0, 60, 50] == 1
+    assert not pictures.painted_mask({"layers": [np.zeros_like(layer)]}, tmp_path / "none.png")
+    assert not pictures.painted_mask(None, tmp_path / "none.png")
+    choices = Choices(region=words.PAINTED, painted={"layers": [layer]})
+    (done,), _ = protect_all(here, [photo], choices, quiet)
+    assert done.report["protected_share"] == pytest.approx(10 * 45 / (48 * 64), abs=0.03)
+
+
+def test_edits_of_both(here: Visit, photo: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Editor, "steps", 2)
+    (done,), _ = protect_all(here, [photo], Choices(strength="strong"), quiet)
+    edits, sentence = edit_both(quiet, here, photo, done.file, "a hat", words.PERSON, "jpeg:75", "tiny-inpaint", 0)
+    first, second = (np.asarray(Image.open(edit)) for edit in edits)
+    assert first.shape == second.shape == (96, 128, 3) and (first != second).any()
+    assert "times as much as another seed" in sentence and "nothing about other editors" in sentence
+    with pytest.raises(UserError, match="different sizes"):
+        edit_both(quiet, here, photo, Path(pictures.save(Image.new("RGB", (64, 64)), here.folder / "x.png")), "a hat",
+                  words.PERSON, "none", "tiny-inpaint", 0)  # fmt: skip
+    path, _ = repainted_part(here, photo, words.MIDDLE)
+    middle = np.asarray(Image.open(path))
+    assert middle[48, 64] == 0 and middle[0, 0] == 255
+
+
+def test_work_is_followed_and_stopped(here: Visit) -> None:
+    steps = []
+
+    def job(progress: Any) -> str:
+        for step in range(1000):
+            progress("<working>", step / 1000)
+            steps.append(step)
+            time.sleep(0.01)
+        return "done"
+
+    running = follow(here, job, lambda told: told)
+    assert next(running).what in ("Waiting", "Starting", "<working>")
+    while next(running).share < 0.01:
+        pass
+    here.stop()
+    with pytest.raises(Stopped):
+        for _ in running:
+            pass
+    reached = len(steps)
+    time.sleep(0.1)
+    assert 0 < reached == len(steps) < 900 and not here.working.locked()
+    running = follow(here, job, lambda told: told)  # a page that is closed asks for no more
+    next(running)
+    running.close()
+    with here.working:
+        reached = len(steps)
+    time.sleep(0.1)
+    assert len(steps) == reached
+
+
+def test_work_gives_its_result_and_its_error(here: Visit) -> None:
+    def run(job: Any) -> Any:
+        running = follow(here, job, lambda told: told)
+        while True:
+            try:
+                next(running)
+            except StopIteration as done:
+                return done.value
+
+    assert run(lambda progress: 7) == 7
+    with pytest.raises(ZeroDivisionError):
+        run(lambda progress: 1 / 0)
+    assert run(lambda progress: 8) == 8
+
+
+def test_visitors_stand_in_line(here: Visit, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    others = [visit(f"other {number}", tmp_path) for number in range(3)]
+    order = []
+
+    def job(name: int) -> Any:
+        def run(progress: Any) -> None:
+            order.append(name)
+            while not done.is_set():
+                time.sleep(0.01)
+
+        return run
+
+    done = threading.Event()
+    runs = []
+    for number, other in enumerate(others):
+        runs.append(follow(other, job(number), lambda told: told.what))
+        said = next(runs[-1])
+        while len(work._line) <= number:
+            time.sleep(0.01)
+    while said != "Waiting: 2 in line before you":
+        assert said == "Waiting"
+        said = next(runs[2])
+    monkeypatch.setattr(work, "WAITING", 2)
+    with pytest.raises(UserError, match="Too many visitors"):
+        list(follow(here, job(3), lambda told: told))
+    others[1].stop()
+    with pytest.raises(Stopped):
+        list(runs[1])
+    done.set()
+    for run in (runs[0], runs[2]):
+        list(run)
+    assert order == [0, 2] and not work._line
+    for number in range(3):
+        leave(f"other {number}")
+
+
+def test_what_a_visitor_leaves(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    upload = tmp_path / "hash" / "photo.png"
+    upload.parent.mkdir()
+    upload.write_text("x")
+    first, second = visit("first", tmp_path), visit("second", tmp_path)
+    assert first is visit("first", tmp_path) and first.folder != second.folder
+    (first.new_folder() / "result.png").write_text("x")
+    for one in (first, second):
+        keep(one, [str(upload)])
+    stopped = threading.Event()
+    first.stops.add(stopped)
+    leave("first")
+    assert stopped.is_set() and not first.folder.exists() and upload.is_file()
+    stray = tmp_path / "stray" / "painted.png"
+    stray.parent.mkdir()
+    stray.write_text("x")
+    sweep(tmp_path)
+    assert stray.is_file()
+    monkeypatch.setattr(visits, "STRAY", -1)
+    sweep(tmp_path)
+    sweep(tmp_path)
+    assert not stray.parent.exists() and upload.is_file() and second.folder.is_dir()
+    monkeypatch.setattr(visits, "KEEP", -1)
+    sweep(tmp_path)
+    assert not list(tmp_path.rglob("*.png")) and not second.folder.exists()
+    leave("nobody")
+
+
+def test_what_killed_processes_leave(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+    for owner in (2**22 + 1, os.getpid()):  # the first is no process
+        (tmp_path / f"editproof-app-{owner}-abc").mkdir()
+    root = visits.make_root()
+    assert root.stat().st_mode & 0o077 == 0
+    assert {path.name for path in tmp_path.iterdir()} == {f"editproof-app-{os.getpid()}-abc", root.name}
+
+
+def test_a_report_can_reach_nothing(tmp_path: Path) -> None:
+    pytest.importorskip("gradio")
+    from editproof.app.results_tab import report_frame
+
+    assert report_frame(None) == report_frame(tmp_path) == ""
+    (tmp_path / "report.html").write_text('<p class="a">"</iframe><script>alert(1)</script>')
+    frame = report_frame(tmp_path)
+    assert 'sandbox="allow-scripts"' in frame and frame.count("<") == 2 and "&lt;script&gt;" in frame
+
+
+def test_the_command_says_what_is_missing(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["app", "--port", "0"]) == 2 and "1 to 65535" in capsys.readouterr().err
+    monkeypatch.setattr("editproof.app.server.find_spec", lambda name: None)
+    assert main(["app"]) == 2
+    said = capsys.readouterr().err
+    assert "pip install 'editproof[app]'" in said and said.count("\n") == 1
+
+
+@pytest.mark.parametrize(
+    ("options", "asked", "warned"),
+    [([], ("127.0.0.1", 7860, False), ""), (["--share"], ("127.0.0.1", 7860, True), "a server of Gradio's"),
+     (["--host", "0.0.0.0", "--port", "8000"], ("0.0.0.0", 8000, False), "others on your network")],
+)  # fmt: skip
+def test_others_are_let_in_only_when_asked(
+    options: list[str], asked: tuple, warned: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def serve(*values: Any, **more: Any) -> None:
+        assert values[:3] == asked
+        raise UserError("enough")
+
+    monkeypatch.setattr("editproof.app.server.serve", serve)
+    assert main(["app", *options]) == 2
+    said = capsys.readouterr().err
+    assert warned in said and ("warning" in said) == bool(warned)
+
+
+@pytest.fixture(scope="module")
+def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[app_server.Served]:
+    pytest.importorskip("gradio", reason="pip install 'editproof[app]'")
+    folder = tmp_path_factory.mktemp("api")
+    (folder / "report.html").write_text("<p>")
+    with app_server.running(folder / "log", "--results", str(folder)) as served:
+        yield served
+
+
+def test_it_listens_on_this_computer_only_and_a_port_belongs_to_one(
+    served: app_server.Served, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    (listening,) = [c for c in served.process.net_connections("tcp") if c.status == "LISTEN"]
+    assert listening.laddr.ip == "127.0.0.1"
+    assert not [c for c in served.process.net_connections("inet") if c.raddr and c.raddr.ip != "127.0.0.1"]
+    with pytest.raises(AssertionError, match=f"port '{listening.laddr.port}' on '127.0.0.1' cannot be used"), \
+         app_server.running(tmp_path / "log", "--port", str(listening.laddr.port)):  # fmt: skip
+        pass
+    assert "Traceback" not in (tmp_path / "log").read_text()
+
+
+def test_a_site_can_call_it(served: app_server.Served, photo: Path, tmp_path: Path) -> None:
+    """The example of docs/app.md, with this server's address."""
+    pytest.importorskip("gradio_client")
+    text = (Path(__file__).parents[1] / "docs" / "app.md").read_text()
+    (code,) = re.findall(r"```python\n(.*?)```", text, flags=re.DOTALL)
+    assert "http://127.0.0.1:7860" in code
+    code = code.replace("http://127.0.0.1:7860", served.url).replace('"photo.jpg"', repr(str(photo)))
+    names: dict[str, Any] = {}
+    exec(compile(code, "docs/app.md", "exec"), names)
+    (report,) = protect_photos([photo], tmp_path / "out", budget=Linf(8 / 255), preset="fast")
+    assert Path(names["protected"]).read_bytes() == (tmp_path / "out" / report["protected"]).read_bytes()
+    assert names["report"]["linf_levels"] == report["linf_levels"]
+    with Image.open(names["edited"]) as edited:
+        assert edited.size == (128, 96)
+    client, handle = names["client"], names["handle_file"]
+    endpoints = client.view_api(return_format="dict")["named_endpoints"]
+    assert set(endpoints) == {"/protect", "/edit"}
+    for part, strength, said in (("whole", "huge", "strength 'huge' is unknown"), ("half", "strong", "part 'half'")):
+        with pytest.raises(Exception, match=f"(?i){said}"):
+            client.predict(handle(str(photo)), None, part, strength, "png", api_name="/protect")
+    with pytest.raises(Exception, match=r"(?i)editor '/etc' is not here"):
+        client.predict(handle(str(photo)), None, "a hat", "/etc", 0, api_name="/edit")
+    client.close()
+    assert "Traceback" not in served.log.read_text()

@@ -1,0 +1,255 @@
+"""The web app in Chromium, as visitors use it. Skipped where there is no playwright or no Chromium."""
+
+import io
+import re
+import shutil
+import time
+import zipfile
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import app_server
+import pytest
+import tiny
+from PIL import Image
+
+from editproof.demo import astronaut
+from editproof.photo import save_png
+from editproof.photos import protect_photos
+
+pytest.importorskip("gradio", reason="pip install 'editproof[app]'")
+sync_api = pytest.importorskip("playwright.sync_api", reason="pip install playwright")
+CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
+pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="no Chromium: apt-get install chromium")
+
+ARGUMENTS = ["--no-sandbox", "--disable-gpu", "--disable-background-networking", "--disable-component-update",
+             "--disable-sync", "--no-first-run"]  # fmt: skip
+CLOSING = ("AbortError: signal is aborted", "Unexpected error Connection errored out")  # Gradio's, on a reload
+PATIENCE = 60_000  # milliseconds
+
+
+@pytest.fixture(scope="module")
+def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[app_server.Served]:
+    folder = tmp_path_factory.mktemp("app")
+    with app_server.running(folder / "log", "--results", str(folder)) as served:
+        yield served
+        assert "Traceback" not in served.log.read_text()
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Any]:
+    with sync_api.sync_playwright() as play:
+        chromium = play.chromium.launch(executable_path=CHROMIUM, args=ARGUMENTS)
+        yield chromium
+        chromium.close()
+
+
+@pytest.fixture
+def visitor(served: app_server.Served, browser: Any) -> Iterator[Callable]:
+    """Opens the page as a new visitor; at the end, nobody's page has complained or asked another computer."""
+    contexts, said, asked = [], [], []
+
+    def enter(width: int = 1280, scheme: str = "light") -> Any:
+        context = browser.new_context(viewport={"width": width, "height": 900}, color_scheme=scheme)
+        contexts.append(context)
+        page = context.new_page()
+        page.set_default_timeout(PATIENCE)
+        page.on("console", lambda message: said.append(message.text) if message.type == "error" else None)
+        page.on("pageerror", lambda error: said.append(str(error)))
+        page.on("request", lambda request: asked.append(request.url))
+        page.goto(served.url)
+        page.locator("#protect").wait_for()
+        return page
+
+    yield enter
+    for context in contexts:
+        context.close()
+    elsewhere = [url for url in asked if not url.startswith((served.url, "data:", "blob:"))]
+    said = [text for text in said if not text.startswith(CLOSING)]
+    assert asked and not elsewhere and not said
+
+
+@pytest.fixture
+def photo(tmp_path: Path) -> Path:
+    save_png(tmp_path / "photo one.png", tiny.pictures(1, 200, 300)[0])
+    return tmp_path / "photo one.png"
+
+
+def upload(page: Any, files: Any) -> None:
+    """Into the Protect tab; returns once the page has looked at it."""
+    page.locator("#photos input[type=file]").set_input_files(files)
+    page.locator("#found img, .problem").first.wait_for()
+
+
+def protect(page: Any) -> None:
+    page.locator("#protect").click()
+    page.locator("#protect-status", has_text="Done").wait_for()
+    page.locator("#slider img").first.wait_for()
+
+
+def download(page: Any) -> bytes:
+    with page.expect_download() as waiting:
+        page.locator("#download").click()
+    return Path(waiting.value.path()).read_bytes()
+
+
+def library(photo: Path, out: Path, mask: str | None = "auto") -> bytes:
+    """What the library makes of a photo with the page's settings."""
+    (report,) = protect_photos([photo], out, mask=mask, preset="fast")
+    return (out / report["protected"]).read_bytes()
+
+
+@pytest.mark.parametrize(("width", "scheme"), [(1280, "light"), (390, "dark")])
+def test_upload_find_protect_download(width: int, scheme: str, visitor: Callable, tmp_path: Path) -> None:
+    photo = tmp_path / "portrait.png"
+    save_png(photo, astronaut(320)[0][0])
+    page = visitor(width, scheme)
+    assert page.evaluate("document.documentElement.scrollWidth") <= width
+    upload(page, photo)
+    assert "1 person found" in page.locator("#found").inner_text()
+    protect(page)
+    assert page.locator("#slider").is_visible() and page.locator("#change img").is_visible()
+    line = page.get_by_role("slider", name="Original to the left")
+    for _ in range(2):
+        line.press("ArrowRight")
+    assert line.get_attribute("aria-valuenow") == "60"
+    covered = re.search(r"inset\(0px 0px 0px ([\d.]+)%", page.locator("#slider img").nth(1).get_attribute("style"))
+    assert float(covered[1]) == pytest.approx(60, abs=1.5)
+    assert "PSNR" in page.locator("#facts").inner_text() and "never makes it impossible" in page.inner_text("#facts")
+    assert download(page) == library(photo, tmp_path / "out")
+    assert page.evaluate("document.documentElement.scrollWidth") <= width
+
+
+def test_what_is_painted_is_protected(visitor: Callable, photo: Path, tmp_path: Path) -> None:
+    page = visitor()
+    page.locator("#region").get_by_label("What I paint").check()
+    page.locator("#photos input[type=file]").set_input_files(photo)
+    canvas = page.locator("#painter canvas").first
+    canvas.wait_for()
+    page.locator("#protect").click()
+    page.locator("#protect-status .problem", has_text="Nothing is painted yet").wait_for()
+    page.wait_for_timeout(500)
+    box = canvas.bounding_box()
+    page.mouse.move(box["x"] + box["width"] * 0.4, box["y"] + box["height"] * 0.5)
+    page.mouse.down()
+    page.mouse.move(box["x"] + box["width"] * 0.6, box["y"] + box["height"] * 0.5, steps=5)
+    page.mouse.up()
+    page.wait_for_timeout(500)
+    protect(page)
+    with Image.open(photo) as before, Image.open(io.BytesIO(download(page))) as after:
+        changed = [
+            (x, y)
+            for x in range(0, 300, 2)
+            for y in range(0, 200, 2)
+            if before.getpixel((x, y)) != after.getpixel((x, y))
+        ]
+    xs, ys = [x for x, _ in changed], [y for _, y in changed]
+    assert min(xs) > 60 and max(xs) < 240 and min(ys) > 40 and max(ys) < 160 and len(changed) > 50
+
+
+def test_several_photos_and_a_bad_one(visitor: Callable, photo: Path, tmp_path: Path) -> None:
+    (tmp_path / "bad.png").write_text("no picture")
+    save_png(tmp_path / "two.png", tiny.pictures(2, 96, 64)[1])
+    page = visitor()
+    upload(page, tmp_path / "bad.png")
+    bad = page.locator("#protect-status .problem")
+    assert "bad.png' is not a picture that can be read" in bad.inner_text() and "/" not in bad.inner_text()
+    page.locator("#photos").get_by_label("Clear").click()
+    page.locator("#region").get_by_label("Everything").check()
+    page.locator("#photos input[type=file]").set_input_files([photo, tmp_path / "bad.png", tmp_path / "two.png"])
+    page.locator("#photos", has_text="two").wait_for()
+    page.locator("#protect").click()
+    page.locator("#slider img").first.wait_for()
+    assert "bad.png" in bad.inner_text()
+    with zipfile.ZipFile(io.BytesIO(download(page))) as archive:
+        assert archive.namelist() == ["photo one-protected.png", "two-protected.png"]
+        assert archive.read("two-protected.png") == library(tmp_path / "two.png", tmp_path / "out", None)
+
+
+def test_stop_ends_the_computation(visitor: Callable, served: app_server.Served, photo: Path) -> None:
+    page = visitor()
+    upload(page, photo)
+    page.get_by_role("button", name="Advanced").click()
+    page.get_by_label("Method").click()
+    page.get_by_role("option", name="photoguard-encoder").click()
+    page.locator("#protect").click()
+    page.locator("#protect-status", has_text="Protecting photo one.png, about").wait_for()
+    assert served.cpu(0.5) > 0.3
+    page.locator("#protect-stop").click()
+    page.locator("#protect-status", has_text="Stopped").wait_for()
+    page.wait_for_timeout(1500)  # a step that was begun ends
+    assert served.cpu(1) < 0.3
+    assert not [path for path in served.files() if "protected" in path.name]
+    page.locator("#protect").click()
+    page.locator("#protect-status", has_text="Protecting photo one.png, about").wait_for()
+    page.context.close()  # whoever leaves needs nothing computed
+    time.sleep(2)
+    assert served.cpu(1) < 0.3
+
+
+def test_two_visitors_at_once(visitor: Callable, photo: Path, tmp_path: Path) -> None:
+    save_png(tmp_path / "other.png", tiny.pictures(2, 128, 160)[1])
+    pages = {file: visitor() for file in (photo, tmp_path / "other.png")}
+    for file, page in pages.items():
+        upload(page, file)
+    for page in pages.values():
+        page.locator("#protect").click()
+    for number, (file, page) in enumerate(pages.items()):
+        page.locator("#slider img").first.wait_for()
+        assert download(page) == library(file, tmp_path / f"out-{number}")
+
+
+def test_reload_and_leaving_delete_what_was_uploaded(visitor: Callable, served: app_server.Served, photo: Path) -> None:
+    wait_for(served)  # of those who were here before, what they painted, too
+    page = visitor()
+    upload(page, photo)
+    protect(page)
+    assert {"photo one.png", "photo one-protected.png"} <= {path.name for path in served.files()}
+    page.reload()
+    wait_for(served)
+    page.locator("#protect").wait_for()
+    upload(page, photo)
+    protect(page)
+    page.context.close()
+    wait_for(served)
+
+
+def wait_for(served: app_server.Served) -> None:
+    deadline = time.monotonic() + 20
+    while served.files():
+        assert time.monotonic() < deadline, served.files()
+        time.sleep(0.1)
+
+
+def test_edit_both_compare_and_results(visitor: Callable, served: app_server.Served) -> None:
+    page = visitor()
+    page.get_by_role("tab", name="Try to edit").click()
+    page.locator("#edit").click()
+    page.locator("#edit-status .problem", has_text="Nothing is protected yet").wait_for()
+    page.get_by_role("tab", name="Protect").click()
+    page.get_by_role("button", name="Take the example").locator("visible=true").click()
+    page.locator("#found img").wait_for()
+    protect(page)
+    page.get_by_role("tab", name="Try to edit").click()
+    page.locator("#edit-photo input").and_(page.locator("[aria-label='Photo']")).wait_for()
+    page.locator("#counter input").click()
+    page.get_by_role("option", name="save it as a JPEG of quality 75", exact=True).click()
+    page.locator("#edit").click()
+    for name in ("original", "protected"):
+        page.locator(f"#edit-{name} img").wait_for()
+    assert "as much as another seed does" in page.inner_text("#edit-told")
+    assert "tiny-inpaint" in page.inner_text("#edit-told") and "JPEG of quality 75" in page.inner_text("#edit-told")
+    page.get_by_role("tab", name="Compare").click()
+    page.get_by_role("button", name="Take the example").locator("visible=true").click()
+    page.locator("#compare-photo", has_text="astronaut").wait_for()
+    page.locator("#compare").click()
+    page.locator("#figure img").wait_for()
+    assert [row.split()[0] for row in page.locator("#compare-table tbody tr").all_inner_texts()] == ["noise", "diffvax"]
+    page.get_by_role("tab", name="Results").click()
+    page.locator("#no-report", has_text="no benchmark here yet").wait_for()
+    script = "document.querySelector('h1').textContent = 'it ran'"
+    served.log.with_name("report.html").write_text(f"<!doctype html><h1>A report</h1><script>{script}</script>")
+    page.get_by_role("tab", name="Compare").click()
+    page.get_by_role("tab", name="Results").click()
+    page.frame_locator("iframe.report").locator("h1", has_text="it ran").wait_for()
