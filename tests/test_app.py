@@ -388,3 +388,20 @@ def test_a_site_can_call_it(served: app_server.Served, photo: Path, tmp_path: Pa
         client.predict(handle(str(photo)), None, "a hat", "/etc", 0, api_name="/edit")
     client.close()
     assert "Traceback" not in served.log.read_text()
+
+
+@pytest.mark.parametrize("seed", [None, -1, 10**30])
+def test_seeds_are_those_of_the_command_line(seed: int | None) -> None:
+    with pytest.raises(UserError, match="allowed: a whole number from 0"):
+        words.check_seed(seed)
+
+
+def test_a_visit_without_a_page_is_soon_over(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(visits, "_visits", {})
+    mine = visits.visit("caller", tmp_path)
+    visits.soon_over(mine)
+    visits.sweep(tmp_path)
+    assert mine.folder.is_dir()
+    monkeypatch.setattr(visits.time, "monotonic", lambda now=mine.seen: now + visits.KEEP + 1)
+    visits.sweep(tmp_path)
+    assert not mine.folder.exists()

@@ -175,17 +175,17 @@ def test_stop_ends_the_computation(visitor: Callable, served: app_server.Served,
     page.get_by_role("option", name="photoguard-encoder").click()
     page.locator("#protect").click()
     page.locator("#protect-status", has_text="Protecting photo one.png, about").wait_for()
-    assert served.cpu(0.5) > 0.3
+    assert served.cpu(0.5) > 0.1  # of a core, which other tests may be using
     page.locator("#protect-stop").click()
     page.locator("#protect-status", has_text="Stopped").wait_for()
     page.wait_for_timeout(1500)  # a step that was begun ends
-    assert served.cpu(1) < 0.3
+    assert served.cpu(1) < 0.1
     assert not [path for path in served.files() if "protected" in path.name]
     page.locator("#protect").click()
     page.locator("#protect-status", has_text="Protecting photo one.png, about").wait_for()
     page.context.close()  # whoever leaves needs nothing computed
     time.sleep(2)
-    assert served.cpu(1) < 0.3
+    assert served.cpu(1) < 0.1
 
 
 def test_two_visitors_at_once(visitor: Callable, photo: Path, tmp_path: Path) -> None:

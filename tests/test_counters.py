@@ -92,7 +92,7 @@ def test_shape_range_grid_and_batch(editor: object, name: str, size: tuple[int, 
     assert ((after * 255).round() / 255 == after).all() and after.min() >= 0 and after.max() <= 1
     assert torch.equal(after, counter(images, seed=3))
     alone = counter(images[1:], seed=3)
-    assert (after[1:] - alone).abs().max() <= 1.01 / 255 and (after[1:] != alone).float().mean() < 0.01
+    assert (after[1:] - alone).abs().max() <= 2.01 / 255 and (after[1:] != alone).float().mean() < 0.01
     assert (change(after[0], images[0]) > 1e-3) == (change(after[1], images[1]) > 1e-3) == (name != "none")
     assert torch.equal(after, counter(images, seed=4)) == (name not in DRAWN)
 

@@ -406,3 +406,24 @@ def test_the_report_is_private_and_complete(clips: Callable[..., Path], tmp_path
     file = tmp_path / "plain-protected.json"
     assert json.loads(file.read_bytes()) == report and file.stat().st_mode & 0o777 == 0o600
     assert report["seed"] == 0 and report["frames"] == 10 and "claim" in report
+
+
+def test_several_inputs_are_checked_before_any_work(
+    clips: Callable[..., Path], tmp_path: Path, capfd: pytest.CaptureFixture
+) -> None:
+    first, again, text = clips("plain.mp4"), tmp_path / "sub" / "plain.mp4", tmp_path / "text.mp4"
+    again.parent.mkdir()
+    again.write_bytes(first.read_bytes())
+    text.write_text("no clip")
+    for other, said in ((again, "would both become 'plain-protected'"), (text, f"'{text}'")):
+        assert main(["protect", str(first), str(other), "--out", str(tmp_path / "out")]) == 2
+        assert said in capfd.readouterr().err and not (tmp_path / "out").exists()
+
+
+def test_clips_in_folders_are_counted(clips: Callable[..., Path], tmp_path: Path, capfd: pytest.CaptureFixture) -> None:
+    folder = tmp_path / "in"
+    folder.mkdir()
+    (folder / "a.mp4").write_bytes(clips("plain.mp4").read_bytes())
+    Image.new("RGB", (64, 48), "gray").save(folder / "b.png")
+    assert main(["protect", str(folder), "--recursive", "--method", "noise", "--out", str(tmp_path / "out")]) == 0
+    assert "not protected: 1 clip in these folders" in capfd.readouterr().out

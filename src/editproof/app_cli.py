@@ -30,10 +30,12 @@ def app_(
         ERR.print(server.SHARED, style="yellow", markup=False, soft_wrap=True)
     if host not in server.LOOPBACK:
         ERR.print(server.OPEN.format(host=host), style="yellow", markup=False, soft_wrap=True)
+    for name in ("SIGTERM", "SIGHUP"):  # like Ctrl-C: what visitors have uploaded goes
+        if hasattr(signal, name):
+            signal.signal(getattr(signal, name), signal.default_int_handler)
     page = server.serve(host, port, share, results, wait=False)
     OUT.print(f"editproof is at {page.local_url}", markup=False, soft_wrap=True)
     if page.share_url:
         OUT.print(f"and at {page.share_url}", markup=False, soft_wrap=True)
     OUT.print("Ctrl-C ends it and deletes what visitors have uploaded.", style="dim", markup=False)
-    signal.signal(signal.SIGTERM, signal.default_int_handler)  # like Ctrl-C: what visitors have uploaded goes
     page.block_thread()

@@ -11,7 +11,7 @@ import typer
 from rich.markup import escape
 
 from editproof import __version__, app_cli, bench_cli, demo_cli, info_cli, train_cli
-from editproof.clip_cli import check_clip_options, show_clip
+from editproof.clip_cli import check_clip_options, check_clips, show_clip, tell_of_clips
 from editproof.display import ERR, OUT, print_summary, progress_bar, protected_line, rate_shown
 from editproof.errors import UserError
 from editproof.options import (
@@ -111,6 +111,7 @@ def protect(
     clips = [photo for photo in photos if is_clip(photo)]
     photos = [photo for photo in photos if photo not in clips]
     check_clip_options(clips, photos, format, quality, credentials, codec, crf)
+    check_clips(clips, photos)
     budget = budget_asked or (None if preset == "paper" else DEFAULT_BUDGET)
     counts, errors, claim = Counter[str](), [], ""
     with progress_bar() as bar:
@@ -135,6 +136,7 @@ def protect(
                 OUT.print(protected_line(report, out), markup=False, soft_wrap=True)
     if recursive and photos:
         print_summary(out, counts, errors)
+        tell_of_clips(photos, out)
     if claim:
         OUT.print(claim, style="dim", markup=False)
     if errors:

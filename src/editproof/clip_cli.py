@@ -34,6 +34,21 @@ def check_clip_options(
             raise UserError(f"--{name} '{setting}' is for clips; allowed with photos: --format, --quality")
 
 
+def check_clips(clips: Sequence[Path], photos: Sequence[Path]) -> None:
+    """Raise UserError, before any work, for a clip among several inputs that cannot be read or shares its name."""
+    from editproof.clips import open_clip
+
+    if len(clips) + len(photos) < 2:
+        return
+    names = [path.stem.casefold() for path in (*clips, *photos) if not path.is_dir()]
+    for clip in clips:
+        if names.count(clip.stem.casefold()) > 1:
+            raise UserError(
+                f"clip '{clip}' and another input would both become '{clip.stem}-protected'; allowed: one of a name"
+            )
+        open_clip(clip)
+
+
 def show_clip(bar: "Progress", clip: Path, out: Path, asked: "Asked", **options: Any) -> str:
     """Protect a clip, its progress on the bar, and print a line about it; returns the claim."""
     from editproof.video import protect_clip
@@ -42,3 +57,15 @@ def show_clip(bar: "Progress", clip: Path, out: Path, asked: "Asked", **options:
     report = protect_clip(clip, out, asked, progress=lambda share: bar.update(task, completed=share), **options)
     OUT.print(f"{protected_line(report, out)}, {report['frames']} frames", markup=False, soft_wrap=True)
     return report["claim"]
+
+
+def tell_of_clips(inputs: Sequence[Path], out: Path) -> None:
+    """Say how many clips lie in folders, where photos only are protected."""
+    from editproof.clips import SUFFIXES
+    from editproof.folders import find
+
+    folders = [path for path in inputs if path.is_dir()]
+    clips = [path for path, _ in find(folders, out, SUFFIXES) if path.suffix.lower() in SUFFIXES]
+    if clips:
+        said = f"not protected: {len(clips)} clip{'s' if len(clips) > 1 else ''} in these folders; name them one by one"
+        OUT.print(said, style="yellow", markup=False, soft_wrap=True)

@@ -93,6 +93,7 @@ def _demuxer(start: bytes) -> str | None:
 
 def pyav(path: str | Path) -> Any:
     """The module av. Raises UserError where it is not installed."""
+    os.environ.setdefault("SVT_LOG", "1")  # AV1's encoder writes errors only, not between the lines of the progress
     try:
         import av
     except ImportError:

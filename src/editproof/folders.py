@@ -1,7 +1,7 @@
 """Folders of photos: which files are meant, what their results are called, and what an earlier run has done."""
 
 import os
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Container, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -23,10 +23,10 @@ class Skipped:
     reason: str
 
 
-def find(inputs: Sequence[Path], out: Path) -> Iterator[tuple[Path, Path]]:
+def find(inputs: Sequence[Path], out: Path, suffixes: Container[str] = SUFFIXES) -> Iterator[tuple[Path, Path]]:
     """Photos with the folder that each one's result belongs in, in a steady order.
 
-    Of folders, all files that are named like pictures, however deep, but none in `out` (unless that is the folder
+    Of folders, all files with one of the suffixes, however deep, but none in `out` (unless that is the folder
     itself) and no hidden ones; links to folders are not followed. Several inputs keep their own folders' names.
     Folders that cannot be read come last, as if they were photos.
     """
@@ -43,7 +43,7 @@ def find(inputs: Sequence[Path], out: Path) -> Iterator[tuple[Path, Path]]:
                 if not f.startswith(".") and os.path.realpath(Path(folder, f)) != os.path.realpath(out)
             )
             for name in sorted(files):
-                if Path(name).suffix.lower() in SUFFIXES and not name.startswith("."):
+                if Path(name).suffix.lower() in suffixes and not name.startswith("."):
                     yield Path(folder, name), out / Path(folder).relative_to(base)
         yield from ((Path(error.filename), out) for error in unreadable)
 

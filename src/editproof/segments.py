@@ -74,6 +74,7 @@ def begin(work: Work, request: Mapping[str, Any]) -> None:
     file, text = work.folder / "request.json", json.dumps(request, sort_keys=True)
     if not file.is_file() or file.read_text() != text:
         shutil.rmtree(work.folder, ignore_errors=True)
+        work.folder.mkdir(parents=True, mode=0o700)  # small copies of the clip lie in it
         with atomic(file, private=True) as new:
             new.write(text.encode())
 

@@ -94,10 +94,10 @@ def protect_clip(
         "request": request,
         "versions": versions(),
     }
+    os.chmod(temporary, 0o666 & ~UMASK)
     with atomic(report_file, private=True) as text:
         text.write((json.dumps(report, indent=2, allow_nan=False) + "\n").encode())
-    os.chmod(temporary, 0o666 & ~UMASK)
-    os.replace(temporary, output)
+        os.replace(temporary, output)
     shutil.rmtree(work.folder)
     progress(1)
     return report

@@ -14,6 +14,7 @@ from editproof.editing import paste_back
 from editproof.editors import check_plan, load_editor
 from editproof.editors.pipeline import Editor
 from editproof.errors import UserError
+from editproof.folders import clean
 from editproof.masks import AUTO
 from editproof.photo import TEMPORARY, UMASK, check_folder, check_output, to_levels
 from editproof.resolution import resize, working_copy, working_mask, working_size
@@ -61,6 +62,7 @@ def edit_clip(
     progress(f"load {editor}", 1)
     settings = {"steps": steps, "guidance": guidance, "seed": seed}
     out.parent.mkdir(parents=True, exist_ok=True)
+    clean([out.parent])
     temporary = out.parent / f"{TEMPORARY}{os.getpid()}-{out.stem}.tmp"
     edited: list[int] = []
     try:

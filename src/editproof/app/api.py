@@ -6,9 +6,9 @@ from typing import Any
 import gradio as gr
 
 from editproof.app import words
-from editproof.app.handlers import COMPUTE, explain
-from editproof.app.visits import Visit, keep, visit
-from editproof.app.work import WAITING, follow
+from editproof.app.handlers import COMPUTE
+from editproof.app.visits import Visit, keep, soon_over, visit
+from editproof.app.work import WAITING, Stopped, follow
 from editproof.errors import UserError
 
 
@@ -25,29 +25,35 @@ def build(root: Path) -> None:
         run_protect, run_edit = gr.Button(), gr.Button()
     settings: dict[str, Any] = {"concurrency_id": COMPUTE, "concurrency_limit": WAITING}
 
-    def answer(request: gr.Request, job: Any, files: list[str]) -> Any:
+    def answer(request: gr.Request, job: Any, photo: str | None, mask: str | None) -> Any:
         mine = visit(request.session_hash, root)
-        keep(mine, files)
+        keep(mine, [file for file in (photo, mask) if file])
         try:
+            if not photo:
+                raise UserError("photo is missing; allowed: one photo or clip")
             running = follow(mine, lambda progress: job(mine, progress), lambda told: None)
             while True:
                 next(running)
         except StopIteration as done:
             return done.value
+        except Stopped:
+            raise gr.Error("Stopped", print_exception=False) from None
         except Exception as error:
-            raise gr.Error(explain(error, mine), print_exception=False) from None
+            raise gr.Error(words.explain(error, mine.uploads), print_exception=False) from None
+        finally:
+            soon_over(mine)
 
     def protect(
         photo: str, mask: str | None, part: str, strength: str, format: str, request: gr.Request
     ) -> tuple[str, dict]:
         """Protect one photo; returns its file, bit for bit as it was computed, and the report."""
         return answer(request, lambda mine, progress: _protect(mine, photo, mask, part, strength, format, progress),
-                      [file for file in (photo, mask) if file])  # fmt: skip
+                      photo, mask)  # fmt: skip
 
     def edit(photo: str, mask: str | None, prompt: str, editor: str, seed: int, request: gr.Request) -> str:
         """Edit one photo as an attacker would; returns a PNG with a mark. Edit only photos that you may edit."""
         return answer(request, lambda mine, progress: _edit(mine, photo, mask, prompt, editor, seed, progress),
-                      [file for file in (photo, mask) if file])  # fmt: skip
+                      photo, mask)  # fmt: skip
 
     run_protect.click(protect, [photo, mask, part, strength, format], [protected, report], api_name="protect",
                       **settings)  # fmt: skip
@@ -60,7 +66,8 @@ def _protect(
     from editproof.app.protecting import Choices, protect_one
 
     choices = Choices(region=part, strength=strength, format=format)
-    result = protect_one(mine, Path(photo), mine.new_folder(), choices, lambda done: progress("Protecting", done), mask)
+    result = protect_one(mine, Path(photo), mine.new_folder(), choices, lambda done: progress("Protecting", done), mask,
+                         pictured=False)  # fmt: skip
     return str(result.file), result.report
 
 
@@ -71,6 +78,7 @@ def _edit(mine: Visit, photo: str, mask: str | None, prompt: str, editor: str, s
 
     if editor not in _allowed():
         raise UserError(f"editor '{editor}' is not here; allowed: {', '.join(_allowed())}")
+    words.check_seed(seed)
     out = mine.new_folder() / f"{Path(photo).stem}-edited.png"
     edit_photo(photo, prompt, out, mask=mask, editor=editor, seed=seed, progress=progress)
     pictures.save(pictures.marked(open_photo(out).pixels[None]), out)

@@ -7,7 +7,7 @@ from typing import Any
 import gradio as gr
 
 from editproof.app import words
-from editproof.app.handlers import Updates, quick, start_and_stop
+from editproof.app.handlers import Updates, own, quick, start_and_stop
 from editproof.app.protect_tab import example_photo
 from editproof.app.visits import Visit, keep
 from editproof.app.work import Progress, follow
@@ -48,6 +48,7 @@ def build(root: Path, methods: list[tuple[str, str]], editors: list[str]) -> Non
                 alt_text="The photo, its edit, and its edit after each method",
             )  # fmt: skip
             table = gr.Markdown(elem_id="compare-table")
+    own(photo, root)
 
     def work(visit: Visit, path: str | None, *values: Any) -> Generator[Updates, None, None]:
         if path is None:

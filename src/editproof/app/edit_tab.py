@@ -7,7 +7,7 @@ from typing import Any
 import gradio as gr
 
 from editproof.app import words
-from editproof.app.handlers import Updates, quick, start_and_stop
+from editproof.app.handlers import Updates, own, quick, start_and_stop
 from editproof.app.visits import Visit, keep
 from editproof.app.work import follow
 from editproof.decoding import SUFFIXES
@@ -53,6 +53,9 @@ def build(root: Path, editors: list[str], tab: gr.Tab) -> None:
                     for label, name in (("Edit of the original", "edit-original"),
                                         ("Edit of the protected photo", "edit-protected"))
                 )  # fmt: skip
+
+    own(original, root)
+    own(protected, root)
 
     def refresh(visit: Visit) -> Updates:
         names = [(r.photo.name, number) for number, r in enumerate(visit.results) if "frames" not in r.report]

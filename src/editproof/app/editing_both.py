@@ -47,6 +47,7 @@ def edit_both(
         mask = pictures.read_mask(file, photos[0])
         if mask is not None:
             check_something_to_edit(mask, str(file), size)
+    words.check_seed(seed)
     jobs = (("the original", 0, seed), ("the protected photo", 1, seed), ("the original, another seed", 0, seed + 1))
     edits = []
     for number, (what, which, used) in enumerate(jobs, 1):

@@ -7,12 +7,11 @@ from typing import Any
 import gradio as gr
 
 from editproof.app import words
-from editproof.app.visits import Visit, visit
-from editproof.app.work import WAITING, Stopped, log
-from editproof.errors import UserError
+from editproof.app.visits import keep, visit
+from editproof.app.work import WAITING, Stopped
 
 COMPUTE = "compute"  # Gradio's name for all long work; work.follow lets one at a time compute
-STOPPED = "Stopped. Nothing was kept of what was not finished."
+STOPPED = "Stopped. Nothing of it was kept."
 Updates = dict[Any, Any]  # component -> its update
 Work = Callable[..., Generator[Updates, None, None]]  # (visit, *values) -> updates of the page
 
@@ -33,7 +32,7 @@ def start_and_stop(
         except Stopped:
             yield {status: words.said(STOPPED)}
         except Exception as error:
-            yield {status: words.problem(explain(error, mine))}
+            yield {status: words.problem(words.explain(error, mine.uploads))}
         yield idle
 
     def halt(request: gr.Request) -> Updates:
@@ -56,13 +55,15 @@ def quick(work: Callable[..., Updates], status: gr.HTML, root: Path) -> Callable
         try:
             return work(mine, *values)
         except Exception as error:
-            return {status: words.problem(explain(error, mine))}
+            return {status: words.problem(words.explain(error, mine.uploads))}
 
     return run
 
 
-def explain(error: Exception, mine: Visit) -> str:
-    """One line for the page; what is no mistake of the visitor's also goes to the terminal, whole."""
-    if not isinstance(error, UserError):
-        log(error)
-    return words.plain(error, mine.uploads)
+def own(file: gr.File, root: Path) -> None:
+    """What is dropped on `file` belongs to the visitor from then on, so that it stays as long as they do."""
+
+    def remember(path: str | None, request: gr.Request) -> None:
+        keep(visit(request.session_hash, root), [path] if path else [])
+
+    file.change(remember, [file], None, api_visibility="private", show_progress="hidden")

@@ -72,7 +72,7 @@ def protect_all(
         try:
             done.append(protect_one(visit, photo, folder / str(number + 1), choices, tell))
         except Exception as error:
-            wrong.append(words.plain(error, [photo]))
+            wrong.append(words.explain(error, [photo]))
     return done, wrong
 
 
@@ -83,8 +83,13 @@ def protect_one(
     choices: Choices,
     tell: Callable[[float], None],
     mask: str | Path | None = None,
+    pictured: bool = True,
 ) -> Protected:
-    """Protect one photo or clip into the folder `out`; a mask file is taken before the choices. Raises UserError."""
+    """Protect one photo or clip into the folder `out`; a mask file is taken before the choices. Raises UserError.
+
+    `pictured`: whether pictures to look at are made.
+    """
+    words.check_seed(choices.seed)
     if mask is None:
         mask = protected_part(visit, choices.region, choices.painted)
     editor = None if choices.method in WITHOUT_EDITOR else choices.editor
@@ -95,7 +100,7 @@ def protect_one(
         asked = Asked(choices.method, editor, mask=mask, budget=budget, preset=PRESET, seed=choices.seed)
         report = protect_clip(photo, out, asked, force=choices.again, progress=tell)
         file = out / report["protected"]
-        before, after = (pictures.first_frame(clip) for clip in (photo, file))
+        look: Callable[[Path], Any] = pictures.first_frame
     else:
         name = format_of(photo) if choices.format == SOURCE else choices.format
         (report,) = protect_photos(
@@ -103,11 +108,18 @@ def protect_one(
             seed=choices.seed, force=choices.again, format=name, progress=tell,
         )  # fmt: skip
         file = out / report["protected"]
-        before, after = (pictures.shown(open_photo(path)) for path in (photo, file))
+        look = _shown
+    if not pictured:
+        return Protected(photo, file, report, "", "", "")
+    before, after = look(photo), look(file)
     return Protected(
         photo, file, report, pictures.save(before, out / "before.png"), pictures.save(after, out / "after.png"),
         pictures.save(pictures.amplified(after, before), out / "change.png"),
     )  # fmt: skip
+
+
+def _shown(path: Path) -> Any:
+    return pictures.shown(open_photo(path))
 
 
 def facts(result: Protected) -> str:

@@ -81,23 +81,29 @@ def visit(session: str | None, root: Path) -> Visit:
 
 def keep(visit: Visit, uploads: Iterable[str | Path]) -> None:
     """Remember which uploads belong to a visit, so that they go when it ends."""
-    visit.uploads |= {Path(upload) for upload in uploads}
+    with _lock:
+        visit.uploads |= {Path(upload) for upload in uploads}
+
+
+def soon_over(visit: Visit) -> None:
+    """Let a visit without a page end STRAY seconds from now, if it is not used again."""
+    visit.seen = time.monotonic() - KEEP + STRAY
 
 
 def leave(session: str | None) -> None:
     """End a visit: what is being computed stops, then its files are deleted."""
     with _lock:
         left = _visits.pop(session or "", None)
-        if left is None:
-            return
-        shared = {upload for other in _visits.values() for upload in other.uploads}
+    if left is None:
+        return
     left.stop()
     with left.working:
         shutil.rmtree(left.folder, ignore_errors=True)
-    for upload in left.uploads - shared:
-        upload.unlink(missing_ok=True)
-        if not any(upload.parent.glob("*")):
-            shutil.rmtree(upload.parent, ignore_errors=True)
+    with _lock:
+        for upload in left.uploads - {upload for other in _visits.values() for upload in other.uploads}:
+            upload.unlink(missing_ok=True)
+            if not any(upload.parent.glob("*")):
+                shutil.rmtree(upload.parent, ignore_errors=True)
 
 
 def sweep(root: Path) -> None:

@@ -1,11 +1,15 @@
 """What the app says: strengths and counter-attacks in plain words, status lines, errors without folders and options."""
 
 import html
+import re
+import sys
+import traceback
 from collections.abc import Iterable
 from pathlib import Path
 
 from editproof.app.work import Told, seconds
 from editproof.errors import UserError
+from editproof.options import LARGEST_SEED
 
 # word -> (levels of 255, what to expect)
 STRENGTHS = {
@@ -43,8 +47,12 @@ MAY_EDIT = "Edit only photos that you may edit: your own, or with the consent of
 MARK = "AI-edited demo"
 FORGOTTEN = "Your photos are deleted from this server when you close the page, or two hours after your last click."
 
+OWN_FILE = re.compile(r"[^' ]*/editproof-app-[^']*/([^'/]+)")  # a visitor's file, in a message
+PAINTED_NOTHING = "What you painted is too small; paint over all that is to be protected"
 # ends of the library's one-line errors that speak of the command line -> what to do here
 HERE = {
+    "or --force": "a shorter clip, or another method",
+    "allowed: pip install 'editproof[video]'": "ask whoever runs this page to install editproof[video]",
     "allowed: --force": 'tick "Protect again" under Advanced to do it anyway',
     "allowed: pip install 'editproof[heic]'": "ask whoever runs this page to install editproof[heic]",
     "--device cpu": "the CPU",
@@ -69,6 +77,12 @@ def eps_of(strength: str) -> float:
     return STRENGTHS[strength][0] / 255
 
 
+def check_seed(seed: int | None) -> None:
+    """Raise UserError for a seed that the command line would not take either."""
+    if not isinstance(seed, int) or not 0 <= seed < LARGEST_SEED:
+        raise UserError(f"seed {seed} cannot be used; allowed: a whole number from 0 to {LARGEST_SEED - 1}")
+
+
 def bar(told: Told) -> str:
     """How far the work is, as HTML that a screen reader reads out."""
     left = seconds(told.left)
@@ -90,6 +104,13 @@ def problem(*texts: str) -> str:
     return f'<div class="status problem" role="alert">{lines}</div>'
 
 
+def explain(error: Exception, files: Iterable[str | Path] = ()) -> str:
+    """One line for the page; what is no mistake of the visitor's also goes to the terminal, whole."""
+    if not isinstance(error, UserError):
+        traceback.print_exception(error, file=sys.stderr)
+    return plain(error, files)
+
+
 def plain(error: BaseException, files: Iterable[str | Path] = ()) -> str:
     """An error as one line for someone without a terminal: names of files without their folders."""
     from editproof.bulk import one_line
@@ -97,6 +118,9 @@ def plain(error: BaseException, files: Iterable[str | Path] = ()) -> str:
     text = one_line(error) if isinstance(error, Exception) else str(error)
     for file in map(Path, files):
         text = text.replace(str(file), file.name)
+    text = OWN_FILE.sub(r"\1", text)
+    if "'painted.png'" in text:
+        text = PAINTED_NOTHING
     for there, here in HERE.items():
         text = text.replace(there, here)
     return text[:1].upper() + text[1:]

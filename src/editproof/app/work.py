@@ -1,10 +1,8 @@
 """Long work behind a page: in a thread of its own, one at a time, with progress, time left and a way to stop it."""
 
 import contextlib
-import sys
 import threading
 import time
-import traceback
 from collections.abc import Callable, Generator, Iterator
 from dataclasses import dataclass
 from typing import Any, TypeVar
@@ -107,8 +105,3 @@ def seconds(left: float | None) -> str:
     if left is None:
         return ""
     return f"about {max(1, round(left))} s left" if left < 90 else f"about {round(left / 60)} min left"
-
-
-def log(error: BaseException) -> None:
-    """What a visitor need not see goes to the terminal."""
-    traceback.print_exception(error, file=sys.stderr)

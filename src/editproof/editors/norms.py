@@ -15,6 +15,7 @@ from torch.nn import functional
 from editproof.editors.norm_kernels import applied_kernel, doubled_kernel, group_kernel, sums_kernel
 
 ROWS, CHANNELS = 64, 64  # of a tile
+LARGEST = 65_535 * ROWS  # pixels: CUDA takes no more tiles in that direction
 PROGRAMS = 1024  # that a GPU is to have at least, where there are tiles enough
 
 
@@ -86,7 +87,8 @@ class NormSiLU(nn.GroupNorm):
     """GroupNorm with the SiLU that follows it; PyTorch's where the weights are trained."""
 
     def forward(self, input: Tensor) -> Tensor:
-        if self.weight.requires_grad and torch.is_grad_enabled():
+        trained = self.weight.requires_grad and torch.is_grad_enabled()
+        if trained or input.shape[2] * input.shape[3] > LARGEST:
             return functional.silu(super().forward(input))
         return group_norm(input, self.num_groups, self.weight, self.bias, self.eps, "silu")
 

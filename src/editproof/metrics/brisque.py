@@ -47,7 +47,8 @@ def brisque(images: Tensor, source: str | None = None) -> Tensor:
     least, largest = (torch.tensor(values, dtype=torch.float64) for values in (LEAST, LARGEST))
     scaled = 2 * (features(images) - least) / (largest - least) - 1
     scores = (-model.gamma * torch.cdist(scaled, model.vectors) ** 2).exp() @ model.weights - model.rho
-    return scores.float().to(images.device)
+    flat = (images.amax((2, 3)) == images.amin((2, 3))).all(1)
+    return scores.float().to(images.device).masked_fill(flat, torch.nan)
 
 
 def features(images: Tensor) -> Tensor:
