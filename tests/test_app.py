@@ -384,6 +384,10 @@ def test_a_site_can_call_it(served: app_server.Served, photo: Path, tmp_path: Pa
     for part, strength, said in (("whole", "huge", "strength 'huge' is unknown"), ("half", "strong", "part 'half'")):
         with pytest.raises(Exception, match=f"(?i){said}"):
             client.predict(handle(str(photo)), None, part, strength, "png", api_name="/protect")
+    with pytest.raises(Exception, match=r"(?i)method 'magic' is unknown"):
+        client.predict(handle(str(photo)), None, "whole", "strong", "png", "magic", api_name="/protect")
+    with pytest.raises(Exception, match=r"(?i)photo is missing"):
+        client.predict(None, None, "whole", "strong", "png", api_name="/protect")
     with pytest.raises(Exception, match=r"(?i)editor '/etc' is not here"):
         client.predict(handle(str(photo)), None, "a hat", "/etc", 0, api_name="/edit")
     client.close()

@@ -19,6 +19,8 @@ def build(root: Path) -> None:
         part = gr.Textbox(words.WHOLE, label="part: person or whole")
         strength = gr.Textbox("balanced", label="strength: invisible, balanced or strong")
         format = gr.Textbox("png", label="format: png, webp, tiff, avif, jpeg or source")
+        method, drawn = gr.Textbox("diffvax", label="method"), gr.Number(0, label="seed", precision=0)
+        against = gr.Textbox("tiny-inpaint", label="editor that an optimising method works against")
         protected, report = gr.File(label="protected"), gr.JSON(label="report: keep it private")
         prompt, editor = gr.Textbox(label="prompt"), gr.Textbox("tiny-inpaint", label="editor")
         seed, edited = gr.Number(0, label="seed", precision=0), gr.File(label="edited, with a mark")
@@ -44,30 +46,30 @@ def build(root: Path) -> None:
             soon_over(mine)
 
     def protect(
-        photo: str, mask: str | None, part: str, strength: str, format: str, request: gr.Request
-    ) -> tuple[str, dict]:
-        """Protect one photo; returns its file, bit for bit as it was computed, and the report."""
-        return answer(request, lambda mine, progress: _protect(mine, photo, mask, part, strength, format, progress),
-                      photo, mask)  # fmt: skip
+        photo: str, mask: str | None, part: str, strength: str, format: str, method: str, editor: str, seed: int,
+        request: gr.Request,
+    ) -> tuple[str, dict]:  # fmt: skip
+        """Protect one photo or clip; returns its file, bit for bit as it was computed, and the report."""
+        choices = {"region": part, "strength": strength, "format": format, "method": method, "editor": editor,
+                   "seed": seed}  # fmt: skip
+        return answer(request, lambda mine, progress: _protect(mine, photo, mask, choices, progress), photo, mask)
 
     def edit(photo: str, mask: str | None, prompt: str, editor: str, seed: int, request: gr.Request) -> str:
         """Edit one photo as an attacker would; returns a PNG with a mark. Edit only photos that you may edit."""
         return answer(request, lambda mine, progress: _edit(mine, photo, mask, prompt, editor, seed, progress),
                       photo, mask)  # fmt: skip
 
-    run_protect.click(protect, [photo, mask, part, strength, format], [protected, report], api_name="protect",
-                      **settings)  # fmt: skip
+    asked = [photo, mask, part, strength, format, method, against, drawn]
+    run_protect.click(protect, asked, [protected, report], api_name="protect", **settings)
     run_edit.click(edit, [photo, mask, prompt, editor, seed], [edited], api_name="edit", **settings)
 
 
-def _protect(
-    mine: Visit, photo: str, mask: str | None, part: str, strength: str, format: str, progress: Any
-) -> tuple[str, dict]:
+def _protect(mine: Visit, photo: str, mask: str | None, choices: dict, progress: Any) -> tuple[str, dict]:
     from editproof.app.protecting import Choices, protect_one
 
-    choices = Choices(region=part, strength=strength, format=format)
-    result = protect_one(mine, Path(photo), mine.new_folder(), choices, lambda done: progress("Protecting", done), mask,
-                         pictured=False)  # fmt: skip
+    _check_editor(choices["editor"])
+    result = protect_one(mine, Path(photo), mine.new_folder(), Choices(**choices),
+                         lambda done: progress("Protecting", done), mask, pictured=False)  # fmt: skip
     return str(result.file), result.report
 
 
@@ -76,8 +78,7 @@ def _edit(mine: Visit, photo: str, mask: str | None, prompt: str, editor: str, s
     from editproof.editing import edit_photo
     from editproof.photo import open_photo
 
-    if editor not in _allowed():
-        raise UserError(f"editor '{editor}' is not here; allowed: {', '.join(_allowed())}")
+    _check_editor(editor)
     words.check_seed(seed)
     out = mine.new_folder() / f"{Path(photo).stem}-edited.png"
     edit_photo(photo, prompt, out, mask=mask, editor=editor, seed=seed, progress=progress)
@@ -85,7 +86,8 @@ def _edit(mine: Visit, photo: str, mask: str | None, prompt: str, editor: str, s
     return str(out)
 
 
-def _allowed() -> list[str]:
+def _check_editor(name: str) -> None:
     from editproof.app.page import editors_here
 
-    return editors_here()
+    if name not in editors_here():
+        raise UserError(f"editor '{name}' is not here; allowed: {', '.join(editors_here())}")
