@@ -1,6 +1,7 @@
 """`editproof app` in a process of its own, with quick edits: tests start it."""
 
 import os
+import re
 import socket
 import subprocess
 import sys
@@ -38,6 +39,10 @@ class Served:
                 with suppress(FileNotFoundError):  # deleted meanwhile
                     found |= {path} if path.stat().st_size else set()
         return found
+
+    def our_errors(self) -> list[str]:
+        """Lines of tracebacks that went through this project's code: Gradio has its own when somebody leaves midway."""
+        return re.findall(r'^ *File "[^"]*/editproof/[^"]*", line .*$', self.log.read_text(), flags=re.MULTILINE)
 
     def cpu(self, seconds: float) -> float:
         """The share of a core that it uses over some seconds."""

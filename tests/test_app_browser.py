@@ -34,7 +34,7 @@ def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[app_server.Serv
     folder = tmp_path_factory.mktemp("app")
     with app_server.running(folder / "log", "--results", str(folder)) as served:
         yield served
-        assert "Traceback" not in served.log.read_text()
+        assert not served.our_errors()
 
 
 @pytest.fixture(scope="module")

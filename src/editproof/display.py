@@ -55,7 +55,9 @@ def percent(share: float) -> str:
 
 def protected_line(report: dict[str, Any], out: Path) -> str:
     """What is said of one protected photo."""
-    left = f", {percent(report['perturbation_left'])} of the change left in it" if "perturbation_left" in report else ""
+    left = ""
+    if "perturbation_left" in report:
+        left = f" with what the format loses, {percent(report['perturbation_left'])} of the change left in it"
     found = f"{report['mask']['auto']}; " if "auto" in (report["mask"] or {}) else ""
     return (
         f"{report['photo']} -> {out / report['protected']}: {found}{percent(report['protected_share'])} of the picture "

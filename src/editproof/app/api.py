@@ -8,7 +8,7 @@ import gradio as gr
 from editproof.app import words
 from editproof.app.handlers import COMPUTE
 from editproof.app.visits import Visit, keep, soon_over, visit
-from editproof.app.work import WAITING, Stopped, follow
+from editproof.app.work import TAKEN, Stopped, follow
 from editproof.errors import UserError
 
 
@@ -25,7 +25,7 @@ def build(root: Path) -> None:
         prompt, editor = gr.Textbox(label="prompt"), gr.Textbox("tiny-inpaint", label="editor")
         seed, edited = gr.Number(0, label="seed", precision=0), gr.File(label="edited, with a mark")
         run_protect, run_edit = gr.Button(), gr.Button()
-    settings: dict[str, Any] = {"concurrency_id": COMPUTE, "concurrency_limit": WAITING}
+    settings: dict[str, Any] = {"concurrency_id": COMPUTE, "concurrency_limit": TAKEN}
 
     def answer(request: gr.Request, job: Any, photo: str | None, mask: str | None) -> Any:
         mine = visit(request.session_hash, root)

@@ -8,7 +8,7 @@ import gradio as gr
 
 from editproof.app import words
 from editproof.app.visits import keep, visit
-from editproof.app.work import WAITING, Stopped
+from editproof.app.work import TAKEN, Stopped
 
 COMPUTE = "compute"  # Gradio's name for all long work; work.follow lets one at a time compute
 STOPPED = "Stopped. Nothing of it was kept."
@@ -40,7 +40,7 @@ def start_and_stop(
         return {status: words.said(STOPPED), **idle}
 
     event = start.click(
-        run, list(inputs), [status, start, stop, *outputs], concurrency_id=COMPUTE, concurrency_limit=WAITING,
+        run, list(inputs), [status, start, stop, *outputs], concurrency_id=COMPUTE, concurrency_limit=TAKEN,
         show_progress="hidden", api_visibility="private",
     )  # fmt: skip
     stop.click(halt, None, [status, start, stop], cancels=[event], queue=False, api_visibility="private")

@@ -132,6 +132,7 @@ def facts(result: Protected) -> str:
         f"255 levels, {share:.0%} of the picture protected, {report['seconds']:.1f} s.",
     ]
     if left is not None:
+        lines[-1] += " PSNR and largest change count what the format loses, too."
         lossless = "" if "frames" in report else " PNG keeps all of it."
         lines.append(f"This format is lossy: {left:.0%} of the change is left in the file.{lossless}")
     return "\n\n".join([*lines, report["claim"]])

@@ -38,7 +38,7 @@ def serve(host: str, port: int, share: bool, results: Path | None, wait: bool = 
 
     logging.getLogger("httpx").setLevel(logging.WARNING)
     built = page.build(root, results)
-    built.queue(max_size=2 * work.WAITING, default_concurrency_limit=4)
+    built.queue(max_size=2 * work.TAKEN, default_concurrency_limit=4)
     try:
         built.launch(
             server_name=host, server_port=port, share=share, max_file_size=LARGEST_FILE, quiet=True, show_error=True,
