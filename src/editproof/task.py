@@ -149,10 +149,22 @@ def finish(ready: Ready, delta: Tensor, task: Task, seconds: float) -> dict[str,
     return report
 
 
+def of_method(task: Task, size: tuple[int, int], working: tuple[int, int]) -> dict[str, Any]:
+    """What a report says of method, editor and device, for a picture of `size` worked on at another (height, width)."""
+    return {
+        "method": task.method,
+        "editor": task.editor.name if task.editor is not None else None,
+        "scheduler": type(task.editor.pipe.scheduler).__name__ if task.editor is not None else None,
+        "plan": task.editor.plan if task.editor is not None else None,
+        **effective(task.method, task.arguments, budget_at(size, task.budget, MEANT), size, working),
+        "preset": task.preset,
+        "device": str(task.editor.device if task.editor is not None else pick_device(task.device)),
+    }
+
+
 def described(ready: Ready, task: Task) -> dict[str, Any]:
     """What the report says of a photo and of the settings in effect."""
     size, working = ready.photo.size, (ready.small.shape[-2], ready.small.shape[-1])
-    own_budget = budget_at(size, task.budget, MEANT)
     lossy = not FORMATS[task.format].lossless
     keep = ready.keep
     return {
@@ -161,13 +173,7 @@ def described(ready: Ready, task: Task) -> dict[str, Any]:
         "protected": ready.job.output.name,
         "size": list(reversed(size)),
         "working_size": list(reversed(working)),
-        "method": task.method,
-        "editor": task.editor.name if task.editor is not None else None,
-        "scheduler": type(task.editor.pipe.scheduler).__name__ if task.editor is not None else None,
-        "plan": task.editor.plan if task.editor is not None else None,
-        **effective(task.method, task.arguments, own_budget, size, working),
-        "preset": task.preset,
-        "device": str(task.editor.device if task.editor is not None else pick_device(task.device)),
+        **of_method(task, size, working),
         "mask": described_mask(task.mask, task.invert_mask, ready.found),
         "protected_share": protected_share(None if keep is None else (~keep).float()),
         "format": task.format,

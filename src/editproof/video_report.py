@@ -9,12 +9,9 @@ from torch import Tensor
 
 from editproof import native
 from editproof.clip_writing import Codec
-from editproof.editors import pick_device
 from editproof.masks import AUTO
-from editproof.protection import budget_at
 from editproof.segments import SEGMENT, Work, load
-from editproof.sidecar import effective
-from editproof.task import MEANT, described_mask
+from editproof.task import described_mask, of_method
 
 
 @dataclass
@@ -52,13 +49,7 @@ def described(
         "frames": clip.frames,
         "size": list(reversed(clip.size)),
         "working_size": list(reversed(work.size)),
-        "method": task.method,
-        "editor": task.editor.name if task.editor is not None else None,
-        "scheduler": type(task.editor.pipe.scheduler).__name__ if task.editor is not None else None,
-        "plan": task.editor.plan if task.editor is not None else None,
-        **effective(task.method, task.arguments, budget_at(clip.size, task.budget, MEANT), clip.size, work.size),
-        "preset": task.preset,
-        "device": str(task.editor.device if task.editor is not None else pick_device(task.device)),
+        **of_method(task, clip.size, work.size),
         "mask": described_mask(task.mask, task.invert_mask, _found(work) if task.mask == AUTO else None),
         "protected_share": round(tally.share / tally.frames, 6),
         "codec": encoder.encoder,
