@@ -14,6 +14,7 @@ from diffusers import (
 )
 from torch import Tensor, nn
 
+from editproof.editors.float8 import to_float8
 from editproof.editors.inpaint import InpaintEditor
 from editproof.editors.kontext import KontextEditor
 from editproof.editors.pipeline import Editor
@@ -87,7 +88,9 @@ def sd_inpaint(device: torch.device, dtype: torch.dtype, tiny: bool) -> Editor:
     return RandomInpaint("sd-inpaint", pipe, dtype)
 
 
-def flux_kontext(device: torch.device, dtype: torch.dtype, tiny: bool, plan: str = "whole") -> Editor:
+def flux_kontext(
+    device: torch.device, dtype: torch.dtype, tiny: bool, plan: str = "whole", float8: bool = False
+) -> Editor:
     """FLUX.1 Kontext: 12 billion weights in the transformer, of which the plan first-block has one block."""
     config = FLUX | (TINY["flux"] if tiny else {})
     if plan == "first-block":
@@ -100,5 +103,7 @@ def flux_kontext(device: torch.device, dtype: torch.dtype, tiny: bool, plan: str
     )
     place(pipe, plan, device)
     editor = RandomKontext("flux-kontext", pipe, dtype)
-    editor.plan = plan
+    editor.plan, editor.compile = plan, plan == "whole" and device.type == "cuda"
+    if float8:
+        to_float8(editor.denoiser, plan)
     return editor

@@ -1,15 +1,15 @@
 """What benchmarks/speed.py measures: cases by part, the models they need, and variants to compare the default with."""
 
-import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
-from functools import partial
 from typing import Any
 
 import torch
 from real_sizes import flux_kontext, sd_inpaint
+from torch import nn
 
-from editproof.editors import attention, load_editor, plans
+from editproof.editors import load_editor, plans
+from editproof.editors.graphs import Graphs
 from editproof.immunizer import NestedUNet, load_immunizer
 
 
@@ -39,31 +39,34 @@ def _undone(editor: Any, name: str, value: Any) -> Callable[[], None]:
     return lambda: setattr(editor, name, before)
 
 
-def _compile(editor: Any, *names: str) -> Callable[[], None]:
-    modules = {"encoder": editor.pipe.vae.encoder, "decoder": editor.pipe.vae.decoder, "denoiser": editor.denoiser}
-    for name in names:
-        modules[name].compile()
+def _eager(model: Any) -> Callable[[], None]:
+    """Nothing recorded, nothing compiled."""
+    recorded = [(place, name, graphs) for place, name, graphs in _graphs(model)]
+    for place, name, graphs in recorded:
+        setattr(place, name, graphs.function)
+    uncompiled = _undone(model, "compile", False) if hasattr(model, "compile") else None
 
     def undo() -> None:
-        for name in names:
-            modules[name]._compiled_call_impl = None
-        torch._dynamo.reset()
+        for place, name, graphs in recorded:
+            setattr(place, name, graphs)
+        if uncompiled is not None:
+            uncompiled()
 
     return undo
 
 
-def _compile_blocks(editor: Any) -> Callable[[], None]:
-    method = sys.modules["editproof.methods.decontext"]
-    return _undone(method, "context_mass", partial(attention.context_mass, compiled=True))
+def _graphs(model: Any) -> Iterator[tuple[Any, str, Graphs]]:
+    parts = [model] if isinstance(model, NestedUNet) else [p for p in model.pipe.components.values() if p is not None]
+    for module in (module for part in parts if isinstance(part, nn.Module) for module in part.modules()):
+        yield from ((module, name, found) for name, found in vars(module).items() if isinstance(found, Graphs))
 
 
 VARIANTS: dict[str, Callable[[Any], Callable[[], None]]] = {
     "default": lambda model: lambda: None,
-    "compile-blocks": _compile_blocks,
+    "eager": _eager,
+    "uncompiled": lambda editor: _undone(editor, "compile", False),
     "recompute": lambda editor: _undone(editor, "recompute", True),
     "keep": lambda editor: _undone(editor, "recompute", False),
-    "compile-encoder": lambda editor: _compile(editor, "encoder"),
-    "compile-all": lambda editor: _compile(editor, "encoder", "denoiser", "decoder"),
 }
 
 
@@ -81,8 +84,8 @@ def _network(half: bool, batch_norm: str) -> Callable[[torch.device, bool], Nest
     return make
 
 
-def _flux(plan: str) -> Callable[[torch.device, bool], Any]:
-    return lambda device, tiny: flux_kontext(device, _dtype(device), tiny, plan)
+def _flux(plan: str, float8: bool = False) -> Callable[[torch.device, bool], Any]:
+    return lambda device, tiny: flux_kontext(device, _dtype(device), tiny, plan, float8)
 
 
 def _dtype(device: torch.device) -> torch.dtype:
@@ -107,6 +110,7 @@ MODELS: dict[str, Callable[[torch.device, bool], Any]] = {
     "sd-inpaint": lambda device, tiny: sd_inpaint(device, _dtype(device), tiny),
     "sd-inpaint unfused": _unfused,
     "flux-kontext": _flux("whole"),
+    "flux-kontext float8": _flux("whole", float8=True),
     "flux-kontext stream": _flux("stream"),
     "flux-kontext first-block": _flux("first-block"),
     "tiny-inpaint": lambda device, tiny: load_editor("tiny-inpaint", device),
@@ -146,19 +150,20 @@ PARTS: dict[str, tuple[Case, ...]] = {
         Case("sd-inpaint", GUARD, 1, 1024, FOUR),
     ),
     "plain": (
-        *(Case("sd-inpaint unfused", method, settings=settings)
+        *(Case("sd-inpaint unfused", method, settings=settings, variant="eager")
           for method, settings in ((ENCODER, {}), (GUARD, FOUR), (DIFFUSION, DRAWS))),
-    ),
-    "sd-compiled": (
-        Case("sd-inpaint", ENCODER, variant="compile-encoder"),
     ),
     "flux": (
         Case("flux-kontext", "decontext", profile=True),
         Case("flux-kontext", "veto"),
-        Case("flux-kontext", "decontext", variant="compile-blocks"),
+        Case("flux-kontext", "decontext", variant="uncompiled"),
+        Case("flux-kontext", "decontext", variant="eager"),
         Case("flux-kontext", "decontext", 4),
         Case("flux-kontext", "decontext", 1, 1024),
         Case("flux-kontext", ENCODER),
+    ),
+    "flux-float8": (
+        Case("flux-kontext float8", "decontext", profile=True),
     ),
     "flux-16gb": (
         Case("flux-kontext first-block", "veto"),

@@ -56,7 +56,7 @@ def test_plans_that_are_refused_in_one_line(
 
 def test_a_plan_is_used_and_reported(folder: Path, tiny_folder: Callable, monkeypatch: pytest.MonkeyPatch) -> None:
     placed, place = [], plans.place
-    monkeypatch.setattr(plans, "place", lambda pipe, plan, device: placed.append(plan) or place(pipe, plan, device))
+    monkeypatch.setattr(plans, "place", lambda pipe, plan, *more: placed.append(plan) or place(pipe, plan, *more))
     editor = ["--editor", str(tiny_folder("flux-kontext"))]
     for plan in PLANS:
         arguments = f"protect photo.png --out {plan} --method veto --steps 1 --set timesteps=1 --plan {plan}"

@@ -105,13 +105,16 @@ def load_editor(
     dtype: "torch.dtype | None" = None,
     scheduler: str | None = None,
     plan: str | None = None,
+    compile: bool = True,
 ) -> "Editor":
     """The editor of this name (see EDITORS), hub id (`owner/model`) or local folder in diffusers' layout.
 
     device: cuda, else mps, else cpu. dtype: float32 for embedded editors and off CUDA, else bfloat16 (float16 where the
-    GPU has none). scheduler: a name in SCHEDULERS; None leaves the one the model came with. plan: a name in PLANS; None
-    is whole, or stream where the weights would fill three quarters of a GPU. Only safetensors weights are loaded and no
-    code from the hub is run. Raises UserError, one line that says what to do.
+    GPU has none); torch.float8_e4m3fn puts the products of a FLUX transformer in float8. scheduler: a name in
+    SCHEDULERS; None leaves the one the model came with. plan: a name in PLANS; None is whole, or stream where the
+    weights would fill three quarters of a GPU. compile: whether a GPU records kernels and compiles blocks, which takes
+    a while at first. Only safetensors weights are loaded and no code from the hub is run. Raises UserError, one line
+    that says what to do.
     """
     info = EDITORS.get(str(name))
     embedded = info is not None and info.embedded
@@ -140,8 +143,11 @@ def load_editor(
         raise UserError(f"editor {label} is a {class_name}: supported are {', '.join(PIPELINES)}")
     if scheduler is not None and "FlowMatch" in str(index.get("scheduler")):
         raise UserError(f"editor {label} works with its own scheduler only (flow matching), not with {scheduler!r}")
-    if dtype is None:
-        dtype = _default_dtype(chosen_device, embedded)
+    float8 = dtype == torch.float8_e4m3fn
+    if float8:
+        import_module("editproof.editors.float8").check_float8(chosen_device)
+    if dtype is None or float8:
+        dtype = torch.bfloat16 if float8 else _default_dtype(chosen_device, embedded)
     with quiet():  # this import tells of optional parts that are missing
         home = import_module(OWN_PIPELINES[class_name]) if class_name in OWN_PIPELINES else diffusers
         pipeline_class = getattr(home, class_name)
@@ -168,11 +174,13 @@ def load_editor(
         pipe.scheduler = getattr(diffusers, scheduler_class).from_config(pipe.scheduler.config, **settings)
     module, editor_class = PIPELINES[class_name]
     try:
-        plan = import_module("editproof.editors.plans").place(pipe, plan, chosen_device)
+        plan = import_module("editproof.editors.plans").place(pipe, plan, chosen_device, compile)
         editor = getattr(import_module(module), editor_class)(str(name), pipe, dtype)
+        if float8:
+            import_module("editproof.editors.float8").to_float8(editor.denoiser, plan)
     except torch.OutOfMemoryError as error:
         raise UserError(f"editor {label} does not fit on {chosen_device}: {one_line(error)}") from error
-    editor.plan = plan
+    editor.plan, editor.compile = plan, compile and plan == "whole" and chosen_device.type == "cuda"
     if encoders:
         editor.texts = texts.Texts(pipe, source, dtype, chosen_device)
     return editor

@@ -8,6 +8,7 @@ last block that is asked for, and gradient checkpointing covers each block toget
 import re
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import nullcontext
+from dataclasses import dataclass
 from functools import cache
 from typing import TYPE_CHECKING, Any
 
@@ -18,6 +19,7 @@ from torch.overrides import TorchFunctionMode
 from torch.utils.checkpoint import checkpoint
 
 from editproof.editors.blocks import family
+from editproof.editors.graphs import Graphs
 from editproof.editors.room import roomy
 from editproof.errors import UserError
 from editproof.randomness import Generators
@@ -126,10 +128,7 @@ def token_slice_entropy(
     `context`. a is the softmax over all keys, not renormalised within the slice. The other arguments are those of
     `token_context_mass`. No fused kernel gives this with a gradient, so CHUNK rows of the matrix exist at a time.
     """
-
-    def measure(queries: Tensor, keys: Tensor, ranges: dict[str, slice]) -> Tensor:
-        return sum((_entropy(queries[:, :, ranges[a]], keys, ranges[b]) for a, b in slices), torch.zeros(()))
-
+    measure = Entropy(tuple(slices))
     return _mean_over_blocks(
         transformer, target, context, text, pooled, target_ids, context_ids, timestep, guidance, blocks, measure
     )
@@ -182,39 +181,70 @@ def _mean_over_blocks(
     names = block_names(transformer, blocks)
     model: Any = transformer
     dtype, batch = model.dtype, len(target)
-    ends = [0, text.shape[1], text.shape[1] + target.shape[1], text.shape[1] + target.shape[1] + context.shape[1]]
-    ranges = {name: slice(*ends[i : i + 2]) for i, name in enumerate(("text", "target", "context"))}
-
     strength = None
     if model.config.guidance_embeds:
         if guidance is None:
             raise UserError("this transformer embeds the guidance: give one")
         strength = _per_image(guidance, batch, target, dtype) * 1000
-    positions = [target_ids.reshape(-1, target_ids.shape[-1])[: target.shape[1]],
-                 context_ids.reshape(-1, context_ids.shape[-1])[: context.shape[1]]]  # fmt: skip
-    words, image = text.to(dtype), torch.cat([target, context], dim=1).to(dtype)
+    positions = torch.cat([
+        target_ids.reshape(-1, target_ids.shape[-1])[: target.shape[1]],
+        context_ids.reshape(-1, context_ids.shape[-1])[: context.shape[1]],
+    ])  # fmt: skip
     pooled = None if pooled is None else pooled.to(dtype)
     times = _per_image(timestep, batch, target, dtype) * 1000
-    forward = family(model)(model, times, strength, pooled, words, torch.cat(positions))
-    words, image = model.context_embedder(words), model.x_embedder(image)
+    tokens = text.shape[1] + target.shape[1] + context.shape[1]
+    count = [name for name, _ in _named_blocks(model)].index(names[-1]) + 1
+    spare = (
+        torch.is_grad_enabled() and model.gradient_checkpointing
+        and not _fits(model, count, batch * tokens, dtype.itemsize)
+    )  # fmt: skip
+    through = _through_blocks if spare else vars(model).get("recorded_blocks", _through_blocks)
+    return through(
+        model, tuple(names), measure, spare, compiled, text.to(dtype), target.to(dtype), context.to(dtype), pooled,
+        positions, times, strength,
+    )  # fmt: skip
 
-    named = list(_named_blocks(transformer))
-    count = [name for name, _ in named].index(names[-1]) + 1
-    spare = torch.is_grad_enabled() and model.gradient_checkpointing and not _fits(model, count, words, image)
-    step = _compiled_step() if compiled else _step
+
+def record_blocks(transformer: nn.Module) -> None:
+    """Record what is measured in this model's blocks, see graphs.py."""
+    vars(transformer)["recorded_blocks"] = Graphs(_through_blocks)
+
+
+def _through_blocks(
+    model: Any,
+    names: tuple[str, ...],
+    measure: Measure,
+    spare: bool,
+    compiled: bool,
+    words: Tensor,
+    target: Tensor,
+    context: Tensor,
+    pooled: Tensor | None,
+    positions: Tensor,
+    times: Tensor,
+    strength: Tensor | None,
+) -> Tensor:
+    """The same, all of it tensors on the model's device, so that it can be recorded."""
+    ends = [0, words.shape[1], words.shape[1] + target.shape[1], words.shape[1] + target.shape[1] + context.shape[1]]
+    ranges = {name: slice(*ends[i : i + 2]) for i, name in enumerate(("text", "target", "context"))}
+    forward = family(model)(model, times, strength, pooled, words, positions)
+    words, image = model.context_embedder(words), model.x_embedder(torch.cat([target, context], dim=1))
     if compiled and torch.is_grad_enabled():
         words = words.detach().requires_grad_()  # so that the first block is compiled with the others
 
     values = []
-    for name, block in named[:count]:
+    for name, block in _named_blocks(model):
         kind, asked = name.partition(".")[0], measure if name in names else None
         arguments = (forward, block, kind, words, image, ranges, asked, name == names[-1])
+        step = _compiled_step() if compiled and name != names[-1] else _step
         if spare:
             words, image, value = checkpoint(step, *arguments, use_reentrant=False, preserve_rng_state=False)
         else:
             words, image, value = step(*arguments)
         if value is not None:
             values.append(value)
+        if name == names[-1]:
+            break
     return torch.stack(values).mean(0)
 
 
@@ -231,10 +261,12 @@ def _step(
     """One block: its output, unless it is the last one that is asked for, and what is measured in it, if anything."""
     from diffusers.models.embeddings import apply_rotary_emb
 
-    pair, before = None, (words, image)
+    pair, before, compiling = None, (words, image), torch.compiler.is_compiling()
     if not last:
-        with nullcontext() if measure is None or torch.compiler.is_compiling() else Seen() as seen:
-            words, image = (tokens.contiguous() for tokens in forward(block, kind, words, image))
+        with nullcontext() if measure is None or compiling else Seen() as seen:
+            words, image = forward(block, kind, words, image)
+        if compiling:  # which wants the same strides from every block
+            words, image = (tokens.clone(memory_format=torch.contiguous_format) for tokens in (words, image))
         pair = seen.pair if seen is not None else None
     if measure is None:
         return words, image, None
@@ -260,16 +292,16 @@ class Seen(TorchFunctionMode):
 @cache
 def _compiled_step() -> Any:
     """The same, compiled once for all blocks of a kind; queries and keys are then computed once."""
-    return torch.compile(_step)
+    return torch.compile(_step, dynamic=False)
 
 
-def _fits(model: Any, blocks: int, words: Tensor, image: Tensor) -> bool:
-    """Whether the device has room for all that so many blocks keep for the backward pass. Not with weights that are
-    streamed: keeping what a layer needs would keep its weights."""
+def _fits(model: Any, blocks: int, tokens: int, size: int) -> bool:
+    """Whether the device has room for all that so many blocks keep for the backward pass, with values of `size` bytes.
+    Not with weights that are streamed: keeping what a layer needs would keep its weights."""
     if any(parameter.is_meta for parameter in model.parameters()):
         return False
-    tokens, width = len(image) * (words.shape[1] + image.shape[1]), image.shape[-1]
-    return roomy(image.device, KEPT * image.element_size() * tokens * width * blocks)
+    weight = model.x_embedder.weight
+    return roomy(weight.device, KEPT * size * tokens * len(weight) * blocks)
 
 
 def _mass(queries: Tensor, keys: Tensor, ranges: dict[str, slice]) -> Tensor:
@@ -278,6 +310,16 @@ def _mass(queries: Tensor, keys: Tensor, ranges: dict[str, slice]) -> Tensor:
     collected[:, :, ranges["context"]] = 1
     mass = F.scaled_dot_product_attention(queries[:, :, ranges["target"]], keys, collected)
     return mass[..., 0].float().mean((1, 2))
+
+
+@dataclass(frozen=True)
+class Entropy:
+    """The sum over slices of the attention matrix of `_entropy`."""
+
+    slices: tuple[tuple[str, str], ...]
+
+    def __call__(self, queries: Tensor, keys: Tensor, ranges: dict[str, slice]) -> Tensor:
+        return sum((_entropy(queries[:, :, ranges[a]], keys, ranges[b]) for a, b in self.slices), torch.zeros(()))
 
 
 def _entropy(queries: Tensor, keys: Tensor, columns: slice) -> Tensor:

@@ -9,8 +9,7 @@ from typing import Any
 
 import torch
 import triton
-from torch import Tensor, nn
-from torch.nn import functional
+from torch import Tensor
 
 from editproof.editors.norm_kernels import applied_kernel, doubled_kernel, group_kernel, sums_kernel
 
@@ -81,33 +80,3 @@ def doubled(x: Tensor) -> Tensor:
     grid = triton.cdiv(pixels, ROWS), triton.cdiv(channels, CHANNELS)
     doubled_kernel[grid](x, out, height, width, channels, pixels, ROWS, CHANNELS)
     return out
-
-
-class NormSiLU(nn.GroupNorm):
-    """GroupNorm with the SiLU that follows it; PyTorch's where the weights are trained."""
-
-    def forward(self, input: Tensor) -> Tensor:
-        trained = self.weight.requires_grad and torch.is_grad_enabled()
-        if trained or input.shape[2] * input.shape[3] > LARGEST:
-            return functional.silu(super().forward(input))
-        return group_norm(input, self.num_groups, self.weight, self.bias, self.eps, "silu")
-
-
-class SiLUOfVectors(nn.Module):
-    """What is left of a SiLU whose pictures have had theirs: embeddings have not."""
-
-    def forward(self, x: Tensor) -> Tensor:
-        return x if x.ndim == 4 else functional.silu(x)
-
-
-def fuse(model: nn.Module) -> None:
-    """Fuse all norms of a diffusers UNet or VAE with the SiLU behind them, and put its convolutions channels last."""
-    model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-    for module in model.modules():
-        kind = type(module).__name__
-        if kind == "ResnetBlock2D" and isinstance(module.nonlinearity, nn.SiLU):
-            module.norm1.__class__ = module.norm2.__class__ = NormSiLU
-            module.nonlinearity = SiLUOfVectors()
-        elif isinstance(getattr(module, "conv_act", None), nn.SiLU) and type(module.conv_norm_out) is nn.GroupNorm:
-            module.conv_norm_out.__class__ = NormSiLU
-            module.conv_act = nn.Identity()

@@ -4,7 +4,9 @@ from typing import Any
 
 import torch
 
+from editproof.editors.attention import record_blocks
 from editproof.editors.fused import works
+from editproof.editors.graphs import record
 from editproof.editors.pipeline import LARGE
 from editproof.editors.streaming import recompute_resnets, stream
 from editproof.errors import UserError
@@ -25,8 +27,11 @@ def first_block_parts(class_name: str, label: str, source: str, dtype: torch.dty
     return {"transformer": transformer}
 
 
-def place(pipe: Any, plan: str | None, device: torch.device) -> str:
-    """Put a pipeline that is in CPU memory where `plan` says, and return the plan; None: whatever fits `device`."""
+def place(pipe: Any, plan: str | None, device: torch.device, recorded: bool = True) -> str:
+    """Put a pipeline that is in CPU memory where `plan` says, and return the plan; None: whatever fits `device`.
+
+    recorded: whether a GPU records what it computes (see graphs.py), with weights that stay on it.
+    """
     parts = [part for part in pipe.components.values() if isinstance(part, torch.nn.Module)]
     for part in parts:
         part.requires_grad_(False).eval()
@@ -44,8 +49,13 @@ def place(pipe: Any, plan: str | None, device: torch.device) -> str:
     else:
         pipe.to(device)
         if works(device):
-            from editproof.editors.norms import fuse
+            from editproof.editors.fuse import fuse
 
             for part in {pipe.vae, denoiser}:
                 fuse(part)
+        if recorded and device.type == "cuda" and plan == "whole":
+            for part in (pipe.vae.encoder, pipe.vae.decoder, *([pipe.unet] if hasattr(pipe, "unet") else ())):
+                record(part)
+            if not hasattr(pipe, "unet"):
+                record_blocks(getattr(denoiser, "flux", denoiser))
     return plan

@@ -1,0 +1,130 @@
+"""Kernels of a network, forward and backward, recorded once as CUDA graphs and replayed: Python launches two graphs
+where it launched thousands of kernels, for which a GPU waits.
+
+A recording holds what its forward keeps for its backward pass, so it is busy from one to the other; a second call in
+between gets a recording of its own. Calls without a gradient are not recorded.
+"""
+
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.autograd.function import once_differentiable
+from torch.utils._pytree import tree_flatten, tree_unflatten
+
+WARM_UP = 2  # calls before a recording, in which kernels are chosen and compiled
+
+
+class Graphs:
+    """A function of tensors on a GPU, recorded for the inputs' shapes that it was called with last.
+
+    Tensors are found in nested arguments; all that is no tensor is part of what is recorded. Outputs are copies. Where
+    recording fails (an operation that cannot be recorded, too little memory) the function is called as ever.
+    """
+
+    def __init__(self, function: Callable[..., Any]) -> None:
+        self.function, self.key, self.idle, self.fails = function, None, list[Recording](), False
+
+    def __call__(self, *arguments: Any, **named: Any) -> Any:
+        leaves, spec = tree_flatten((arguments, named))
+        tensors = [x for x in leaves if isinstance(x, Tensor)]
+        if self.fails or not _recordable(tensors):
+            return self.function(*arguments, **named)
+        key: Any = [spec, torch.are_deterministic_algorithms_enabled(), *map(_known_by, leaves)]
+        if key != self.key:
+            self.key, self.idle = key, []
+        if not self.idle:
+            try:
+                self.idle.append(Recording(self.function, leaves, spec))
+            except (RuntimeError, torch.AcceleratorError):
+                self.fails = True
+                return self.function(*arguments, **named)
+        lease = Lease(self.idle)
+        return tree_unflatten(list(_Replay.apply(lease, *tensors)), lease.recording.spec)
+
+
+class Recording:
+    """Two graphs and the tensors that they read and write."""
+
+    def __init__(self, function: Callable[..., Any], leaves: list[Any], spec: Any) -> None:
+        held = [x.detach().clone().requires_grad_(x.requires_grad) if isinstance(x, Tensor) else x for x in leaves]
+        arguments, named = tree_unflatten(held, spec)
+        self.inputs = [x for x in held if isinstance(x, Tensor)]
+        moving = [x for x in self.inputs if x.requires_grad]
+
+        def forward() -> list[Tensor]:
+            outputs, self.spec = tree_flatten(function(*arguments, **named))
+            return outputs
+
+        side = torch.cuda.Stream(self.inputs[0].device)
+        side.wait_stream(torch.cuda.current_stream())
+        with torch.cuda.stream(side):
+            for _ in range(WARM_UP):
+                outputs = forward()
+                torch.autograd.grad(outputs, moving, [torch.zeros_like(x) for x in outputs])
+            del outputs
+        torch.cuda.current_stream().wait_stream(side)
+        self.forward, self.backward = torch.cuda.CUDAGraph(), torch.cuda.CUDAGraph()
+        with torch.cuda.graph(self.forward, capture_error_mode="thread_local"):
+            outputs = forward()
+        self.tangents = [torch.zeros_like(x) for x in outputs]
+        with torch.cuda.graph(self.backward, pool=self.forward.pool(), capture_error_mode="thread_local"):
+            found = iter(torch.autograd.grad(outputs, moving, self.tangents))
+        self.outputs = [x.detach() for x in outputs]
+        self.gradients = [next(found) if x.requires_grad else None for x in self.inputs]
+
+
+class Lease:
+    """A recording taken from the idle ones, and given back after the backward pass or when nobody can ask for it."""
+
+    def __init__(self, idle: list[Recording]) -> None:
+        self.idle, self.recording, self.ended = idle, idle.pop(), False
+
+    def end(self) -> None:
+        """Give the recording back."""
+        if not self.ended:
+            self.ended = True
+            self.idle.append(self.recording)
+
+    __del__ = end
+
+
+class _Replay(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, lease: Lease, *tensors: Tensor) -> tuple[Tensor, ...]:
+        recording, ctx.lease = lease.recording, lease
+        torch._foreach_copy_([x.detach() for x in recording.inputs], list(tensors))
+        recording.forward.replay()
+        return tuple(x.clone() for x in recording.outputs)
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, *tangents: Tensor) -> tuple[Tensor | None, ...]:
+        lease = ctx.lease
+        if lease.ended:
+            raise RuntimeError("a recorded network has one backward pass for each forward")
+        torch._foreach_copy_(lease.recording.tangents, list(tangents))
+        lease.recording.backward.replay()
+        gradients = [None if x is None else x.clone() for x in lease.recording.gradients]
+        lease.end()
+        return None, *gradients
+
+
+def record(module: nn.Module) -> None:
+    """Record a module's calls."""
+    module.forward = Graphs(module.forward)
+
+
+def _recordable(tensors: list[Tensor]) -> bool:
+    return (
+        torch.is_grad_enabled()
+        and any(x.requires_grad for x in tensors)
+        and all(x.is_cuda for x in tensors)
+        and not torch.cuda.is_current_stream_capturing()
+    )
+
+
+def _known_by(leaf: Any) -> Any:
+    """What a recording depends on of an argument."""
+    return (leaf.shape, leaf.dtype, leaf.device, leaf.requires_grad) if isinstance(leaf, Tensor) else leaf

@@ -1,0 +1,17 @@
+"""Attention of a VAE: its one head is 512 wide, too wide for flash kernels."""
+
+from typing import Any
+
+from diffusers.models.attention_processor import AttnProcessor, AttnProcessor2_0
+from torch import Tensor
+
+WIDE, LONGEST = 256, 2**14  # features of a head above which, and pixels up to which, it is done by products
+
+
+class WideAttention(AttnProcessor):
+    """Attention with heads too wide for flash kernels: products and a softmax, where the matrix is not huge."""
+
+    def __call__(self, attn: Any, hidden_states: Tensor, *more: Any, **named: Any) -> Tensor:
+        if hidden_states[0, 0].numel() <= LONGEST:
+            return super().__call__(attn, hidden_states, *more, **named)
+        return AttnProcessor2_0()(attn, hidden_states, *more, **named)

@@ -1,0 +1,138 @@
+"""Recorded kernels, float8 products and wide attention: what they compute is what the plain code computes."""
+
+import copy
+import gc
+import weakref
+from collections.abc import Callable
+
+import pytest
+import tiny
+import torch
+from diffusers.models.attention_processor import Attention, AttnProcessor2_0
+from torch import Tensor, nn
+
+from editproof.budgets import Linf
+from editproof.editors import load_editor, wide
+from editproof.editors.float8 import Float8Linear, check_float8, to_float8
+from editproof.editors.graphs import Graphs
+from editproof.editors.pipeline import Editor
+from editproof.errors import UserError
+from editproof.methods import METHODS
+
+needs_gpu = pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
+
+
+def test_calls_off_the_gpu_or_without_gradient_are_not_recorded() -> None:
+    calls = list[object]()
+
+    def double(x: Tensor, more: dict[str, Tensor]) -> tuple[Tensor, str]:
+        calls.append(x)
+        return 2 * x + more["y"], "said"
+
+    graphs, x = Graphs(double), torch.ones(3, requires_grad=True)
+    for _ in range(2):
+        y, said = graphs(x, more={"y": torch.ones(3)})
+        assert said == "said" and torch.equal(torch.autograd.grad(y.sum(), x)[0], torch.full((3,), 2.0))
+    assert len(calls) == 2 and not graphs.idle and not graphs.fails
+
+
+@needs_gpu
+def test_what_is_replayed_is_what_was_recorded() -> None:
+    network = nn.Sequential(nn.Conv2d(3, 8, 3), nn.GroupNorm(2, 8), nn.SiLU()).cuda().requires_grad_(False)
+    graphs = Graphs(network)
+
+    def gradient(call: object, x: Tensor) -> tuple[Tensor, Tensor]:
+        x = x.clone().requires_grad_()
+        y = call(x)  # type: ignore[operator]
+        return y.detach(), torch.autograd.grad(y.square().sum(), x)[0]
+
+    for size in (16, 16, 24, 16):
+        x = torch.rand(2, 3, size, size, device="cuda")
+        for ours, plain in zip(gradient(graphs, x), gradient(network, x), strict=True):
+            assert torch.allclose(ours, plain, rtol=1e-3, atol=1e-3 * plain.abs().max().item())
+        assert not graphs.fails and len(graphs.idle) == 1
+
+
+@needs_gpu
+def test_two_calls_before_a_backward_pass_have_two_recordings_and_all_come_back() -> None:
+    graphs = Graphs(lambda x: x.sin())
+    a, b = (torch.full((4,), value, device="cuda", requires_grad=True) for value in (1.0, 2.0))
+    first, second = graphs(a), graphs(b)
+    assert torch.allclose(torch.autograd.grad(second.sum(), b)[0], b.cos())
+    assert torch.allclose(torch.autograd.grad(first.sum(), a, retain_graph=True)[0], a.cos())
+    with pytest.raises(RuntimeError, match="one backward pass"):
+        torch.autograd.grad(first.sum(), a)
+    assert len(graphs.idle) == 2
+    third = graphs(a)
+    assert len(graphs.idle) == 1
+    del third
+    gc.collect()
+    assert len(graphs.idle) == 2
+
+
+@needs_gpu
+def test_what_cannot_be_recorded_is_called() -> None:
+    graphs, x = Graphs(lambda x: x * x.sum().item()), torch.ones(3, device="cuda", requires_grad=True)
+    assert torch.equal(torch.autograd.grad(graphs(x).sum(), x)[0], torch.full((3,), 3.0, device="cuda"))
+    assert graphs.fails
+
+
+@needs_gpu
+@pytest.mark.parametrize("name", ["tiny-inpaint", "tiny-kontext"])
+def test_methods_do_the_same_with_recorded_kernels(name: str) -> None:
+    images, mask = tiny.pictures().repeat(1, 1, 2, 2), tiny.hole().repeat(1, 1, 2, 2)
+    methods = ["photoguard-encoder", "diffusionguard"] if name == "tiny-inpaint" else ["decontext", "veto"]
+    for method in methods:
+        both = [
+            METHODS[method](
+                load_editor(name, "cuda", compile=compile), images.cuda(), steps=3, budget=Linf(8 / 255),
+                mask=mask.cuda() if name == "tiny-inpaint" else None,
+            )
+            for compile in (True, False)
+        ]  # fmt: skip
+        assert (both[0] - both[1]).abs().mean() < 1 / 255
+
+
+def test_float8_products_are_close() -> None:
+    torch.manual_seed(0)
+    linear = nn.Linear(64, 96).bfloat16().requires_grad_(False)
+    quick, x = Float8Linear(copy.deepcopy(linear)), torch.randn(2, 8, 64, dtype=torch.bfloat16, requires_grad=True)
+    upstream = torch.randn(2, 8, 96, dtype=torch.bfloat16)
+    pairs = []
+    for layer in (quick, linear):
+        y = layer(x)
+        pairs.append((y, torch.autograd.grad(y, x, upstream)[0]))
+    for ours, plain in zip(*pairs, strict=True):
+        assert ours.shape == plain.shape and ours.dtype == plain.dtype
+        assert 0.001 < (ours - plain).float().norm() / plain.float().norm() < 0.06
+
+
+def test_float8_of_a_transformer(tiny_editor: Callable[[str], Editor]) -> None:
+    transformer = copy.deepcopy(tiny_editor("flux-kontext").denoiser)
+    whole = weakref.ref(transformer.single_transformer_blocks[0].proj_mlp)
+    to_float8(transformer)
+    gc.collect()
+    assert whole() is None, "the bfloat16 weights are still there"
+    kinds = {name: type(module) for name, module in transformer.named_modules()}
+    assert kinds["single_transformer_blocks.0.proj_mlp"] is Float8Linear
+    assert kinds["single_transformer_blocks.0.norm.linear"] is nn.Linear
+    assert kinds["x_embedder"] is nn.Linear
+    with pytest.raises(UserError, match="plan 'stream': allowed for FLUX with plan 'whole'"):
+        to_float8(transformer, "stream")
+    with pytest.raises(UserError, match=r"float8 on cpu: allowed on a GPU of compute capability 8\.9"):
+        check_float8(torch.device("cpu"))
+    with pytest.raises(UserError, match="float8 on cpu"):
+        load_editor("tiny-kontext", "cpu", torch.float8_e4m3fn)
+
+
+def test_wide_attention(monkeypatch: pytest.MonkeyPatch) -> None:
+    torch.manual_seed(0)
+    attention = Attention(32, heads=1, dim_head=32, norm_num_groups=4, residual_connection=True, bias=True)
+    x = torch.randn(2, 32, 6, 5)
+    for longest in (30, 29):
+        monkeypatch.setattr(wide, "LONGEST", longest)
+        results = []
+        for processor in (wide.WideAttention(), AttnProcessor2_0()):
+            attention.set_processor(processor)
+            results.append(attention(x))
+        assert torch.allclose(*results, atol=1e-5)
