@@ -16,6 +16,7 @@ from editproof.display import ERR, OUT, print_summary, progress_bar, protected_l
 from editproof.errors import UserError
 from editproof.options import (
     CodecOption,
+    CompileOption,
     CredentialsOption,
     CrfOption,
     DeviceOption,
@@ -87,6 +88,7 @@ def protect(
     preset: PresetOption = None,
     scheduler: SchedulerOption = None,
     plan: PlanOption = None,
+    compile: CompileOption = True,
     prompt: Annotated[str, typer.Option(help="What the editor is expected to be told.")] = "",
     knobs: Annotated[
         list[str] | None,
@@ -117,17 +119,17 @@ def protect(
     with progress_bar() as bar:
         for clip in clips:
             asked = Asked(
-                method, editor, scheduler, plan, none_or(mask), invert_mask, budget, prompt, steps, preset, seed,
-                device, settings,
+                method, editor, scheduler, plan, compile, none_or(mask), invert_mask, budget, prompt, steps, preset,
+                seed, device, settings,
             )  # fmt: skip
             claim = show_clip(bar, clip, out, asked, overwrite=overwrite, force=force, codec=codec, crf=crf)
         task = bar.add_task(f"protect with {escape(method)}", total=None if recursive else len(photos))
         count, progress = rate_shown(bar, task) if recursive else (None, lambda done: bar.update(task, completed=done))
         for report in [] if clips and not photos else protect_photos(
-            photos, out, method=method, editor=editor, scheduler=scheduler, plan=plan, mask=none_or(mask),
-            invert_mask=invert_mask, overwrite=overwrite, budget=budget, prompt=prompt, steps=steps, preset=preset,
-            seed=seed, device=device, knobs=settings, recursive=recursive, force=force, format=format, quality=quality,
-            credentials=credentials, progress=progress, count=count,
+            photos, out, method=method, editor=editor, scheduler=scheduler, plan=plan, compile=compile,
+            mask=none_or(mask), invert_mask=invert_mask, overwrite=overwrite, budget=budget, prompt=prompt,
+            steps=steps, preset=preset, seed=seed, device=device, knobs=settings, recursive=recursive, force=force,
+            format=format, quality=quality, credentials=credentials, progress=progress, count=count,
         ):  # fmt: skip
             counts[report.get("skipped") or ("failed" if "error" in report else "protected")] += 1
             errors += [report["error"]] if "error" in report else []

@@ -67,6 +67,7 @@ def run_demo(
     methods: Sequence[str] | None = None,
     editor: str = "tiny-inpaint",
     plan: str | None = None,
+    compile: bool = True,
     budget: Budget | None = None,
     preset: str | None = "fast",
     seed: int = 0,
@@ -90,7 +91,7 @@ def run_demo(
     settings = {method: method_settings(method, preset, None, {}) for method in methods or METHODS}
     photo = None if image is None else open_photo(image)
     progress(f"load {editor}", 0)
-    loaded = load_editor(editor, device=device, plan=plan)
+    loaded = load_editor(editor, device=device, plan=plan, compile=compile)
     progress(f"load {editor}", 1)
     if prompt is None:
         prompt = PROMPT if loaded.masked else INSTRUCTION

@@ -7,6 +7,7 @@ import typer
 
 from editproof.display import OUT, make_table, progress_bar
 from editproof.options import (
+    CompileOption,
     DeviceOption,
     EditorOption,
     InvertOption,
@@ -31,6 +32,7 @@ def demo(
     all_methods: Annotated[bool, typer.Option("--all-methods", help="Every method, side by side.")] = False,
     editor: EditorOption = None,
     plan: PlanOption = None,
+    compile: CompileOption = True,
     eps: Annotated[
         str, typer.Option(metavar="NUMBER", help="Largest change of a channel: 8/255 or 0.03; with every preset.")
     ] = "16/255",
@@ -59,7 +61,7 @@ def demo(
         rows, paths = run_demo(
             out, image=image, mask=none_or(mask), invert_mask=invert_mask, prompt=prompt,
             methods=tuple(METHODS) if all_methods else None, editor=editor or "tiny-inpaint",
-            plan=plan, budget=budget, preset=preset, seed=seed, device=device, progress=progress,
+            plan=plan, compile=compile, budget=budget, preset=preset, seed=seed, device=device, progress=progress,
         )  # fmt: skip
     table = [
         {

@@ -106,6 +106,9 @@ PlanOption = Annotated[
         show_default=False,
     ),
 ]
+CompileOption = Annotated[
+    bool, typer.Option("--compile/--no-compile", help="On a GPU: record and compile, quicker after a slower start.")
+]
 OverwriteOption = Annotated[bool, typer.Option("--overwrite", help="Replace existing output.")]
 EpsOption = Annotated[
     str | None,

@@ -59,6 +59,7 @@ def protect_photos(
     editor: str | None = None,
     scheduler: str | None = None,
     plan: str | None = None,
+    compile: bool = True,
     mask: str | Path | None = None,
     invert_mask: bool = False,
     overwrite: bool = False,
@@ -92,7 +93,7 @@ def protect_photos(
     out, files = Path(out), [Path(photo) for photo in photos]
     suffix = get_format(format, quality).suffix
     asked = Asked(
-        method, editor, scheduler, plan, mask, invert_mask, budget, prompt, steps, preset, seed, device, knobs
+        method, editor, scheduler, plan, compile, mask, invert_mask, budget, prompt, steps, preset, seed, device, knobs
     )  # fmt: skip
     check_asked(asked)
     check_folder(out)

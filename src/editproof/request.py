@@ -27,6 +27,7 @@ class Asked:
     editor: str | None = None
     scheduler: str | None = None
     plan: str | None = None
+    compile: bool = True
     mask: str | Path | None = None
     invert_mask: bool = False
     budget: Budget | None = DEFAULT_BUDGET
@@ -73,7 +74,11 @@ def load_task(asked: Asked, **more: Any) -> Task:
     settings, loaded = asked.settings, None
     if asked.method not in WITHOUT_EDITOR:
         loaded = load_editor(
-            asked.editor or DEFAULT_EDITOR, device=asked.device, scheduler=asked.scheduler, plan=asked.plan
+            asked.editor or DEFAULT_EDITOR,
+            device=asked.device,
+            scheduler=asked.scheduler,
+            plan=asked.plan,
+            compile=asked.compile,
         )
     return Task(
         method=asked.method, editor=loaded, side=working_side(asked.method, loaded, settings), budget=asked.budget,
