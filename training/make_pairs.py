@@ -20,15 +20,16 @@ from photos import SIZE, compose, load_packs, scene_crop
 CHUNK = 64
 
 
-def fill(packs_folder: Path, out: Path, worker: int, workers: int, count: int) -> dict[int, list[str]]:
-    """Worker `worker` makes every `workers`-th chunk; a chunk depends on its number only."""
+def fill(packs_folder: Path, out: Path, worker: int, workers: int, count: int, seed: int) -> dict[int, list[str]]:
+    """Worker `worker` makes every `workers`-th chunk; a chunk depends on its number and the seed only."""
     torch.set_num_threads(1)
     packs = load_packs(packs_folder, "train", "cpu")
     contexts, targets = (np.lib.format.open_memmap(out / f"{n}.npy", mode="r+") for n in ("contexts", "targets"))
     prompts = {}
     for start in range(worker * CHUNK, count, workers * CHUNK):
-        rng, size = random.Random(start + 1), min(CHUNK, count - start)
-        torch.manual_seed(start + 1)
+        own = 1_000_000 * seed + start + 1
+        rng, size = random.Random(own), min(CHUNK, count - start)
+        torch.manual_seed(own)
         batch = compose(packs, size, rng, scene_share=0.12, natural_share=0.4)
         where = [rng.randrange(len(packs.scenes)) for _ in range(size)]
         scenes = scene_crop(packs.scenes[where], blur=True)
@@ -53,6 +54,7 @@ def main() -> None:
     parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("--count", type=int, default=24_000)
     parser.add_argument("--edits-each", type=int, default=4)
+    parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--workers", type=int, default=os.cpu_count() or 1)
     args = parser.parse_args()
     args.out.mkdir(parents=True, exist_ok=True)
@@ -61,7 +63,9 @@ def main() -> None:
         np.lib.format.open_memmap(args.out / f"{name}.npy", mode="w+", dtype=np.uint8, shape=shape).flush()
     prompts: dict[int, list[str]] = {}
     with ProcessPoolExecutor(args.workers) as pool:
-        jobs = [pool.submit(fill, args.packs, args.out, w, args.workers, args.count) for w in range(args.workers)]
+        jobs = [
+            pool.submit(fill, args.packs, args.out, w, args.workers, args.count, args.seed) for w in range(args.workers)
+        ]
         for job in jobs:
             prompts.update(job.result())
     (args.out / "prompts.json").write_text(json.dumps([prompts[i] for i in range(args.count)]))

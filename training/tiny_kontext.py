@@ -55,7 +55,8 @@ def build_cache(
     photos, results = [], []
     for start in range(rows.start, rows.stop, 64):
         chosen = slice(start, min(start + 64, rows.stop))
-        photos.append(torch.stack([encode(contexts[chosen]), encode(contexts[chosen], noise)], 1))
+        shown = encode(contexts[chosen])
+        photos.append(torch.stack([shown, encode(contexts[chosen], noise) if noise else shown], 1))
         results.append(encode(targets[chosen].reshape(-1, *targets.shape[2:])))
     latents = torch.cat(results)
     texts = [text for i in rows for text in prompts[i]]
