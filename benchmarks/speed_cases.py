@@ -8,7 +8,7 @@ import torch
 from real_sizes import flux_kontext, sd_inpaint
 from torch import nn
 
-from editproof.editors import load_editor, plans
+from editproof.editors import load_editor, pipeline, plans
 from editproof.editors.graphs import Graphs
 from editproof.immunizer import NestedUNet, load_immunizer
 
@@ -43,6 +43,7 @@ def _eager(model: Any) -> Callable[[], None]:
     """Nothing recorded, nothing compiled."""
     recorded = [(place, name, graphs) for place, name, graphs in _graphs(model)]
     for place, name, graphs in recorded:
+        graphs.key, graphs.idle = None, []  # and their memory is free
         setattr(place, name, graphs.function)
     uncompiled = _undone(model, "compile", False) if hasattr(model, "compile") else None
 
@@ -66,7 +67,7 @@ VARIANTS: dict[str, Callable[[Any], Callable[[], None]]] = {
     "eager": _eager,
     "uncompiled": lambda editor: _undone(editor, "compile", False),
     "recompute": lambda editor: _undone(editor, "recompute", True),
-    "keep": lambda editor: _undone(editor, "recompute", False),
+    "12 GiB": lambda editor: _undone(pipeline, "roomy", lambda device, size: size <= 11 * 2**30),
 }
 
 
@@ -140,8 +141,8 @@ PARTS: dict[str, tuple[Case, ...]] = {
     "sd": (
         Case("sd-inpaint", ENCODER, profile=True),
         Case("sd-inpaint", GUARD, settings=FOUR, profile=True),
-        Case("sd-inpaint", DIFFUSION, settings=DRAWS),
-        Case("sd-inpaint", DIFFUSION, settings=DRAWS, variant="recompute", profile=True),
+        Case("sd-inpaint", DIFFUSION, settings=DRAWS, profile=True),
+        Case("sd-inpaint", DIFFUSION, settings=DRAWS, variant="12 GiB"),
         Case("sd-inpaint", "autoencoder"),
         Case("sd-inpaint", ENCODER, 16),
         Case("sd-inpaint", GUARD, 4, settings=FOUR),
@@ -154,13 +155,9 @@ PARTS: dict[str, tuple[Case, ...]] = {
           for method, settings in ((ENCODER, {}), (GUARD, FOUR), (DIFFUSION, DRAWS))),
     ),
     "flux": (
-        Case("flux-kontext", "decontext", profile=True),
+        Case("flux-kontext", "decontext", variant="uncompiled", profile=True),
         Case("flux-kontext", "veto"),
-        Case("flux-kontext", "decontext", variant="uncompiled"),
-        Case("flux-kontext", "decontext", variant="eager"),
-        Case("flux-kontext", "decontext", 4),
-        Case("flux-kontext", "decontext", 1, 1024),
-        Case("flux-kontext", ENCODER),
+        Case("flux-kontext", "decontext", profile=True),
     ),
     "flux-float8": (
         Case("flux-kontext float8", "decontext", profile=True),
@@ -168,6 +165,16 @@ PARTS: dict[str, tuple[Case, ...]] = {
     "flux-16gb": (
         Case("flux-kontext first-block", "veto"),
         Case("flux-kontext stream", "decontext"),
+    ),
+    "flux-more": (
+        Case("flux-kontext", ENCODER),
+        Case("flux-kontext", "decontext", 1, 1024),
+        Case("flux-kontext", "decontext", 4),
+    ),
+    "eager": (
+        Case("sd-inpaint", ENCODER, variant="eager"),
+        Case("sd-inpaint", GUARD, settings=FOUR, variant="eager"),
+        Case("sd-inpaint", DIFFUSION, settings=DRAWS, variant="recompute"),
     ),
     "cpu": (
         Case("unet++ embedded", "pass", 1, 256),

@@ -4,6 +4,7 @@ import copy
 import gc
 import weakref
 from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 import tiny
@@ -16,6 +17,7 @@ from editproof.editors import load_editor, wide
 from editproof.editors.float8 import Float8Linear, check_float8, to_float8
 from editproof.editors.graphs import Graphs
 from editproof.editors.pipeline import Editor
+from editproof.editors.plans import settle
 from editproof.errors import UserError
 from editproof.methods import METHODS
 
@@ -136,3 +138,16 @@ def test_wide_attention(monkeypatch: pytest.MonkeyPatch) -> None:
             attention.set_processor(processor)
             results.append(attention(x))
         assert torch.allclose(*results, atol=1e-5)
+
+
+@pytest.mark.parametrize("name", ["sd-inpaint", "flux-kontext", "step1x-edit"])
+def test_a_settled_pipeline_edits_and_is_saved_as_before(tmp_path: Path, name: str) -> None:
+    folder = tiny.save(name, tmp_path / "before")
+    editor = load_editor(folder, "cpu")
+    images, mask = tiny.pictures(), tiny.hole() if editor.masked else None
+    before = editor.edit(images, "snow", mask=mask, steps=2)
+    settle(editor.pipe)
+    assert torch.equal(editor.edit(images, "snow", mask=mask, steps=2), before)
+    assert editor.device.type == "cpu" and editor.pipe.vae.dtype == torch.float32
+    editor.pipe.save_pretrained(tmp_path / "after")
+    assert torch.equal(load_editor(tmp_path / "after", "cpu").edit(images, "snow", mask=mask, steps=2), before)

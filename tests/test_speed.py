@@ -89,9 +89,9 @@ def test_what_is_computed_anew_has_the_same_gradient(tiny_editor: Load, name: st
 def test_memory_decides(tiny_editor: Load, monkeypatch: pytest.MonkeyPatch) -> None:
     editor, cpu = tiny_editor("sd-inpaint"), torch.device("cpu")
     assert room.roomy(cpu, 1) and not room.roomy(cpu, 1e15)
-    assert not editor._spares(1, IMAGES, 4)
+    assert not editor.spares(1, IMAGES, 4)
     monkeypatch.setattr(pipeline, "roomy", lambda device, size: size < 1e6)
-    assert editor._spares(1, IMAGES, 4)
+    assert editor.spares(1, IMAGES, 4)
     assert [room.together(10, pixels) for pixels in (1, 2 * 512**2, 3 * 512**2, 10**9)] == [10, 5, 2, 1]
 
 

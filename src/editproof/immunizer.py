@@ -41,6 +41,10 @@ class PhotoNorm(nn.BatchNorm2d):
             return group_norm(x, x.shape[1], self.weight, self.bias, self.eps, "relu")
         return functional.relu(self(x), inplace=True)
 
+    def behind(self, conv: nn.Conv2d, x: Tensor) -> Tensor:
+        """A convolution that the norm follows: without its bias where the norm takes that away again."""
+        return conv._conv_forward(x, conv.weight, None if self.per_photo and _fusable(x) else conv.bias)
+
     def forward(self, input: Tensor) -> Tensor:
         if self.per_photo and input.dtype == torch.float16:
             return _half_norm(input, self.weight, self.bias, self.eps)
@@ -83,7 +87,7 @@ class ConvBlock(nn.Module):
         self.bn2 = PhotoNorm(outputs)
 
     def forward(self, x: Tensor) -> Tensor:
-        return self.bn2.relu(self.conv2(self.bn1.relu(self.conv1(x))))
+        return self.bn2.relu(self.bn2.behind(self.conv2, self.bn1.relu(self.bn1.behind(self.conv1, x))))
 
 
 class NestedUNet(nn.Module):

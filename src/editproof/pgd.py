@@ -92,22 +92,29 @@ class Told:
     """
 
     def __init__(self, steps: int, callback: Callback | None, late: bool) -> None:
-        self.steps, self.callback, self.waiting = steps, callback, deque[tuple[int, Tensor, Tensor]]()
-        self.most = 1 if late else 0
+        self.steps, self.callback, self.late = steps, callback, late
+        self.waiting: deque[tuple[int, Tensor, torch.cuda.Event | None]] = deque()
 
     def of(self, step: int, loss: Tensor, gradient: Tensor) -> None:
         """A step from 1, its losses (B,) and its gradient."""
-        self.waiting.append((step, loss.mean(), torch.isfinite(gradient).all()))
-        self.all(self.most)
+        news, copied = torch.stack([loss.mean(), torch.isfinite(gradient).all()]), None
+        if self.late:
+            news = torch.empty_like(news, device="cpu", pin_memory=True).copy_(news, non_blocking=True)
+            copied = torch.cuda.current_stream(gradient.device).record_event()
+        self.waiting.append((step, news, copied))
+        self.all(1 if self.late else 0)
 
     def all(self, left: int = 0) -> None:
         """Look at all steps but for the last `left`."""
         while len(self.waiting) > left:
-            step, loss, finite = self.waiting.popleft()
+            step, news, copied = self.waiting.popleft()
+            if copied is not None:
+                copied.synchronize()  # of this step only: reading a number would wait for the next one, too
+            loss, finite = news.tolist()
             if not finite:
                 raise UserError(f"the gradient of step {step} is not finite: load the editor in float32 instead")
             if self.callback is not None:
-                self.callback(step, self.steps, loss.item())
+                self.callback(step, self.steps, loss)
 
 
 def default_step(step_size: Step | None, budget: Budget, steps: int, paper: Paper) -> Step:

@@ -25,12 +25,19 @@ def children(generators: Generators, n: int) -> list[torch.Generator]:
 
 def randn(shape: Sequence[int], generators: Generators, device: torch.device | str = "cpu") -> Tensor:
     """Normal noise of `shape` (one image's shape) for each generator: float32 `(len(generators), *shape)`."""
-    return torch.stack([torch.randn(*shape, generator=g, device=g.device) for g in generators]).to(device)
+    return sent(torch.stack([torch.randn(*shape, generator=g, device=g.device) for g in generators]), device)
 
 
 def rand(shape: Sequence[int], generators: Generators, device: torch.device | str = "cpu") -> Tensor:
     """Uniform numbers in [0,1) of `shape` (one image's shape) for each generator: `(len(generators), *shape)`."""
-    return torch.stack([torch.rand(*shape, generator=g, device=g.device) for g in generators]).to(device)
+    return sent(torch.stack([torch.rand(*shape, generator=g, device=g.device) for g in generators]), device)
+
+
+def sent(x: Tensor, device: torch.device | str) -> Tensor:
+    """x on a device, without waiting for what a GPU still computes, as `x.to` would."""
+    if x.device.type == "cpu" and torch.device(device).type == "cuda":
+        x = x.pin_memory()
+    return x.to(device, non_blocking=True)
 
 
 def random_masks(images: Tensor, generators: Generators) -> Tensor:
@@ -56,7 +63,7 @@ def random_masks(images: Tensor, generators: Generators) -> Tensor:
             top, left = (1 - box_height) * c, (1 - box_width) * d
             mask = (rows >= top) & (rows < top + box_height) & (columns >= left) & (columns < left + box_width)
         masks.append(mask.expand(height, width)[None].float())
-    return torch.stack(masks).to(images.device)
+    return sent(torch.stack(masks), images.device)
 
 
 @contextmanager

@@ -336,8 +336,10 @@ def _entropy(queries: Tensor, keys: Tensor, columns: slice) -> Tensor:
 
 
 def _per_image(value: float | Tensor, batch: int, like: Tensor, dtype: torch.dtype) -> Tensor:
-    return torch.as_tensor(value, device=like.device, dtype=dtype).expand(batch)
+    if not isinstance(value, Tensor):
+        return torch.full((batch,), value, device=like.device, dtype=dtype)
+    return value.to(like.device, dtype).expand(batch)
 
 
 def _column(value: float | Tensor, like: Tensor) -> Tensor:
-    return torch.as_tensor(value, device=like.device, dtype=like.dtype).reshape(-1, 1, 1)
+    return _per_image(value, len(like), like, like.dtype).reshape(-1, 1, 1)

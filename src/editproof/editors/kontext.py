@@ -10,7 +10,7 @@ from torch import Tensor
 
 from editproof.editors.pipeline import Editor, Prompt, Reading, again
 from editproof.errors import UserError
-from editproof.randomness import Generators
+from editproof.randomness import Generators, generators, sent
 
 
 class Tokens(NamedTuple):
@@ -36,6 +36,7 @@ class KontextEditor(Editor):
     def __init__(self, name: str, pipe: Any, dtype: torch.dtype) -> None:
         super().__init__(name, pipe, dtype)
         self.multiple *= 2  # latents are packed in 2 x 2
+        self._known_ids: tuple[Any, tuple[Tensor, Tensor]] | None = None
         torch.backends.cuda.enable_cudnn_sdp(False)  # it crashed with FLUX's shapes on an H100
 
     def encode(self, images: Tensor, mask: Tensor | None = None) -> Tensor:
@@ -58,11 +59,25 @@ class KontextEditor(Editor):
         self._check(images, None)
         draws = len(generator) // len(images)
         text, pooled = self._text_tokens(again(self.read(images, prompt), draws), timestep)
-        target, context, target_ids, context_ids = self.pipe.prepare_latents(
-            self.encode(images).repeat(draws, 1, 1, 1), len(generator), self.pipe.vae.config.latent_channels,
-            *images.shape[-2:], text.dtype, self.device, list(generator),
-        )  # fmt: skip
-        return Tokens(target, context, text, pooled, target_ids, context_ids)
+        photo = self.encode(images).repeat(draws, 1, 1, 1)
+        one = (1, *photo.shape[1:])
+        noise = [torch.randn(one, generator=g, device=g.device, dtype=text.dtype) for g in generator]
+        target, context = (
+            self.pipe._pack_latents(x, *photo.shape)
+            for x in (sent(torch.cat(noise), self.device), photo.to(text.dtype))
+        )
+        return Tokens(target, context, text, pooled, *self._ids(images, text.dtype))
+
+    def _ids(self, images: Tensor, dtype: torch.dtype) -> tuple[Tensor, Tensor]:
+        """The pipeline's positions of target and context tokens, kept for the next photos of the same size."""
+        size = (*images.shape[-2:], dtype)
+        if self._known_ids is None or self._known_ids[0] != size:
+            with torch.no_grad():
+                photo = self.encode(images[:1])
+            self._known_ids = size, self.pipe.prepare_latents(
+                photo, 1, photo.shape[1], *images.shape[-2:], dtype, self.device, generators(0, 1)
+            )[2:]  # fmt: skip
+        return self._known_ids[1]
 
     def _text_tokens(self, reading: Reading, timestep: float | Tensor) -> tuple[Tensor, Tensor | None]:
         return reading["prompt_embeds"], reading["pooled_prompt_embeds"]

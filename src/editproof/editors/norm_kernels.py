@@ -93,9 +93,12 @@ def applied_kernel(
 
 
 @triton.jit
-def group_kernel(sums, weight, bias, mean, rstd, one, two, c, groups, splits, count, eps,
+def group_kernel(sums, weight, bias, before, mean, rstd, one, two, c, groups, splits, count, eps,
            back: tl.constexpr, width: tl.constexpr, step: tl.constexpr):  # fmt: skip
-    """Of a group: mean, rstd, and each channel's scale and shift; or (back) the slant and offset of its gradient."""
+    """Of a group: mean, rstd, and each channel's scale and shift; or (back) the slant and offset of its gradient.
+
+    What is normed is x + before, one number for each photo and channel, of which the sums over x know nothing.
+    """
     photo, group = tl.program_id(0), tl.program_id(1)
     wide = c // groups
     channel = group * wide + tl.arange(0, width)
@@ -109,19 +112,35 @@ def group_kernel(sums, weight, bias, mean, rstd, one, two, c, groups, splits, co
         second += tl.sum(tl.load(sums + at + c, mask=inside, other=0.0), 0)
     w = tl.load(weight + channel, mask=there, other=0.0).to(tl.float32)
     to = photo * c + channel
+    added = tl.load(before + to, mask=there, other=0.0)
     if back:
+        second += added * first
         m, r = tl.load(mean + photo * groups + group), tl.load(rstd + photo * groups + group)
         plain, moved = tl.sum(first * w, 0), tl.sum(second * w, 0)  # of dz * weight, of dz * weight * x
         slant = (moved - m * plain) * r * r * r / count
         tl.store(one + to, tl.zeros((width,), tl.float32) - slant, mask=there)
-        tl.store(two + to, tl.zeros((width,), tl.float32) + (slant * m - r * plain / count), mask=there)
+        tl.store(two + to, slant * m - r * plain / count - slant * added, mask=there)
     else:
+        pixels = count / wide
+        second += added * (2 * first + pixels * added)
+        first += pixels * added
         m = tl.sum(first, 0) / count
         r = tl.rsqrt(tl.maximum(tl.sum(second, 0) / count - m * m, 0.0) + eps)
         tl.store(mean + photo * groups + group, m)
         tl.store(rstd + photo * groups + group, r)
         tl.store(one + to, w * r, mask=there)
-        tl.store(two + to, tl.load(bias + channel, mask=there, other=0.0).to(tl.float32) - w * r * m, mask=there)
+        shift = tl.load(bias + channel, mask=there, other=0.0).to(tl.float32) + w * r * (added - m)
+        tl.store(two + to, shift, mask=there)
+
+
+@triton.jit
+def added_kernel(x, y, bias, out, c, values, wide: tl.constexpr):
+    """x + y + bias, one for each channel."""
+    at = tl.program_id(0).to(tl.int64) * wide + tl.arange(0, wide)
+    inside = at < values
+    total = tl.load(x + at, mask=inside, other=0.0).to(tl.float32) + tl.load(y + at, mask=inside, other=0.0)
+    total += tl.load(bias + at % c, mask=inside, other=0.0)
+    tl.store(out + at, total.to(out.dtype.element_ty), mask=inside)
 
 
 @triton.jit

@@ -11,15 +11,17 @@ import torch
 import triton
 from torch import Tensor
 
-from editproof.editors.norm_kernels import applied_kernel, doubled_kernel, group_kernel, sums_kernel
+from editproof.editors.norm_kernels import added_kernel, applied_kernel, doubled_kernel, group_kernel, sums_kernel
 
-ROWS, CHANNELS = 64, 64  # of a tile
+ROWS, CHANNELS, VALUES = 64, 64, 2048  # of a tile
 LARGEST = 65_535 * ROWS  # pixels: CUDA takes no more tiles in that direction
 PROGRAMS = 1024  # that a GPU is to have at least, where there are tiles enough
 
 
-def _grouped(x: Tensor, dy: Tensor, weight: Tensor, bias: Tensor, scale: Tensor, shift: Tensor, mean: Tensor,
-             rstd: Tensor, one: Tensor, two: Tensor, eps: float, back: bool, act: int) -> None:  # fmt: skip
+def _grouped(
+    x: Tensor, dy: Tensor, weight: Tensor, bias: Tensor, before: Tensor, scale: Tensor, shift: Tensor, mean: Tensor,
+    rstd: Tensor, one: Tensor, two: Tensor, eps: float, back: bool, act: int,
+) -> None:  # fmt: skip
     """Fill `one` and `two` (N,C), and forwards mean and rstd (N,G), from what is summed over x."""
     photos, channels, hw, groups = len(x), x.shape[1], x.shape[2] * x.shape[3], mean.shape[1]
     blocks, width = triton.cdiv(channels, CHANNELS), triton.next_power_of_2(channels // groups)
@@ -30,7 +32,7 @@ def _grouped(x: Tensor, dy: Tensor, weight: Tensor, bias: Tensor, scale: Tensor,
     )
     count = hw * (channels // groups)
     group_kernel[(photos, groups)](
-        sums, weight, bias, mean, rstd, one, two, channels, groups, splits, count, eps, back, width, 64
+        sums, weight, bias, before, mean, rstd, one, two, channels, groups, splits, count, eps, back, width, 64
     )
 
 
@@ -43,30 +45,57 @@ def _apply(x: Tensor, dy: Tensor, scale: Tensor, shift: Tensor, a2: Tensor, b2: 
 
 class _Norm(torch.autograd.Function):
     @staticmethod
-    def forward(ctx: Any, x: Tensor, weight: Tensor, bias: Tensor, groups: int, eps: float, act: int) -> Tensor:
+    def forward(
+        ctx: Any, x: Tensor, weight: Tensor, bias: Tensor, before: Tensor, groups: int, eps: float, act: int
+    ) -> Tensor:
         x = x.contiguous(memory_format=torch.channels_last)
         scale, shift = torch.empty(2, len(x), x.shape[1], device=x.device, dtype=torch.float32)
         mean, rstd = torch.empty(2, len(x), groups, device=x.device, dtype=torch.float32)
-        _grouped(x, x, weight, bias, scale, shift, mean, rstd, scale, shift, eps, False, act)
-        ctx.save_for_backward(x, weight, scale, shift, mean, rstd)
+        _grouped(x, x, weight, bias, before, scale, shift, mean, rstd, scale, shift, eps, False, act)
+        ctx.save_for_backward(x, weight, before, scale, shift, mean, rstd)
         ctx.act = act
         return _apply(x, x, scale, shift, scale, shift, False, act)
 
     @staticmethod
     def backward(ctx: Any, dy: Tensor) -> tuple[Tensor | None, ...]:
-        x, weight, scale, shift, mean, rstd = ctx.saved_tensors
+        x, weight, before, scale, shift, mean, rstd = ctx.saved_tensors
         dy = dy.contiguous(memory_format=torch.channels_last)
         a2, b2 = torch.empty(2, *scale.shape, device=x.device, dtype=torch.float32)
-        _grouped(x, dy, weight, weight, scale, shift, mean, rstd, a2, b2, 0.0, True, ctx.act)
-        return _apply(x, dy, scale, shift, a2, b2, True, ctx.act), None, None, None, None, None
+        _grouped(x, dy, weight, weight, before, scale, shift, mean, rstd, a2, b2, 0.0, True, ctx.act)
+        return _apply(x, dy, scale, shift, a2, b2, True, ctx.act), *(None,) * 6
 
 
 ACTIVATIONS = {"none": 0, "silu": 1, "relu": 2}
 
 
-def group_norm(x: Tensor, groups: int, weight: Tensor, bias: Tensor, eps: float, activation: str) -> Tensor:
-    """activation(GroupNorm(x)) of x (N,C,H,W) on a GPU, channels last; no gradient for weight and bias."""
-    return _Norm.apply(x, weight, bias, groups, eps, ACTIVATIONS[activation])
+def group_norm(
+    x: Tensor, groups: int, weight: Tensor, bias: Tensor, eps: float, activation: str, before: Tensor | None = None
+) -> Tensor:
+    """activation(GroupNorm(x + before)) of x (N,C,H,W) on a GPU, channels last; a gradient for x only.
+
+    before: (C) or (N,C); nothing if None.
+    """
+    if before is None:
+        before = torch.zeros(x.shape[:2], device=x.device)
+    before = before.float().expand(x.shape[:2]).contiguous()
+    return _Norm.apply(x, weight, bias, before, groups, eps, ACTIVATIONS[activation])
+
+
+class _Sum(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, y: Tensor, bias: Tensor) -> Tensor:
+        out = torch.empty_like(y)
+        added_kernel[(triton.cdiv(out.numel(), VALUES),)](x, y, bias, out, out.shape[1], out.numel(), VALUES)
+        return out
+
+    @staticmethod
+    def backward(ctx: Any, dy: Tensor) -> tuple[Tensor, Tensor, None]:
+        return dy, dy, None
+
+
+def added(x: Tensor, y: Tensor, bias: Tensor) -> Tensor:
+    """x + y (N,C,H,W) + bias (C) on a GPU, channels last; no gradient for the bias."""
+    return _Sum.apply(*(z.contiguous(memory_format=torch.channels_last) for z in (x, y)), bias)
 
 
 def doubled(x: Tensor) -> Tensor:

@@ -162,7 +162,7 @@ class Editor:
         denoising step with (step from 1, steps).
         """
         steps = self.steps if steps is None else steps
-        spare = torch.is_grad_enabled() and self._spares(len(generator), images, steps)
+        spare = torch.is_grad_enabled() and self.spares(len(generator), images, steps)
         with recomputed(self.denoiser) if spare else nullcontext():
             latents = self._latents(
                 images,
@@ -213,7 +213,7 @@ class Editor:
             edited = torch.where(torch.tensor(flagged, device=edited.device).view(-1, 1, 1, 1), 0.0, edited)
         return edited.clamp(0, 1).to(images.device)
 
-    def _spares(self, rows: int, images: Tensor, steps: int) -> bool:
+    def spares(self, rows: int, images: Tensor, steps: int) -> bool:
         """Whether a backward pass through so many edits should compute the denoiser's calls, and the decoded photos,
         anew. Large models spare memory in their own way."""
         if self.recompute is not None or self.batch == 1:

@@ -1,5 +1,7 @@
 """What memory and the device allow: whether a backward pass finds everything kept, and how many rows go together."""
 
+from collections.abc import Callable
+
 import psutil
 import torch
 
@@ -22,9 +24,10 @@ def roomy(device: torch.device, size: float) -> bool:
     return size <= (1 - SPARE) * free
 
 
-def together(draws: int, pixels: int) -> int:
+def together(draws: int, pixels: int, fits: Callable[[int], bool] = lambda n: True) -> int:
     """How many of `draws` go through a denoiser at once: a divisor of `draws`, enough to keep a GPU busy, no more.
 
-    pixels: of the rows that one draw takes, all images and both of guidance.
+    pixels: of the rows that one draw takes, all images and both of guidance. fits: whether so many fit the memory.
     """
-    return next(n for n in range(draws, 0, -1) if draws % n == 0 and (n == 1 or n * pixels <= ENOUGH))
+    divisors = (n for n in range(draws, 1, -1) if draws % n == 0)
+    return next((n for n in divisors if n * pixels <= ENOUGH and fits(n)), 1)

@@ -10,6 +10,7 @@ from typing import Any
 
 import torch
 from accelerate.hooks import ModelHook, add_hook_to_module
+from diffusers.models.resnet import ResnetBlock2D
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
@@ -69,7 +70,7 @@ def recompute_resnets(vae: nn.Module, always: bool) -> None:
         return checkpoint(forward, *inputs, **named, use_reentrant=False, preserve_rng_state=False)
 
     for module in vae.modules():
-        if type(module).__name__ == "ResnetBlock2D":
+        if isinstance(module, ResnetBlock2D):
             module.forward = partial(recomputed, module.forward)
 
 

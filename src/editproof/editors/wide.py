@@ -11,7 +11,14 @@ WIDE, LONGEST = 256, 2**14  # features of a head above which, and pixels up to w
 class WideAttention(AttnProcessor):
     """Attention with heads too wide for flash kernels: products and a softmax, where the matrix is not huge."""
 
-    def __call__(self, attn: Any, hidden_states: Tensor, *more: Any, **named: Any) -> Tensor:
+    def __call__(
+        self,
+        attn: Any,
+        hidden_states: Tensor,
+        encoder_hidden_states: Tensor | None = None,
+        attention_mask: Tensor | None = None,
+        temb: Tensor | None = None,
+    ) -> Tensor:
         if hidden_states[0, 0].numel() <= LONGEST:
-            return super().__call__(attn, hidden_states, *more, **named)
-        return AttnProcessor2_0()(attn, hidden_states, *more, **named)
+            return super().__call__(attn, hidden_states, encoder_hidden_states, attention_mask, temb)
+        return AttnProcessor2_0()(attn, hidden_states, encoder_hidden_states, attention_mask, temb)

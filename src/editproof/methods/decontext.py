@@ -10,8 +10,9 @@ from editproof.editors.attention import block_names, context_mass
 from editproof.errors import UserError
 from editproof.methods.checks import kept_pixels, require
 from editproof.methods.prompts import POOL
+from editproof.methods.starts import first
 from editproof.pgd import default_step, pgd
-from editproof.randomness import generators, rand
+from editproof.randomness import generators, rand, sent
 
 if TYPE_CHECKING:
     from editproof.counters.transform import Transform
@@ -38,6 +39,7 @@ def decontext(
     steps: int = STEPS,
     step_size: "Step | None" = None,
     momentum: float = 0.0,
+    start: str | None = None,
     transform: "Transform | None" = None,
     blocks: str | None = None,
     lowest_timestep: float = 0.98,
@@ -55,6 +57,7 @@ def decontext(
     paper's, single blocks 0 to 25, or all of them in a smaller model. samples: the gradient is the mean over this many
     draws. read_every: how many draws share their prompts, which saves time where a language model reads them together
     with the photo (Step1X-Edit).
+    start: "diffvax" begins at what the embedded immunizer makes of the photo.
     transform: counters that the protection should survive, see `make_transform`.
 
     Deviations: the prompts are ours, in the paper's six groups; the perturbation stays float32 (theirs is bfloat16),
@@ -78,8 +81,8 @@ def decontext(
 
     def mass(images: Tensor) -> Tensor:
         nonlocal calls, reading
-        chance = rand((2,), draws, images.device)
-        timestep = lowest_timestep + (1 - lowest_timestep) * chance[:, 0]
+        chance = rand((2,), draws)
+        timestep = sent(lowest_timestep + (1 - lowest_timestep) * chance[:, 0], images.device)
         if calls % read_every == 0:
             prompts = [prompt or POOL[int(number * len(POOL))] for number in chance[:, 1].tolist()]
             reading = editor.read(images.detach(), prompts)
@@ -95,6 +98,7 @@ def decontext(
         steps=steps,
         step_size=default_step(step_size, budget, steps, paper(*images.shape[-2:])),
         support=kept_pixels(images, mask),
+        start=first(start, images, mask, budget),
         samples=samples,
         momentum=momentum,
         transform=make_transform(transform, editor, seed),

@@ -10,7 +10,7 @@ from editproof.counters.transform import make_transform
 from editproof.methods.checks import kept_pixels, require
 from editproof.methods.starts import first
 from editproof.pgd import default_step, pgd
-from editproof.randomness import children, generators, random_masks
+from editproof.randomness import children, generators, random_masks, sent
 
 if TYPE_CHECKING:
     from editproof.counters.transform import Transform
@@ -68,7 +68,7 @@ def diffusionguard(
             hole = random_masks(images, own)
         else:
             smaller = [contour.shrink(draw) for contour, draw in zip(contours * samples, own, strict=True)]
-            hole = 1 - torch.stack(smaller)[:, None].to(images)
+            hole = sent(1 - torch.stack(smaller)[:, None].float(), images.device)
         prediction = editor.first_prediction(images, prompt, mask=hole, steps=4, generator=own)
         return -prediction.flatten(1).norm(dim=1).view(samples, -1).mean(0)
 

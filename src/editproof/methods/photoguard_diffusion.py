@@ -61,7 +61,11 @@ def photoguard_diffusion(
     budget = budget or values[0]
     kept = kept_pixels(images, mask)
     draws = generators(seed, len(images))
-    at_once = together(samples, 2 * images[:, 0].numel()) if on_cuda(images.device) else 1  # a CPU gains nothing
+    at_once = 1  # a CPU gains nothing from more
+    if on_cuda(images.device):
+        at_once = together(
+            samples, 2 * images[:, 0].numel(), lambda n: not editor.spares(n * len(images), images, denoising_steps)
+        )
 
     def distance(images: Tensor) -> Tensor:
         own = draws if samples == 1 else children(draws, at_once)

@@ -12,7 +12,7 @@ from editproof.editors.attention import slice_entropy
 from editproof.editors.room import together
 from editproof.methods.checks import kept_pixels, require
 from editproof.pgd import default_step, pgd
-from editproof.randomness import generators
+from editproof.randomness import generators, sent
 
 if TYPE_CHECKING:
     from editproof.counters.transform import Transform
@@ -63,7 +63,7 @@ def veto(
     turns = cycle(levels.split(len(draws)))
 
     def negative_entropy(images: Tensor) -> Tensor:
-        level = next(turns).to(images.device)
+        level = sent(next(turns), images.device)
         entropy = slice_entropy(
             editor, images, prompt, blocks=blocks, timestep=level, generator=draws, guidance=guidance
         )
