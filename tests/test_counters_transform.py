@@ -27,7 +27,7 @@ from editproof.randomness import generators
 from editproof.train_config import make_config, read_config
 from editproof.training import losses, train
 
-IMAGES, MASK = tiny.pictures(), tiny.hole()
+IMAGES, MASK = tiny.people(), tiny.hole()  # facelock needs faces
 ON = {"decontext": "flux-kontext", "veto": "flux-kontext"}
 FEW: dict[str, dict] = {"photoguard-diffusion": {"samples": 1, "denoising_steps": 2}, "veto": {"timesteps": 2}}
 ATTACKS = [name for name in METHODS if "transform" in own_knobs(name)]
