@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 import test_photo
+import tiny
 import torch
 from PIL import Image
 
@@ -235,6 +236,10 @@ def test_every_method_by_its_name(method: str, folder: Path, tiny_folder: object
     editor = [] if method in ("noise", "diffvax") else ["--editor", str(tiny_folder(name))]  # type: ignore[operator]
     arguments = [*PROTECT.split(), "--method", method, "--steps", "1", "--eps", "0.02", "--mask", "quarter.png"]
     own = ["--set", "samples=2"] if method == "photoguard-diffusion" else []
+    if method == "facelock":  # needs a face, here in the left quarter
+        photo = np.array(Image.open("photo.png").convert("RGB"))
+        photo[20:40, :20] = (tiny.people(1, 20, 20)[0].permute(1, 2, 0) * 255).round().byte().numpy()
+        Image.fromarray(photo).save("photo.png")
     assert main([*arguments, *editor, *own]) == 0
     report = json.loads((folder / "out/photo-protected.json").read_text())
     assert (report["method"], report["steps"]) == (method, 1)

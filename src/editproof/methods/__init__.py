@@ -59,6 +59,6 @@ PRESETS: dict[str, dict[str, dict[str, Any]]] = {
         "decontext": {"steps": 100, "momentum": 0.9},
         "veto": {"steps": 20, "timesteps": 4},
         "autoencoder": {"steps": 40},
-        "facelock": {"steps": 40, "momentum": 0.9},
+        "facelock": {"steps": 40, "momentum": 0.9, "enough": 0.85},
     },
 }

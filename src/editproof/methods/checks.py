@@ -8,6 +8,7 @@ from editproof.errors import UserError
 
 if TYPE_CHECKING:
     from editproof.editors.pipeline import Editor
+    from editproof.metrics.face_chips import Chips
 
 IN_CONTEXT = ("in_context", "in-context", "does not read the photo as tokens")
 # What an editor must be, where not any will do: an attribute of Editor, and the words for it and for not being it.
@@ -40,6 +41,18 @@ def require(editor: "Editor | None", method: str) -> "Editor":
         kind, why_not = NEEDS[method][1:]
         raise UserError(f"{method} works on {kind} editors only, and {editor.name} {why_not}")
     return editor
+
+
+def require_faces(images: Tensor, kept: Tensor | None, method: str) -> "Chips":
+    """The faces of pictures (B,3,H,W), each of which has one; with `kept`, where that is 1."""
+    from editproof.metrics.face_chips import find_chips
+
+    faces = find_chips(images, kept)
+    counts = faces.owners.bincount(minlength=len(images))
+    if (counts == 0).any():
+        where, number = "" if kept is None else " in what the mask keeps", int(counts.argmin()) + 1
+        raise UserError(f"{method} needs a face; picture {number} of {len(images)} has none{where}: try autoencoder")
+    return faces
 
 
 def works_on(method: str, editor: "Editor") -> bool:

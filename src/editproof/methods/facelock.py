@@ -1,6 +1,6 @@
-"""FaceLock (arXiv 2411.16832): what the editor's VAE makes of a photo is no longer recognised by a face network.
+"""FaceLock (arXiv 2411.16832): a face network does not recognise what the editor's VAE makes of the photo.
 
-The authors' figures could not be reproduced by others with their code (TMLR 2026, openreview 5Q1gr80AXU).
+Others could not reproduce the authors' figures with their code (TMLR 2026, openreview 5Q1gr80AXU).
 """
 
 from typing import TYPE_CHECKING
@@ -10,8 +10,7 @@ from torch import Tensor
 
 from editproof.budgets import Budget, Linf
 from editproof.counters.transform import make_transform
-from editproof.errors import UserError
-from editproof.methods.checks import kept_pixels, require
+from editproof.methods.checks import kept_pixels, require, require_faces
 from editproof.pgd import default_step, pgd
 from editproof.randomness import children, generators
 
@@ -44,6 +43,7 @@ def facelock(
     step_size: "Step | None" = None,
     momentum: float = 0.0,
     recognition: float = 1.0,
+    enough: float = 2.0,
     jitter: float = 0.03,
     transform: "Transform | None" = None,
     seed: int = 0,
@@ -55,35 +55,30 @@ def facelock(
     and the logarithm of the L2 distance of the two pictures. Random start. All faces that dlib finds count alike.
     mask (B,1,H,W): 1 = may be repainted; only the kept pixels (0) change and only faces in them count. None: all.
     budget: Linf(.015) if None. step_size: the authors' at their budget and steps, otherwise 2.5 eps / steps. The
-    prompt has no effect. jitter: faces are cut out anew at each step, moved, turned and scaled by this share of them.
+    prompt has no effect. enough: faces further apart than this count no more (dlib tells persons apart from .6; 2 is
+    more than there is). jitter: faces are cut out anew at each step, moved, turned and scaled by this share of them.
     transform: counters that the protection should survive, see `make_transform`.
 
     Deviations: dlib's network (L2 distance) instead of AdaFace ViT-B (cosine), whose weights are not free; faces are
     found once, in the photo, and cut out with jitter, where the authors align the VAE's picture at every step; the
     distance of pictures stands for LPIPS of them and .2 x the squared distance of latents; both terms count from the
-    first step (the authors': LPIPS from a quarter, recognition from 35 % of the steps); the result is on the 8-bit grid.
+    first step (the authors': LPIPS from a quarter, recognition from 35 % of the steps); the 8-bit grid.
     dlib's network is also what `recognised` measures with: of other networks, and of people, that says nothing.
     """
     from editproof.metrics.dlib_net import face_net
-    from editproof.metrics.face_chips import find_chips
 
     editor = require(editor, "facelock")
     budget = budget or BUDGET
     kept = kept_pixels(images, mask)
     weight = torch.ones_like(images[:, :1]) if kept is None else kept
-    faces, net = find_chips(images, kept), face_net(images.device)
-    counts = faces.owners.bincount(minlength=len(images))
-    if (counts == 0).any():
-        where = "" if mask is None else " in what the mask keeps"
-        which = f"picture {int(counts.argmin()) + 1} of {len(images)}" if len(images) > 1 else "the picture"
-        raise UserError(f"facelock needs a face, and {which} has none{where}: take another method, such as autoencoder")
+    faces, net = require_faces(images, kept, "facelock"), face_net(images.device)
     before, draws = net(faces.cut(images)), children(generators(seed, len(images)), 1)
 
     def nearness(moved: Tensor) -> Tensor:
         seen = editor.decode(editor.encode(moved, mask))
         away = ((seen - images) * weight).flatten(1).norm(dim=1).clamp_min(1e-6)
-        strange = (net(faces.cut(seen.clamp(0, 1), draws, jitter)) - before).norm(dim=1)
-        return -away.log() - recognition * torch.zeros_like(away).index_add(0, faces.owners, strange) / counts
+        apart = (net(faces.cut(seen.clamp(0, 1), draws, jitter)) - before).norm(dim=1).clamp_max(enough)
+        return -away.log() - recognition * faces.mean(apart, len(images))
 
     return pgd(
         nearness,

@@ -15,7 +15,6 @@ from torch import Tensor, nn
 from editproof.errors import UserError
 from editproof.metrics.faces import NETWORK, model_file
 
-CHIP = 150  # pixels: the side of a face chip
 MEAN = (122.782, 117.001, 104.298)  # of a chip's channels, in 0..255
 WIDTHS = (32, 32, 32, 64, 64, 64, 64, 128, 128, 128, 256, 256, 256, 256)  # of the blocks
 FIRST_TENSOR = 300  # bytes: tensors before are of the loss
@@ -57,6 +56,8 @@ class Block(nn.Module):
 
 class FaceNet(nn.Module):
     """Face chips (B, 3, 150, 150) in [0, 1] -> (B, 128): what `compute_face_descriptor` gives."""
+
+    mean: Tensor
 
     def __init__(self) -> None:
         super().__init__()

@@ -45,6 +45,11 @@ class Chips:
         grid = F.affine_grid(turns, size, align_corners=False)
         return F.avg_pool2d(F.grid_sample(images[self.owners], grid, align_corners=False, padding_mode="border"), 2)
 
+    def mean(self, values: Tensor, pictures: int) -> Tensor:
+        """(N,), a value for each face -> (B,): each picture's mean; nan where it has no face."""
+        sums = torch.zeros(pictures, device=values.device).index_add(0, self.owners, values)
+        return sums / self.owners.bincount(minlength=pictures)
+
 
 def find_chips(images: Tensor, kept: Tensor | None = None) -> Chips:
     """The faces in images (B, 3, H, W) in [0, 1]; with `kept` (B, 1, H, W), those with most points where it is 1.
@@ -68,7 +73,7 @@ def _lies_in(points: Tensor, region: Tensor) -> bool:
 
 
 def _turn(points: Tensor, size: torch.Size) -> Tensor:
-    """The similarity (least squares) that takes a chip's coordinates to those of 5 points (x, y) in shares of `size`."""
+    """The similarity (least squares) that takes a chip's coordinates to those of 5 points (x, y), shares of `size`."""
     sides = torch.tensor([size[1], size[0]], dtype=torch.float64)
     chip = 2 * (torch.tensor(POINTS, dtype=torch.float64) + PADDING) / (1 + 2 * PADDING) - 1
     x, y = chip.T
@@ -83,6 +88,6 @@ def _turn(points: Tensor, size: torch.Size) -> Tensor:
 def _homogeneous(moved: Tensor) -> Tensor:
     """(N, 4): right, down, scale, angle -> (N, 3, 3), which move a chip's coordinates."""
     right, down, scale, angle = moved.unbind(1)
-    cos, sin, zero, one = scale.exp() * angle.cos(), scale.exp() * angle.sin(), torch.zeros_like(angle), torch.ones_like(angle)
-    rows = [cos, -sin, 2 * right, sin, cos, 2 * down, zero, zero, one]
+    cos, sin, zero = scale.exp() * angle.cos(), scale.exp() * angle.sin(), torch.zeros_like(angle)
+    rows = [cos, -sin, 2 * right, sin, cos, 2 * down, zero, zero, zero + 1]
     return torch.stack(rows, 1).view(-1, 3, 3)
