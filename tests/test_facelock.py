@@ -1,5 +1,7 @@
 """FaceLock: dlib's network and chips in PyTorch, and which faces are protected."""
 
+import json
+import sys
 from pathlib import Path
 
 import pytest
@@ -7,13 +9,18 @@ import tiny
 import torch
 from torch import Tensor
 
+from editproof.bench_config import make_config
+from editproof.benchmark import run_bench
 from editproof.budgets import Linf
-from editproof.demo import astronaut
+from editproof.cli import main
+from editproof.compare import compare_photos
+from editproof.demo import astronaut, run_demo
 from editproof.errors import UserError
 from editproof.methods import METHODS
 from editproof.metrics import faces
 from editproof.metrics.dlib_net import face_net, read_weights
 from editproof.metrics.face_chips import find_chips
+from editproof.photo import save_png
 from editproof.randomness import generators
 
 dlib = pytest.importorskip("dlib", reason="pip install 'editproof[faces]'")
@@ -83,7 +90,53 @@ def test_a_photo_without_a_face_is_told(tiny_editor: object, photos: Tensor) -> 
         facelock(editor, both, steps=1)
     hole = torch.zeros(1, 1, 32, 32)
     hole[..., 4:28, :] = 1
-    with pytest.raises(UserError, match="picture 1 of 1 has none in what the mask keeps"):
+    with pytest.raises(UserError, match="the picture has none in what the mask keeps"):
         facelock(editor, tiny.people(1), mask=hole, steps=1)
     assert not torch.equal(facelock(editor, tiny.people(1), mask=1 - hole, steps=1), tiny.people(1))
     assert (facelock(editor, tiny.people(1), steps=2, budget=Linf(4 / 255)) - tiny.people(1)).abs().max() > 0
+
+
+@pytest.fixture
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A folder with a photo of a face, and one of none."""
+    monkeypatch.chdir(tmp_path)
+    save_png(tmp_path / "in" / "face.png", tiny.people(1)[0])
+    save_png(tmp_path / "in" / "wall.png", tiny.pictures(1)[0])
+    return tmp_path
+
+
+def test_in_a_folder_only_photos_without_a_face_fail(
+    folder: Path, tiny_folder: object, capsys: pytest.CaptureFixture[str]
+) -> None:
+    editor = str(tiny_folder("flux-kontext"))  # type: ignore[operator]
+    arguments = ["protect", "in", "--recursive", "--out", "out", "--editor", editor, "--method", "facelock"]
+    assert main([*arguments, "--steps", "1"]) == 1
+    assert [path.name for path in (folder / "out").rglob("*.png")] == ["face-protected.png"]
+    said = capsys.readouterr()
+    assert "photo 'in/wall.png': facelock needs a face; the picture has none: try autoencoder" in " ".join((said.out + said.err).split())
+
+
+def test_comparisons_leave_it_out_or_refuse_it(folder: Path, tiny_folder: object) -> None:
+    editor = str(tiny_folder("flux-kontext"))  # type: ignore[operator]
+    rows, _ = run_demo("demo", image=folder / "in/wall.png", methods=("noise", "facelock"), editor=editor)
+    assert [row.method for row in rows] == ["noise"]
+    both = [folder / "in/face.png", folder / "in/wall.png"]
+    with pytest.raises(UserError, match=r"^wall\.png: facelock needs a face; the picture has none"):
+        compare_photos(both, "mirror it", folder / "a.png", methods=["noise", "facelock"], editor=editor)
+    (folder / "in").rename(folder / "images")
+    values = {"data": str(folder), "editors": [editor], "methods": ["noise", "facelock:steps=1"], "metrics": ["psnr"]}
+    run_bench(make_config({**values, "prompts": ["mirror it"], "edit_steps": 1}), folder / "out")
+    (left_out,) = json.loads((folder / "out/run.json").read_text())["skipped"]
+    assert (left_out["method"], left_out["why"][:28]) == ("facelock:steps=1", "wall.png: facelock needs a f")
+    methods = [json.loads(line)["method"] for line in (folder / "out/results.jsonl").read_text().splitlines()]
+    assert set(methods) == {"noise"}
+
+
+def test_without_dlib(folder: Path, tiny_folder: object, monkeypatch: pytest.MonkeyPatch) -> None:
+    editor = str(tiny_folder("flux-kontext"))  # type: ignore[operator]
+    monkeypatch.setitem(sys.modules, "dlib", None)
+    monkeypatch.setattr(faces, "_models", faces._models.__wrapped__)
+    rows, _ = run_demo("demo", image=folder / "in/face.png", methods=("noise", "facelock"), editor=editor)
+    assert [row.method for row in rows] == ["noise"]
+    with pytest.raises(UserError, match=r"faces cannot be found without dlib.*editproof\[faces\]"):
+        compare_photos([folder / "in/face.png"], "a", folder / "a.png", methods=["facelock"], editor=editor)

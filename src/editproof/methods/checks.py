@@ -17,6 +17,7 @@ NEEDS = {
     "decontext": IN_CONTEXT,
     "veto": IN_CONTEXT,
 }
+WITH_FACES = ("facelock",)  # these need a face in every picture
 
 
 def kept_pixels(images: Tensor, mask: Tensor | None) -> Tensor | None:
@@ -50,11 +51,23 @@ def require_faces(images: Tensor, kept: Tensor | None, method: str) -> "Chips":
     faces = find_chips(images, kept)
     counts = faces.owners.bincount(minlength=len(images))
     if (counts == 0).any():
-        where, number = "" if kept is None else " in what the mask keeps", int(counts.argmin()) + 1
-        raise UserError(f"{method} needs a face; picture {number} of {len(images)} has none{where}: try autoencoder")
+        which = f"picture {int(counts.argmin()) + 1} of {len(images)}" if len(images) > 1 else "the picture"
+        where = "" if kept is None else " in what the mask keeps"
+        raise UserError(f"{method} needs a face; {which} has none{where}: try autoencoder")
     return faces
 
 
 def works_on(method: str, editor: "Editor") -> bool:
     """Whether a method can work on an editor."""
     return method not in NEEDS or getattr(editor, NEEDS[method][0])
+
+
+def why_not_on(method: str, images: Tensor, mask: Tensor | None) -> str:
+    """Why a method cannot work on pictures (B,3,H,W) with a mask, or none; "" where it can."""
+    if method not in WITH_FACES:
+        return ""
+    try:
+        require_faces(images, kept_pixels(images, mask), method)
+    except UserError as error:
+        return str(error)
+    return ""
