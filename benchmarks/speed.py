@@ -27,6 +27,7 @@ from speed_cases import PARTS, Case, build, change
 from torch.profiler import ProfilerActivity, profile
 from torch.utils.flop_counter import FlopCounterMode
 
+from editproof.demo import astronaut
 from editproof.editors import pick_device
 from editproof.editors.pipeline import Editor
 from editproof.immunizer import NestedUNet, perturb
@@ -44,6 +45,8 @@ def runner(case: Case, model: Editor | NestedUNet, device: torch.device, tiny: b
     """A function that takes steps of a method on random photos."""
     side = case.side // 16 if tiny and case.side > 256 else case.side
     photos = torch.rand(case.batch, 3, side, side, generator=torch.Generator().manual_seed(0)).to(device)
+    if case.method == "facelock":  # needs a face
+        photos = astronaut(side)[0].expand(case.batch, -1, -1, -1).to(device)
     mask = torch.ones(1, 1, side, side)
     mask[..., side // 4 : 3 * side // 4, side // 4 : 3 * side // 4] = 0
     mask = mask.to(device)

@@ -183,5 +183,6 @@ PARTS: dict[str, tuple[Case, ...]] = {
         *(Case("tiny-inpaint", method, 1, 256) for method in (ENCODER, GUARD)),
         Case("tiny-inpaint", DIFFUSION, 1, 256, {"samples": 1}),
         *(Case("tiny-kontext", method, 1, 256) for method in ("decontext", "veto")),
+        Case("tiny-kontext", "facelock", 1, 256),
     ),
 }  # fmt: skip

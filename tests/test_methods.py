@@ -17,10 +17,12 @@ from editproof.errors import UserError
 from editproof.methods import METHODS, PRESETS
 from editproof.methods.contours import Contour
 from editproof.methods.prompts import GROUPS, POOL
+from editproof.metrics.dlib_net import face_net
+from editproof.metrics.face_chips import find_chips
 from editproof.randomness import generators
 
 Load = Callable[[str], Editor]
-IMAGES, MASK = tiny.pictures(), tiny.hole()
+IMAGES, MASK = tiny.people(), tiny.hole()  # facelock needs faces
 ATTACKS: dict[str, dict] = {
     "photoguard-encoder": {},
     "photoguard-diffusion": {"samples": 1, "denoising_steps": 2},
@@ -28,6 +30,7 @@ ATTACKS: dict[str, dict] = {
     "decontext": {},
     "veto": {"timesteps": 2},
     "autoencoder": {},
+    "facelock": {},
 }
 ONLY_ON = {
     "diffusionguard": ("sd-inpaint", "sdxl-inpaint"),
@@ -67,7 +70,7 @@ def test_shape_range_grid_budget_and_support(tiny_editor: Load, method: str, nam
     paper = {
         "noise": Linf(8 / 255), "photoguard-encoder": Linf(0.03), "diffusionguard": Linf(16 / 255),
         "decontext": Linf(12.75 / 255), "veto": Linf(4 / 255),
-        "autoencoder": Linf(8 / 255),
+        "autoencoder": Linf(8 / 255), "facelock": Linf(0.015),
     }  # fmt: skip
     used = budget or paper.get(method, L2(8.0 * 32 / 512))
     delta = protected - IMAGES
@@ -88,7 +91,8 @@ def test_the_seed_decides_and_the_batch_does_not(
 
     both = run(slice(0, 2), 1)
     assert torch.equal(both, run(slice(0, 2), 1))
-    assert (both[1:] != run(slice(1, 2), 1)).float().mean() < 0.01  # float32 sums differ in their last bits
+    # float32 sums differ in their last bits, which a face network's maxima make more of
+    assert (both[1:] != run(slice(1, 2), 1)).float().mean() < (0.15 if method == "facelock" else 0.01)
     # an instructed edit of the photo is drawn, so every method but the encoder attack's end point moves with the seed
     assert not torch.equal(both, run(slice(0, 2), 2))
 
@@ -102,6 +106,10 @@ def own_objective(method: str, editor: Editor, original: Tensor, mask: Tensor | 
         if method == "autoencoder":
             away = editor.decode(editor.encode(images, mask)) - original
             return -norms(away if mask is None else away * (1 - mask))
+        if method == "facelock":
+            faces = find_chips(original)
+            seen = editor.decode(editor.encode(images, mask)).clamp(0, 1)
+            return -(face_net()(faces.cut(seen)) - face_net()(faces.cut(original))).norm(dim=1)
         draws = [generators(seed, len(images)) for seed in range(100, 104)]
         if method == "decontext":
             blocks = "all single"
@@ -130,7 +138,7 @@ def test_an_attack_beats_noise_in_its_own_objective(tiny_editor: Load, method: s
     embedded, budget = name == "tiny-inpaint", Linf(16 / 255)
     editor = load_editor(name, device="cpu") if embedded else tiny_editor(name)
     side = 64 if embedded else tiny.SIZE
-    images, mask = tiny.pictures(1, side, side), tiny.hole(1, side, side)
+    images, mask = tiny.people(1, side, side), tiny.hole(1, side, side)
     measure = own_objective(method, editor, images, mask if editor.masked else None)
     untouched = measure(images)
     more = {"samples": 4} if (method, name) == ("photoguard-diffusion", "flux-kontext") else {}

@@ -33,6 +33,8 @@ from transformers import (
     T5Tokenizer,
 )
 
+from editproof.demo import astronaut
+
 WIDTH, SIZE = 16, 32  # of text embeddings, and of pictures the editors are made for
 
 
@@ -257,6 +259,12 @@ def pictures(n: int = 2, height: int = SIZE, width: int = SIZE) -> Tensor:
     noise = torch.rand(n, 3, 5, 5, generator=torch.Generator().manual_seed(7)) * 1.4 - 0.2
     smooth = torch.nn.functional.interpolate(noise, (height, width), mode="bicubic", antialias=True)
     return (smooth.clamp(0, 1) * 255).round() / 255
+
+
+def people(n: int = 2, height: int = SIZE, width: int = SIZE) -> Tensor:
+    """8-bit pictures (n,3,height,width) of one face in the middle, every second one mirrored and darker."""
+    photo = astronaut(max(height, width))[0][..., :height, :width]
+    return torch.cat([((photo.flip(-1) * 0.7 if i % 2 else photo) * 255).round() / 255 for i in range(n)])
 
 
 def hole(n: int = 2, height: int = SIZE, width: int = SIZE) -> Tensor:

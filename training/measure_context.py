@@ -32,7 +32,7 @@ TRUTHS = {
 }
 RUNS = [
     *({"method": n, "eps": "12.75/255"} for n in ("noise", "photoguard-encoder", "photoguard-diffusion", "decontext")),
-    {"method": "autoencoder", "eps": "12.75/255"},
+    *({"method": n, "eps": eps} for n in ("autoencoder", "facelock") for eps in ("8/255", "12.75/255")),
     *({"method": "veto", "eps": eps} for eps in ("4/255", "8/255", "12.75/255")),
 ]  # fmt: skip
 

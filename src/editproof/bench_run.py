@@ -30,7 +30,7 @@ from editproof.counters import Counter, parse_counter
 from editproof.editors import EDITORS
 from editproof.editors.pipeline import Editor
 from editproof.errors import UserError
-from editproof.methods.checks import NEEDS, works_on
+from editproof.methods.checks import NEEDS, WITH_FACES, why_not_on, works_on
 from editproof.metrics import METRICS, Trial
 from editproof.resolution import working_size
 
@@ -79,9 +79,34 @@ def works(spec: MethodSpec, editor: Any) -> bool:
 
 
 def traits(run: Run, name: str) -> Any:
-    """What `works` has to know of an editor, which is loaded for it only if it is not one of ours."""
+    """What has to be known of an editor, which is loaded for it only if it is not one of ours."""
     info = EDITORS.get(name)
-    return SimpleNamespace(masked=info.masked, in_context=info.kind == "kontext") if info else run.editor(name)
+    if info is None:
+        return run.editor(name)
+    size = run.config.size or info.size
+    return SimpleNamespace(masked=info.masked, in_context=info.kind == "kontext", size=size)
+
+
+def why_left_out(run: Run, name: str, spec: MethodSpec) -> str:
+    """Why a method is left out on an editor, with all photos, so that methods are compared on the same; else ""."""
+    key = (name, spec.label)
+    if key not in run.left_out:
+        run.left_out[key] = _why_left_out(run, name, spec)
+    return run.left_out[key]
+
+
+def _why_left_out(run: Run, name: str, spec: MethodSpec) -> str:
+    if not works(spec, traits(run, spec.on or name)):
+        kind, why = NEEDS[spec.name][1:]
+        return f"for {kind} editors; this one {why}"
+    if spec.name in WITH_FACES:
+        editor = traits(run, name)
+        for photo in run.photos:
+            size = working_size(*photo.size, editor.size)
+            mask = mask_at(photo, size, run.masks)[None] if editor.masked and spec.told else None
+            if why := why_not_on(spec.name, open_at(photo, size)[None], mask):
+                return f"{photo.name}: {why}"
+    return ""
 
 
 def expect(run: Run, name: str) -> None:
@@ -89,7 +114,7 @@ def expect(run: Run, name: str) -> None:
     label, count = editor_label(name), run.clock.expect
     pairs = list(zip(run.photos, prompts_for(run.config, run.photos, name), strict=True))
     for spec in run.specs:
-        if (spec.on or name) in EDITORS and not works(spec, traits(run, spec.on or name)):
+        if name in EDITORS and (spec.on or name) in EDITORS and why_left_out(run, name, spec):
             continue
         for budget in budgets_of(run.config, spec):
             for pair in pairs:
@@ -106,13 +131,10 @@ def bench_editor(run: Run, name: str) -> None:
     """Write the rows that are missing for one editor, which is loaded only if there are any."""
     specs = []
     for spec in run.specs:
-        if works(spec, traits(run, spec.on or name)):
-            specs.append(spec)
+        if why := why_left_out(run, name, spec):
+            run.skipped.append({"method": spec.label, "editor": editor_label(name), "why": why})
         else:
-            kind, why = NEEDS[spec.name][1:]
-            run.skipped.append(
-                {"method": spec.label, "editor": editor_label(name), "why": f"for {kind} editors; this one {why}"}
-            )
+            specs.append(spec)
     prompts = prompts_for(run.config, run.photos, name)
     pairs = list(zip(run.photos, prompts, strict=True))
     if not any(missing(run, name, spec, budget, pairs) for spec in specs for budget in budgets_of(run.config, spec)):

@@ -96,6 +96,10 @@ def _compute(
         try:
             deltas = perturb(group, task, callback)
         except Exception as error:
+            if isinstance(error, UserError) and len(group) > 1:  # one photo may be why: one without a face
+                for ready in group:
+                    yield from _compute([(ready.job, ready)], task, pool, callback)
+                continue
             yield from ((ready.job, error) for ready in group if not ready.job.done)
             continue
         seconds = (time.perf_counter() - started) / len(group)

@@ -21,7 +21,7 @@ from editproof.editors import load_editor
 from editproof.editors.pipeline import Editor
 from editproof.errors import UserError
 from editproof.masks import AUTO, check_something_to_protect, edit_mask
-from editproof.methods.checks import require
+from editproof.methods.checks import require, why_not_on
 from editproof.metrics import edit_change, psnr
 from editproof.pgd import Callback
 from editproof.photo import Photo, atomic, check_folder, check_output, open_photo
@@ -99,6 +99,9 @@ def compare_photos(
     for spec, attacked in zip(specs, against, strict=True):
         if not works(spec, attacked):
             require(attacked, spec.name)  # says why
+        for photo, size, hole in zip(opened, sizes, holes, strict=True):
+            if why := why_not_on(spec.name, working_copy(photo.pixels[None], size), hole if spec.told else None):
+                raise UserError(f"{photo.path.name}: {why}")
     rows, compared, jobs = [], list[Compared](), len(opened) * (1 + len(specs))
 
     def part(what: str, job: int, share: float = 0.0) -> None:

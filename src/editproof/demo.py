@@ -17,7 +17,7 @@ from editproof.editors import check_plan, load_editor
 from editproof.errors import UserError
 from editproof.masks import AUTO, check_mask, check_something_to_protect, edit_mask, open_mask
 from editproof.methods import METHODS
-from editproof.methods.checks import works_on
+from editproof.methods.checks import why_not_on, works_on
 from editproof.metrics import edit_change, psnr
 from editproof.photo import atomic, check_folder, open_photo, save_png
 from editproof.protection import CONTEXT_METHOD, DEFAULT_METHOD, method_settings, protect
@@ -78,7 +78,8 @@ def run_demo(
 
     Without `image`: scikit-image's astronaut. Without `prompt`: PROMPT, or INSTRUCTION where the editor takes no mask.
     Works at the editor's size; an edit is all the editor's, kept pixels too. Without `methods`: the default method, on
-    an in-context editor decontext; methods that cannot work on the editor are left out. The one-pass immunizer is not
+    an in-context editor decontext; methods that cannot work on the editor, or on
+    the photo, are left out. The one-pass immunizer is not
     told the mask that the edits use, the other methods are; on in-context editors no method is told the prompt. The
     five pictures show the default method; with more than one method a strip of all edits is written too. `progress` is
     told what goes on and how much is done. Returns the table's rows and
@@ -96,8 +97,7 @@ def run_demo(
     if prompt is None:
         prompt = PROMPT if loaded.masked else INSTRUCTION
     default = CONTEXT_METHOD if loaded.in_context else DEFAULT_METHOD
-    methods = [method for method in methods or (default,) if works_on(method, loaded)] or [default]
-    shown = default if default in methods else methods[-1]
+    chosen = [method for method in methods or (default,) if works_on(method, loaded)]
     if photo is None:
         name = "astronaut"
         original, region = astronaut(loaded.size)
@@ -113,6 +113,8 @@ def run_demo(
             check_something_to_protect(native, str(mask), size)
             region = working_mask(native, size)
     hole = region if loaded.masked else None
+    methods = [method for method in chosen if not why_not_on(method, original, hole)] or [default]
+    shown = default if default in methods else methods[-1]
 
     def edit(images: Tensor, what: str, edit_seed: int = seed) -> Tensor:
         return loaded.edit(

@@ -81,5 +81,7 @@ def demo(
     )
     if any(row.method == DEFAULT_METHOD for row in rows):
         OUT.print(f"{DEFAULT_METHOD} is not told which part will be repainted; the other methods are.")
+    if left := [name for name in METHODS if all_methods and name not in {row.method for row in rows}]:
+        OUT.print(f"Left out, for they cannot work on this editor or picture: {', '.join(left)}.")
     OUT.print("Pictures:", *(str(path) for path in paths), sep="\n  ", markup=False, soft_wrap=True)
     OUT.print(claim(editor or "tiny-inpaint")["claim"], style="dim", markup=False)

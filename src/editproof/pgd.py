@@ -9,6 +9,7 @@ The papers as arguments, in [0,1] pixel units:
 | DiffusionGuard        | -norm of the first prediction    | Linf(16/255) | 800, 1/255           | new mask each step |
 | DeContext             | attention mass on the photo      | Linf(.05)    | 800, .0025           |                    |
 | VETO                  | -entropy of attention slices     | Linf(4/255)  | 100, 2/255           | momentum=.9        |
+| FaceLock              | -distance of faces and pictures  | Linf(.015)   | 100, .005 falling    | random_start       |
 """
 
 import math

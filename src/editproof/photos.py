@@ -135,7 +135,9 @@ def protect_photos(
         if not isinstance(outcome, Exception):
             yield outcome
         elif recursive:
-            yield {"photo": str(job.photo), "error": one_line(outcome)}
+            error = one_line(outcome)
+            named = error if str(job.photo) in error else f"photo '{job.photo}': {error}"
+            yield {"photo": str(job.photo), "error": named}
         else:
             raise outcome
 

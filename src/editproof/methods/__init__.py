@@ -15,6 +15,8 @@ from editproof.methods.decontext import paper as decontext_paper
 from editproof.methods.diffusionguard import diffusionguard
 from editproof.methods.diffusionguard import paper as diffusionguard_paper
 from editproof.methods.diffvax import diffvax
+from editproof.methods.facelock import facelock
+from editproof.methods.facelock import paper as facelock_paper
 from editproof.methods.noise import noise
 from editproof.methods.photoguard_diffusion import paper as photoguard_diffusion_paper
 from editproof.methods.photoguard_diffusion import photoguard_diffusion
@@ -33,6 +35,7 @@ METHODS: dict[str, Callable[..., Tensor]] = {
     "decontext": decontext,
     "veto": veto,
     "autoencoder": autoencoder,
+    "facelock": facelock,
 }
 
 # Of the methods that optimise: (height, width) of the pictures -> the paper's budget, steps and step size.
@@ -43,6 +46,7 @@ PAPERS: dict[str, Callable[[int, int], Paper]] = {
     "decontext": decontext_paper,
     "veto": veto_paper,
     "autoencoder": autoencoder_paper,
+    "facelock": facelock_paper,
 }
 
 # "fast" is ours: 3-40 s of one core for a 256x256 photo and the embedded editor (docs/speed.md).
@@ -55,5 +59,6 @@ PRESETS: dict[str, dict[str, dict[str, Any]]] = {
         "decontext": {"steps": 100, "momentum": 0.9},
         "veto": {"steps": 20, "timesteps": 4},
         "autoencoder": {"steps": 40},
+        "facelock": {"steps": 40, "momentum": 0.9, "enough": 0.85},
     },
 }

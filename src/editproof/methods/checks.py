@@ -8,6 +8,7 @@ from editproof.errors import UserError
 
 if TYPE_CHECKING:
     from editproof.editors.pipeline import Editor
+    from editproof.metrics.face_chips import Chips
 
 IN_CONTEXT = ("in_context", "in-context", "does not read the photo as tokens")
 # What an editor must be, where not any will do: an attribute of Editor, and the words for it and for not being it.
@@ -16,6 +17,7 @@ NEEDS = {
     "decontext": IN_CONTEXT,
     "veto": IN_CONTEXT,
 }
+WITH_FACES = ("facelock",)  # these need a face in every picture
 
 
 def kept_pixels(images: Tensor, mask: Tensor | None) -> Tensor | None:
@@ -42,6 +44,30 @@ def require(editor: "Editor | None", method: str) -> "Editor":
     return editor
 
 
+def require_faces(images: Tensor, kept: Tensor | None, method: str) -> "Chips":
+    """The faces of pictures (B,3,H,W), each of which has one; with `kept`, where that is 1."""
+    from editproof.metrics.face_chips import find_chips
+
+    faces = find_chips(images, kept)
+    counts = faces.owners.bincount(minlength=len(images))
+    if (counts == 0).any():
+        which = f"picture {int(counts.argmin()) + 1} of {len(images)}" if len(images) > 1 else "the picture"
+        where = "" if kept is None else " in what the mask keeps"
+        raise UserError(f"{method} needs a face; {which} has none{where}: try autoencoder")
+    return faces
+
+
 def works_on(method: str, editor: "Editor") -> bool:
     """Whether a method can work on an editor."""
     return method not in NEEDS or getattr(editor, NEEDS[method][0])
+
+
+def why_not_on(method: str, images: Tensor, mask: Tensor | None) -> str:
+    """Why a method cannot work on pictures (B,3,H,W) with a mask, or none; "" where it can."""
+    if method not in WITH_FACES:
+        return ""
+    try:
+        require_faces(images, kept_pixels(images, mask), method)
+    except UserError as error:
+        return str(error)
+    return ""

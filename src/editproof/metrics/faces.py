@@ -18,6 +18,8 @@ from editproof.errors import UserError
 from editproof.resolution import resize, working_copy
 
 SAME_PERSON = 0.6  # L2 distance of embeddings
+NETWORK = "dlib_face_recognition_resnet_model_v1.dat"
+MISSING = "faces cannot be found without dlib and its models: pip install 'editproof[faces]'"
 SIDE = 512  # pixels: the longer side at which faces are looked for; the detector knows faces from 80 pixels
 
 
@@ -74,6 +76,20 @@ def face_boxes(image: Tensor) -> list[tuple[float, float, float, float]]:
     return [(b.left() / width, b.top() / height, b.right() / width, b.bottom() / height) for b in boxes]
 
 
+def landmarks(image: Tensor) -> Tensor:
+    """Five points (x, y) of each face in a picture (3, H, W) in [0, 1], largest face first, in shares of its sides.
+
+    (N, 5, 2) on the CPU: the corners of the eyes and the point below the nose. Raises UserError without dlib.
+    """
+    detector, points, _ = _models()
+    height, width = _looked_at(image.shape[-2], image.shape[-1])
+    scaled = (resize(image.detach()[None].float(), (height, width))[0].clamp(0, 1) * 255).round().byte().cpu()
+    picture = scaled.permute(1, 2, 0).contiguous().numpy()
+    boxes = sorted(_detect(detector, picture), key=lambda box: box.area(), reverse=True)
+    found = [[(p.x / width, p.y / height) for p in points(picture, box).parts()] for box in boxes]
+    return torch.tensor(found, dtype=torch.float32).view(-1, 5, 2)
+
+
 def _looked_at(height: int, width: int) -> tuple[int, int]:
     """The size of the copy in which faces are looked for."""
     scale = SIDE / max(height, width)
@@ -106,16 +122,20 @@ def _faces(pixels: bytes, height: int, width: int) -> Tensor:
 @cache
 def _models() -> tuple[Any, Any, Any]:
     """dlib's detector, 5-point landmarks and embedding."""
-    models = find_spec("face_recognition_models")  # importing it fails on a current Python; its files are all it has
     try:
         import dlib
     except ImportError:
-        dlib = None
-    if dlib is None or models is None or not models.submodule_search_locations:
-        raise UserError("faces cannot be found without dlib and its models: pip install 'editproof[faces]'")
-    folder = Path(models.submodule_search_locations[0]) / "models"
+        raise UserError(MISSING) from None
     return (
         dlib.get_frontal_face_detector(),
-        dlib.shape_predictor(str(folder / "shape_predictor_5_face_landmarks.dat")),
-        dlib.face_recognition_model_v1(str(folder / "dlib_face_recognition_resnet_model_v1.dat")),
+        dlib.shape_predictor(str(model_file("shape_predictor_5_face_landmarks.dat"))),
+        dlib.face_recognition_model_v1(str(model_file(NETWORK))),
     )
+
+
+def model_file(name: str) -> Path:
+    """A file of the package face-recognition-models. Raises UserError without it."""
+    models = find_spec("face_recognition_models")  # importing it fails on a current Python; its files are all it has
+    if models is None or not models.submodule_search_locations:
+        raise UserError(MISSING)
+    return Path(models.submodule_search_locations[0]) / "models" / name
