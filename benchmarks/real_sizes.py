@@ -103,7 +103,7 @@ def flux_kontext(
     )
     place(pipe, plan, device)
     editor = RandomKontext("flux-kontext", pipe, dtype)
-    editor.plan, editor.compile = plan, plan == "whole" and device.type == "cuda"
+    editor.plan = plan
     if float8:
         to_float8(editor.denoiser, plan)
     return editor

@@ -23,7 +23,6 @@ ROOT = Path(__file__).parents[1]
 DOCUMENT, RESULTS = ROOT / "docs" / "speed.md", ROOT / "benchmarks" / "results"
 BLOCK = re.compile(r"(<!-- speed: (\w+) -->\n)(.*?)(<!-- /speed -->)", re.DOTALL)
 Row = dict[str, Any]
-CODES = ("default", "unfused")  # variants that stand for the code: as it is, or else as it was without fused norms
 
 
 class Aim(NamedTuple):
@@ -77,8 +76,7 @@ def published(rows: Sequence[Row]) -> str:
     rows = _gpu(rows)
     lines = ["| what | published, s/step | GiB | here, s/step | GiB | TFLOP/s | aim | reached |", "| --- " * 8 + "|"]
     for aim in AIMS:
-        found = (r for code in CODES for r in rows if _is(r, aim.model, aim.method, aim.batch, code))
-        row = next(found, {})
+        row = next((r for r in rows if _is(r, aim.model, aim.method, aim.batch)), {})
         here, gib = _seconds(row), f"{row['peak_gib']:.1f}" if "peak_gib" in row else "-"
         reached = "yes" if row.get("s_per_step", 9) <= float(aim.aim) else "no"
         lines.append(
@@ -121,19 +119,6 @@ def _listed(rows: Sequence[Row]) -> str:
     return "\n".join(lines) + "\n"
 
 
-def fused(rows: Sequence[Row]) -> str:
-    """What fused norms are worth: milliseconds beside two other jobs on the same GPU."""
-    lines = ["| a gradient of | PyTorch's norms, ms | GiB | fused, ms | GiB |", "| --- " * 5 + "|"]
-    found = [row for row in rows if row["part"] == "sd"]
-    for job in dict.fromkeys(row["job"] for row in found):
-        plain, ours = ([r for r in found if r["job"] == job and ("fused" in r["variant"]) == is_fused]
-                       for is_fused in (False, True))  # fmt: skip
-        if plain and ours:
-            cells = (f"{r['ms'][0]:.0f} | {r.get('peak', '-')}" for r in (plain[0], ours[0]))
-            lines.append(f"| {job} | {' | '.join(cells)} |")
-    return "\n".join(lines) + "\n"
-
-
 def kernels(rows: Sequence[Row]) -> str:
     """What a step's time on the GPU is made of, where it was looked at."""
     lines = []
@@ -141,7 +126,7 @@ def kernels(rows: Sequence[Row]) -> str:
         if "profile" in row:
             named = f"{row['model']}, {row['method']}, batch {row['batch']} ({row['variant']})"
             lines += [f"- {named}: {row['profile'][0]}, {_seconds(row)} s a step"]
-            lines += [f"  - {line}" for line in row["profile"][1:6]]
+            lines += [f"  - {line}" for line in row["profile"][1:7]]
     return "\n".join(lines) + "\n"
 
 
@@ -166,14 +151,13 @@ KINDS: dict[str, tuple[str, Callable[[Sequence[Row]], str]]] = {
     "published": ("speed", published),
     "everything": ("speed", everything),
     "cpu": ("speed", cpu),
-    "fused": ("fused_norms", fused),
     "kernels": ("speed", kernels),
     "curves": ("effect_curves", curves),
 }
 
 
-def _is(row: Row, model: str, method: str, batch: int, variant: str) -> bool:
-    wanted = {"model": model, "method": method, "batch": batch, "side": 512, "variant": variant}
+def _is(row: Row, model: str, method: str, batch: int) -> bool:
+    wanted = {"model": model, "method": method, "batch": batch, "side": 512, "variant": "default"}
     return all(row.get(name) == value for name, value in wanted.items())
 
 

@@ -11,9 +11,10 @@ import tiny
 import torch
 from diffusers.models.attention_processor import Attention, AttnProcessor2_0
 from torch import Tensor, nn
+from torch.nn.attention import SDPBackend
 
 from editproof.budgets import Linf
-from editproof.editors import load_editor, wide
+from editproof.editors import graphs, load_editor, wide
 from editproof.editors.float8 import Float8Linear, check_float8, to_float8
 from editproof.editors.graphs import Graphs
 from editproof.editors.pipeline import Editor
@@ -31,11 +32,30 @@ def test_calls_off_the_gpu_or_without_gradient_are_not_recorded() -> None:
         calls.append(x)
         return 2 * x + more["y"], "said"
 
-    graphs, x = Graphs(double), torch.ones(3, requires_grad=True)
+    double_graphs, x = Graphs(double), torch.ones(3, requires_grad=True)
     for _ in range(2):
-        y, said = graphs(x, more={"y": torch.ones(3)})
+        y, said = double_graphs(x, more={"y": torch.ones(3)})
         assert said == "said" and torch.equal(torch.autograd.grad(y.sum(), x)[0], torch.full((3,), 2.0))
-    assert len(calls) == 2 and not graphs.idle and not graphs.fails
+    assert len(calls) == 2 and not double_graphs.idle and not double_graphs.fails
+
+
+@pytest.mark.parametrize("enabled", [True, False])
+def test_the_order_of_attention_is_put_back(enabled: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    order = torch._C._get_sdp_priority_order()
+    torch.backends.cuda.enable_cudnn_sdp(enabled)
+    try:
+        for _ in range(2):
+            with graphs._attention(True):
+                first, *rest = torch._C._get_sdp_priority_order()
+                assert first == SDPBackend.CUDNN_ATTENTION.value and sorted([first, *rest]) == sorted(order)
+                assert torch.backends.cuda.cudnn_sdp_enabled()
+            assert torch._C._get_sdp_priority_order() == order
+            assert torch.backends.cuda.cudnn_sdp_enabled() == enabled
+        monkeypatch.setattr(torch, "are_deterministic_algorithms_enabled", lambda: True)
+        with graphs._attention(True):
+            assert torch._C._get_sdp_priority_order() == order
+    finally:
+        torch.backends.cuda.enable_cudnn_sdp(True)
 
 
 @needs_gpu

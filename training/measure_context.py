@@ -57,7 +57,7 @@ def main() -> None:
     torch.set_float32_matmul_precision("high")
     torch.backends.cuda.enable_cudnn_sdp(False)
     began = time.perf_counter()
-    editor = load_editor(args.model, dtype=torch.float32, compile=False)
+    editor = load_editor(args.model, dtype=torch.float32)
     photos = load_packs(args.packs, args.split, "cpu").portraits[: args.count].float() / 255
     truths = {prompt: torch.stack([make(p) for p in photos]) for prompt, make in TRUTHS.items()}
     runs = RUNS

@@ -107,7 +107,10 @@ PlanOption = Annotated[
     ),
 ]
 CompileOption = Annotated[
-    bool, typer.Option("--compile/--no-compile", help="On a GPU: record and compile, quicker after a slower start.")
+    bool,
+    typer.Option(
+        "--compile/--no-compile", help="On a GPU: record what gradients take; quicker from the second step on."
+    ),
 ]
 OverwriteOption = Annotated[bool, typer.Option("--overwrite", help="Replace existing output.")]
 EpsOption = Annotated[

@@ -112,9 +112,9 @@ def load_editor(
     device: cuda, else mps, else cpu. dtype: float32 for embedded editors and off CUDA, else bfloat16 (float16 where the
     GPU has none); torch.float8_e4m3fn puts the products of a FLUX transformer in float8. scheduler: a name in
     SCHEDULERS; None leaves the one the model came with. plan: a name in PLANS; None is whole, or stream where the
-    weights would fill three quarters of a GPU. compile: whether a GPU records kernels and compiles blocks, which takes
-    a while at first. Only safetensors weights are loaded and no code from the hub is run. Raises UserError, one line
-    that says what to do.
+    weights would fill three quarters of a GPU. compile: whether a GPU records the kernels of gradients, which takes
+    some seconds at first. Only safetensors weights are loaded and no code from the hub is run. Raises UserError, one
+    line that says what to do.
     """
     info = EDITORS.get(str(name))
     embedded = info is not None and info.embedded
@@ -180,7 +180,7 @@ def load_editor(
             import_module("editproof.editors.float8").to_float8(editor.denoiser, plan)
     except torch.OutOfMemoryError as error:
         raise UserError(f"editor {label} does not fit on {chosen_device}: {one_line(error)}") from error
-    editor.plan, editor.compile = plan, compile and plan == "whole" and chosen_device.type == "cuda"
+    editor.plan = plan
     if encoders:
         editor.texts = texts.Texts(pipe, source, dtype, chosen_device)
     return editor

@@ -5,19 +5,16 @@ A recording holds what its forward keeps for its backward pass, so it is busy fr
 between gets a recording of its own. Calls without a gradient are not recorded.
 """
 
-from collections.abc import Callable
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
-from torch.nn.attention import SDPBackend, sdpa_kernel
+from torch.nn.attention import SDPBackend
 from torch.utils._pytree import tree_flatten, tree_unflatten
 
-ATTENTION = [
-    SDPBackend.CUDNN_ATTENTION, SDPBackend.FLASH_ATTENTION, SDPBackend.EFFICIENT_ATTENTION, SDPBackend.MATH,
-]  # fmt: skip
 WARM_UP = 2  # calls before a recording, in which kernels are chosen and compiled
 
 
@@ -45,7 +42,7 @@ class Graphs:
             try:
                 with _attention(self.cudnn):
                     self.idle.append(Recording(self.function, leaves, spec))
-            except (RuntimeError, torch.AcceleratorError):
+            except Exception:  # whatever cannot be recorded can be computed
                 self.fails = True
                 return self.function(*arguments, **named)
         lease = Lease(self.idle)
@@ -119,9 +116,9 @@ class _Replay(torch.autograd.Function):
         return None, *gradients
 
 
-def record(module: nn.Module) -> None:
-    """Record a module's calls, with cuDNN's attention."""
-    module.forward = Graphs(module.forward, cudnn=True)
+def record(module: nn.Module, cudnn: bool = False) -> None:
+    """Record a module's calls; `cudnn` as in Graphs."""
+    module.forward = Graphs(module.forward, cudnn)
 
 
 def _recordable(tensors: list[Tensor]) -> bool:
@@ -134,11 +131,22 @@ def _recordable(tensors: list[Tensor]) -> bool:
     )
 
 
-def _attention(cudnn: bool) -> AbstractContextManager[None]:
+@contextmanager
+def _attention(cudnn: bool) -> Iterator[None]:
     """cuDNN's attention where it can be used, unless the same bits are wanted: on an H100 twice as quick as flash."""
     if not cudnn or torch.are_deterministic_algorithms_enabled():
-        return nullcontext()
-    return sdpa_kernel(ATTENTION, set_priority=True)
+        yield
+        return
+    # PyTorch's own sdpa_kernel does not restore what it found: with cuDNN switched off its second use fails (2.11)
+    order, enabled = torch._C._get_sdp_priority_order(), torch.backends.cuda.cudnn_sdp_enabled()
+    first = int(SDPBackend.CUDNN_ATTENTION)  # type: ignore[call-overload]
+    torch._C._set_sdp_priority_order([first, *(kind for kind in order if kind != first)])
+    torch.backends.cuda.enable_cudnn_sdp(True)
+    try:
+        yield
+    finally:
+        torch._C._set_sdp_priority_order(order)
+        torch.backends.cuda.enable_cudnn_sdp(enabled)
 
 
 def _known_by(leaf: Any) -> Any:

@@ -43,7 +43,6 @@ class Editor:
     guidance: float = 7.5
     single_guidance: float = 1.0  # at which the denoiser is called once a step
     plan: str = "whole"  # a name in PLANS: where the weights are
-    compile: bool = False  # whether compiling a model's blocks may pay: on a GPU, with weights that stay there
     recompute: bool | None = None  # whether edits with a gradient spare memory and take longer; None: if they must
     settings: ClassVar[dict[str, Any]] = {"eta": 1.0}  # used by schedulers that take it (DDIM)
 

@@ -56,9 +56,11 @@ def place(pipe: Any, plan: str | None, device: torch.device, recorded: bool = Tr
                 fuse(part)
         if recorded and device.type == "cuda" and plan == "whole":
             settle(pipe)
-            for part in (pipe.vae.encoder, pipe.vae.decoder, *([pipe.unet] if hasattr(pipe, "unet") else ())):
-                record(part)
-            if not hasattr(pipe, "unet"):
+            record(pipe.vae.encoder)
+            record(pipe.vae.decoder)
+            if hasattr(pipe, "unet"):
+                record(pipe.unet, cudnn=True)
+            else:
                 record_blocks(getattr(denoiser, "flux", denoiser))
     return plan
 

@@ -21,7 +21,6 @@ if TYPE_CHECKING:
 
 BUDGET, STEPS = Linf(12.75 / 255), 800
 SINGLE_BLOCKS = 26  # of FLUX's 38
-PAYS = 400  # gradients of a large model, from which compiling its blocks takes less time than it saves
 
 
 def paper(height: int, width: int) -> "Paper":
@@ -77,7 +76,6 @@ def decontext(
     editor.encode_prompts([prompt] if prompt else POOL)
 
     calls, reading = 0, {}
-    compiled = editor.compile and editor.batch == 1 and steps * samples >= PAYS
 
     def mass(images: Tensor) -> Tensor:
         nonlocal calls, reading
@@ -87,9 +85,7 @@ def decontext(
             prompts = [prompt or POOL[int(number * len(POOL))] for number in chance[:, 1].tolist()]
             reading = editor.read(images.detach(), prompts)
         calls += 1
-        return context_mass(
-            editor, images, reading, blocks=blocks, timestep=timestep, generator=draws, compiled=compiled
-        )
+        return context_mass(editor, images, reading, blocks=blocks, timestep=timestep, generator=draws)
 
     return pgd(
         mass,

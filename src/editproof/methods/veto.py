@@ -9,7 +9,7 @@ from torch import Tensor
 from editproof.budgets import Budget, Linf
 from editproof.counters.transform import make_transform
 from editproof.editors.attention import slice_entropy
-from editproof.editors.room import together
+from editproof.editors.room import roomy, together
 from editproof.methods.checks import kept_pixels, require
 from editproof.pgd import default_step, pgd
 from editproof.randomness import generators, sent
@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from editproof.pgd import Callback, Paper, Step
 
 BUDGET, STEPS = Linf(4 / 255), 100
+KEPT = 720  # values that a noise level keeps for the backward pass, for each pixel of a photo
 
 
 def paper(height: int, width: int) -> "Paper":
@@ -57,7 +58,8 @@ def veto(
     """
     editor = require(editor, "veto")
     budget = budget or BUDGET
-    at_once = together(timesteps, images[:, 0].numel())
+    pixels = images[:, 0].numel()
+    at_once = together(timesteps, pixels, lambda n: roomy(editor.device, n * pixels * KEPT * editor.dtype.itemsize))
     draws = generators(seed, len(images)) * at_once
     levels = torch.tensor(editor.noise_levels(images, timesteps)).repeat_interleave(len(images))
     turns = cycle(levels.split(len(draws)))
