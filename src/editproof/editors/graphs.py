@@ -35,17 +35,21 @@ class Graphs:
         tensors = [x for x in leaves if isinstance(x, Tensor)]
         if self.fails or not _recordable(tensors):
             return self.function(*arguments, **named)
-        key: Any = [spec, torch.are_deterministic_algorithms_enabled(), *map(_known_by, leaves)]
+        state = torch.are_deterministic_algorithms_enabled(), torch.is_autocast_enabled("cuda")
+        key: Any = [spec, state, *map(_known_by, leaves)]
         if key != self.key:
             self.key, self.idle = key, []
-        if not self.idle:
+        idle = self.idle
+        try:
+            recording = idle.pop()
+        except IndexError:
             try:
                 with _attention(self.cudnn):
-                    self.idle.append(Recording(self.function, leaves, spec))
+                    recording = Recording(self.function, leaves, spec)
             except Exception:  # whatever cannot be recorded can be computed
                 self.fails = True
                 return self.function(*arguments, **named)
-        lease = Lease(self.idle)
+        lease = Lease(recording, idle)
         return tree_unflatten(list(_Replay.apply(lease, *tensors)), lease.recording.spec)
 
 
@@ -81,10 +85,10 @@ class Recording:
 
 
 class Lease:
-    """A recording taken from the idle ones, and given back after the backward pass or when nobody can ask for it."""
+    """A recording in use, put among the idle ones after the backward pass, or when nobody can ask for that."""
 
-    def __init__(self, idle: list[Recording]) -> None:
-        self.idle, self.recording, self.ended = idle, idle.pop(), False
+    def __init__(self, recording: Recording, idle: list[Recording]) -> None:
+        self.recording, self.idle, self.ended = recording, idle, False
 
     def end(self) -> None:
         """Give the recording back."""
