@@ -73,7 +73,7 @@ def timed(step: Step, warm_up: int, steps: int, seconds: float) -> tuple[list[fl
     """Seconds of each of `steps` steps (fewer once `seconds` are over) after `warm_up` others; and of the first."""
     times = [time.perf_counter()]
 
-    def callback(number: int, of: int, loss: float) -> None:  # the loss has been read, so the device is done
+    def callback(number: int, of: int, loss: float) -> None:  # the step is done, on a GPU with the next one launched
         times.append(time.perf_counter())
         late = len(times) > warm_up + 2 and times[-1] - times[1] > seconds
         if len(times) > warm_up + steps or late:

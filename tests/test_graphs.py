@@ -12,6 +12,7 @@ import torch
 from diffusers.models.attention_processor import Attention, AttnProcessor2_0
 from torch import Tensor, nn
 from torch.nn.attention import SDPBackend
+from torch.utils._pytree import tree_flatten
 
 from editproof.budgets import Linf
 from editproof.editors import graphs, load_editor, wide
@@ -37,6 +38,39 @@ def test_calls_off_the_gpu_or_without_gradient_are_not_recorded() -> None:
         y, said = double_graphs(x, more={"y": torch.ones(3)})
         assert said == "said" and torch.equal(torch.autograd.grad(y.sum(), x)[0], torch.full((3,), 2.0))
     assert len(calls) == 2 and not double_graphs.idle and not double_graphs.fails
+
+
+class FakeRecording:
+    """Stands for a Recording, whose graphs need a GPU."""
+
+    def __init__(self, function: object, leaves: list[object], spec: object, pool: object) -> None:
+        if leaves[0].shape == (2,):  # type: ignore[attr-defined]
+            raise MemoryError
+
+    spec = tree_flatten(0)[1]
+
+
+def test_recordings_are_lent_and_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(graphs, "Recording", FakeRecording)
+    monkeypatch.setattr(graphs, "_recordable", lambda tensors: True)
+    for name in ("current_stream", "set_stream", "graph_pool_handle"):
+        monkeypatch.setattr(torch.cuda, name, lambda *more: None)
+    leases = list[graphs.Lease]()
+    monkeypatch.setattr(
+        graphs._Replay, "apply", lambda lease, *tensors: leases.append(lease) or (tensors[0] * 10,), raising=False
+    )
+    calls, small, large = Graphs(lambda x: x + 1), torch.ones(1), torch.ones(3)
+    for _ in range(2):  # both busy at once
+        assert torch.equal(calls(small), 10 * small)
+    assert len(leases) == 2 and leases[0].recording is not leases[1].recording and not calls.idle
+    leases.pop().end()
+    assert len(calls.idle) == 1
+    assert torch.equal(calls(torch.ones(2)), torch.full((2,), 2.0)), "what cannot be recorded is called"
+    assert len(calls.fails) == 1 and not calls.idle
+    assert torch.equal(calls(large), 10 * large) and calls.key not in calls.fails
+    leases.pop().end()
+    calls.forget()
+    assert not calls.idle and calls.key is None
 
 
 @pytest.mark.parametrize("enabled", [True, False])
@@ -142,17 +176,19 @@ def test_float8_of_a_transformer(tiny_editor: Callable[[str], Editor]) -> None:
     with pytest.raises(UserError, match="plan 'stream': allowed for FLUX with plan 'whole'"):
         to_float8(transformer, "stream")
     with pytest.raises(UserError, match=r"float8 on cpu: allowed on a GPU of compute capability 8\.9"):
-        check_float8(torch.device("cpu"))
+        check_float8(torch.device("cpu"), "FluxKontextPipeline")
     with pytest.raises(UserError, match="float8 on cpu"):
         load_editor("tiny-kontext", "cpu", torch.float8_e4m3fn)
+    with pytest.raises(UserError, match="float8 for a StableDiffusionInpaintPipeline: allowed for FluxKontextPipeline"):
+        load_editor("tiny-inpaint", "cpu", torch.float8_e4m3fn)
 
 
 def test_wide_attention(monkeypatch: pytest.MonkeyPatch) -> None:
     torch.manual_seed(0)
     attention = Attention(32, heads=1, dim_head=32, norm_num_groups=4, residual_connection=True, bias=True)
     x = torch.randn(2, 32, 6, 5)
-    for longest in (30, 29):
-        monkeypatch.setattr(wide, "LONGEST", longest)
+    for largest in (2 * 30**2 * 4, 2 * 30**2 * 4 - 1):
+        monkeypatch.setattr(wide, "LARGEST", largest)
         results = []
         for processor in (wide.WideAttention(), AttnProcessor2_0()):
             attention.set_processor(processor)

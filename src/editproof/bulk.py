@@ -9,6 +9,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any
 
 from editproof.errors import UserError
+from editproof.methods.checks import WITH_FACES
 from editproof.resolution import working_size
 from editproof.task import Job, Ready, Task, finish, perturb, read
 
@@ -96,7 +97,7 @@ def _compute(
         try:
             deltas = perturb(group, task, callback)
         except Exception as error:
-            if isinstance(error, UserError) and len(group) > 1:  # one photo may be why: one without a face
+            if isinstance(error, UserError) and task.method in WITH_FACES and len(group) > 1:  # one may have no face
                 for ready in group:
                     yield from _compute([(ready.job, ready)], task, pool, callback)
                 continue

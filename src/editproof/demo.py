@@ -133,6 +133,7 @@ def run_demo(
             **settings[method],
         )  # fmt: skip
         seconds = time.perf_counter() - started
+        loaded.forget()
         attacked[method] = edit(protected[method], f"edit what {method} protected")
         change = edit_change(attacked[method], edited, hole)
         rows.append(

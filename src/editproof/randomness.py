@@ -36,8 +36,8 @@ def rand(shape: Sequence[int], generators: Generators, device: torch.device | st
 def sent(x: Tensor, device: torch.device | str) -> Tensor:
     """x on a device, without waiting for what a GPU still computes, as `x.to` would."""
     if x.device.type == "cpu" and torch.device(device).type == "cuda":
-        x = x.pin_memory()
-    return x.to(device, non_blocking=True)
+        return x.pin_memory().to(device, non_blocking=True)
+    return x.to(device)
 
 
 def random_masks(images: Tensor, generators: Generators) -> Tensor:

@@ -113,8 +113,8 @@ def load_editor(
     GPU has none); torch.float8_e4m3fn puts the products of a FLUX transformer in float8. scheduler: a name in
     SCHEDULERS; None leaves the one the model came with. plan: a name in PLANS; None is whole, or stream where the
     weights would fill three quarters of a GPU. compile: whether a GPU records the kernels of gradients, which takes
-    some seconds at first. Only safetensors weights are loaded and no code from the hub is run. Raises UserError, one
-    line that says what to do.
+    some seconds at first; a pipeline that is changed afterwards (LoRA, other processors) needs False. Only safetensors
+    weights are loaded and no code from the hub is run. Raises UserError, one line that says what to do.
     """
     info = EDITORS.get(str(name))
     embedded = info is not None and info.embedded
@@ -145,7 +145,7 @@ def load_editor(
         raise UserError(f"editor {label} works with its own scheduler only (flow matching), not with {scheduler!r}")
     float8 = dtype == torch.float8_e4m3fn
     if float8:
-        import_module("editproof.editors.float8").check_float8(chosen_device)
+        import_module("editproof.editors.float8").check_float8(chosen_device, class_name)
     if dtype is None or float8:
         dtype = torch.bfloat16 if float8 else _default_dtype(chosen_device, embedded)
     with quiet():  # this import tells of optional parts that are missing

@@ -100,7 +100,7 @@ def token_context_mass(
     (M,A): positions, with 3 axes (FLUX.2: 4). timestep: noise level in [0,1], one or
     `(B,)`. guidance: for models that embed it. blocks: names such as `single.0` and `double.3`, ranges such as
     `single.0-25`, `all single`, `all double`, as a list or with commas. float32, differentiable with respect to
-    `context`. compiled: with torch.compile, which takes a minute at first. Raises UserError for blocks that the
+    `context`. compiled: with torch.compile, an experiment: not timed on a GPU. Raises UserError for blocks that the
     transformer does not have.
     """
     return _mean_over_blocks(

@@ -48,7 +48,7 @@ class Flux2:
         self.image, self.words = model.double_stream_modulation_img(state), model.double_stream_modulation_txt(state)
         self.single = model.single_stream_modulation(state)
         numbers = torch.zeros_like(ids[:1]).repeat(words.shape[1], 1)
-        numbers[:, -1] = torch.arange(words.shape[1])
+        numbers[:, -1] = torch.arange(words.shape[1], device=ids.device)
         self.rope = tuple(torch.cat(pair) for pair in zip(model.pos_embed(numbers), model.pos_embed(ids), strict=True))
 
     def __call__(self, block: Any, name: str, words: Tensor, image: Tensor) -> Tokens:

@@ -33,7 +33,7 @@ class FusedResnet(ResnetBlock2D):
     """A residual block whose convolutions' biases are added with what follows them, not in passes of their own."""
 
     def forward(self, input_tensor: Tensor, temb: Tensor, *args: Any, **kwargs: Any) -> Tensor:
-        trained = self.norm1.weight.requires_grad and torch.is_grad_enabled()
+        trained = torch.is_grad_enabled() and any(parameter.requires_grad for parameter in self.parameters())
         if trained or self.training or input_tensor.shape[2] * input_tensor.shape[3] > LARGEST:
             return super().forward(input_tensor, temb, *args, **kwargs)
         before = self.conv1.bias

@@ -6,8 +6,10 @@ between gets a recording of its own. Calls without a gradient are not recorded.
 """
 
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
+from threading import Lock
 from typing import Any
+from weakref import WeakSet
 
 import torch
 from torch import Tensor, nn
@@ -15,6 +17,8 @@ from torch.autograd.function import once_differentiable
 from torch.nn.attention import SDPBackend
 from torch.utils._pytree import tree_flatten, tree_unflatten
 
+_one_at_a_time = Lock()  # as CUDA captures
+_recordings: "WeakSet[Recording]" = WeakSet()
 WARM_UP = 2  # calls before a recording, in which kernels are chosen and compiled
 
 
@@ -28,35 +32,51 @@ class Graphs:
 
     def __init__(self, function: Callable[..., Any], cudnn: bool = False) -> None:
         self.function, self.cudnn = function, cudnn
-        self.key, self.idle, self.fails = None, list[Recording](), False
+        self.key: Any = None
+        self.idle, self.fails = list[Recording](), list[Any]()  # of these keys no recording could be made
 
     def __call__(self, *arguments: Any, **named: Any) -> Any:
         leaves, spec = tree_flatten((arguments, named))
         tensors = [x for x in leaves if isinstance(x, Tensor)]
-        if self.fails or not _recordable(tensors):
+        if not _recordable(tensors):
             return self.function(*arguments, **named)
         state = torch.are_deterministic_algorithms_enabled(), torch.is_autocast_enabled("cuda")
         key: Any = [spec, state, *map(_known_by, leaves)]
         if key != self.key:
             self.key, self.idle = key, []
+        lease = None if key in self.fails else self._lease(key, leaves, spec)
+        if lease is None:
+            return self.function(*arguments, **named)
+        return tree_unflatten(list(_Replay.apply(lease, *tensors)), lease.recording.spec)
+
+    def _lease(self, key: Any, leaves: list[Any], spec: Any) -> "Lease | None":
+        """An idle recording or a new one; None if it cannot be made."""
         idle = self.idle
         try:
-            recording = idle.pop()
+            return Lease(idle.pop(), idle)
         except IndexError:
-            try:
-                with _attention(self.cudnn):
-                    recording = Recording(self.function, leaves, spec)
-            except Exception:  # whatever cannot be recorded can be computed
-                self.fails = True
-                return self.function(*arguments, **named)
-        lease = Lease(recording, idle)
-        return tree_unflatten(list(_Replay.apply(lease, *tensors)), lease.recording.spec)
+            pass
+        stream, pool = torch.cuda.current_stream(), torch.cuda.graph_pool_handle()
+        try:
+            with _one_at_a_time, _attention(self.cudnn):
+                return Lease(Recording(self.function, leaves, spec, pool), idle)
+        except Exception:  # whatever cannot be recorded can be computed
+            self.fails.append(key)
+            self.forget()
+            torch.cuda.set_stream(stream)  # PyTorch leaves the capture's stream and pool in use
+            with suppress(Exception):
+                torch._C._cuda_endAllocateToPool(torch.cuda.current_device(), pool)
+        return None
+
+    def forget(self) -> None:
+        """Give up the recordings that nobody uses, and their memory."""
+        self.key, self.idle = None, []
 
 
 class Recording:
     """Two graphs and the tensors that they read and write."""
 
-    def __init__(self, function: Callable[..., Any], leaves: list[Any], spec: Any) -> None:
+    def __init__(self, function: Callable[..., Any], leaves: list[Any], spec: Any, pool: Any) -> None:
         held = [x.detach().clone().requires_grad_(x.requires_grad) if isinstance(x, Tensor) else x for x in leaves]
         arguments, named = tree_unflatten(held, spec)
         self.inputs = [x for x in held if isinstance(x, Tensor)]
@@ -75,11 +95,15 @@ class Recording:
                 torch.autograd.grad(outputs, moving, [torch.zeros_like(x) for x in outputs])
             del outputs
         torch.cuda.current_stream().wait_stream(side)
-        with torch.cuda.graph(self.forward, capture_error_mode="thread_local"):
+        torch.cuda.empty_cache()
+        before = torch.cuda.memory_reserved()
+        with torch.cuda.graph(self.forward, pool=pool, capture_error_mode="thread_local"):
             outputs = forward()
         self.tangents = [torch.zeros_like(x) for x in outputs]
-        with torch.cuda.graph(self.backward, pool=self.forward.pool(), capture_error_mode="thread_local"):
+        with torch.cuda.graph(self.backward, pool=pool, capture_error_mode="thread_local"):
             found = iter(torch.autograd.grad(outputs, moving, self.tangents))
+        self.held = max(0, torch.cuda.memory_reserved() - before)  # bytes that nothing else can use
+        _recordings.add(self)
         self.outputs = [x.detach() for x in outputs]
         self.gradients = [next(found) if x.requires_grad else None for x in self.inputs]
 
@@ -118,6 +142,11 @@ class _Replay(torch.autograd.Function):
         gradients = [None if x is None else x.clone() for x in lease.recording.gradients]
         lease.end()
         return None, *gradients
+
+
+def held() -> int:
+    """Bytes of GPU memory that recordings keep for themselves."""
+    return sum(recording.held for recording in _recordings)
 
 
 def record(module: nn.Module, cudnn: bool = False) -> None:

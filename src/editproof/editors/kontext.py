@@ -70,14 +70,14 @@ class KontextEditor(Editor):
 
     def _ids(self, images: Tensor, dtype: torch.dtype) -> tuple[Tensor, Tensor]:
         """The pipeline's positions of target and context tokens, kept for the next photos of the same size."""
-        size = (*images.shape[-2:], dtype)
-        if self._known_ids is None or self._known_ids[0] != size:
+        size, known = (*images.shape[-2:], dtype), self._known_ids
+        if known is None or known[0] != size:
             with torch.no_grad():
                 photo = self.encode(images[:1])
-            self._known_ids = size, self.pipe.prepare_latents(
+            known = self._known_ids = size, self.pipe.prepare_latents(
                 photo, 1, photo.shape[1], *images.shape[-2:], dtype, self.device, generators(0, 1)
             )[2:]  # fmt: skip
-        return self._known_ids[1]
+        return known[1]
 
     def _text_tokens(self, reading: Reading, timestep: float | Tensor) -> tuple[Tensor, Tensor | None]:
         return reading["prompt_embeds"], reading["pooled_prompt_embeds"]

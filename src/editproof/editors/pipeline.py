@@ -14,6 +14,7 @@ import torch
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
+from editproof.editors.graphs import Graphs
 from editproof.editors.room import roomy
 from editproof.errors import UserError
 from editproof.randomness import Generators, generators
@@ -72,6 +73,13 @@ class Editor:
     def batch(self) -> int:
         """How many photos should go through it together: large models have no room for a second one."""
         return 1 if sum(p.numel() for p in self.denoiser.parameters()) > LARGE else 8
+
+    def forget(self) -> None:
+        """Give up the GPU memory that is kept for the next gradient (see graphs.py)."""
+        parts = [part for part in self.pipe.components.values() if isinstance(part, nn.Module)]
+        for kept in (value for part in parts for module in part.modules() for value in vars(module).values()):
+            if isinstance(kept, Graphs):
+                kept.forget()
 
     def encode(self, images: Tensor, mask: Tensor | None = None) -> Tensor:
         """Latents of images (B,3,H,W), scaled as the denoiser takes them: the mean, no sampling; differentiable.

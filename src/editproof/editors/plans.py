@@ -41,10 +41,11 @@ def place(pipe: Any, plan: str | None, device: torch.device, recorded: bool = Tr
         total = torch.cuda.get_device_properties(device).total_memory if device.type == "cuda" else weights / ROOM
         plan = "whole" if weights <= ROOM * total else "stream"
     denoiser = pipe.unet if hasattr(pipe, "unet") else pipe.transformer
-    if plan != "whole" or sum(p.numel() for p in denoiser.parameters()) > LARGE:
+    spare = plan != "whole" or sum(p.numel() for p in denoiser.parameters()) > LARGE
+    if spare:
         getattr(denoiser, "flux", denoiser).enable_gradient_checkpointing()
-        recompute_resnets(pipe.vae, always=plan == "stream")
     if plan == "stream":
+        recompute_resnets(pipe.vae, always=True)
         for part in parts:
             stream(part, device)
     else:
@@ -54,6 +55,8 @@ def place(pipe: Any, plan: str | None, device: torch.device, recorded: bool = Tr
 
             for part in {pipe.vae, denoiser}:
                 fuse(part)
+        if spare:
+            recompute_resnets(pipe.vae, always=False)
         if recorded and device.type == "cuda" and plan == "whole":
             settle(pipe)
             record(pipe.vae.encoder)

@@ -5,19 +5,21 @@ from collections.abc import Callable
 import psutil
 import torch
 
+from editproof.editors.graphs import held
+
 SPARE = 0.2  # the share of free memory that is left alone
 ENOUGH = 10 * 512 * 512  # pixels of all the rows of a denoiser's call that keep a large GPU busy
 
 
 def on_cuda(device: torch.device) -> bool:
-    """Whether it is a GPU that torch.compile makes faster."""
+    """Whether it is a GPU of NVIDIA's, where several draws together are faster than one by one."""
     return device.type == "cuda"
 
 
 def roomy(device: torch.device, size: float) -> bool:
     """Whether `size` bytes fit on the device beside what is there."""
     if device.type == "cuda":
-        unused = torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)
+        unused = max(0, torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device) - held())
         free = torch.cuda.mem_get_info(device)[0] + unused
     else:
         free = psutil.virtual_memory().available

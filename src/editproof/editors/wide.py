@@ -5,7 +5,7 @@ from typing import Any
 from diffusers.models.attention_processor import AttnProcessor, AttnProcessor2_0
 from torch import Tensor
 
-WIDE, LONGEST = 256, 2**14  # features of a head above which, and pixels up to which, it is done by products
+WIDE, LARGEST = 256, 2**30  # features of a head above which, and bytes of the matrix up to which, it is multiplied
 
 
 class WideAttention(AttnProcessor):
@@ -19,6 +19,6 @@ class WideAttention(AttnProcessor):
         attention_mask: Tensor | None = None,
         temb: Tensor | None = None,
     ) -> Tensor:
-        if hidden_states[0, 0].numel() <= LONGEST:
+        if len(hidden_states) * hidden_states[0, 0].numel() ** 2 * hidden_states.itemsize <= LARGEST:
             return super().__call__(attn, hidden_states, encoder_hidden_states, attention_mask, temb)
         return AttnProcessor2_0()(attn, hidden_states, encoder_hidden_states, attention_mask, temb)

@@ -9,7 +9,7 @@ from torch import Tensor
 from editproof.budgets import Budget, Linf
 from editproof.counters.transform import make_transform
 from editproof.editors.attention import slice_entropy
-from editproof.editors.room import roomy, together
+from editproof.editors.room import on_cuda, roomy, together
 from editproof.methods.checks import kept_pixels, require
 from editproof.pgd import default_step, pgd
 from editproof.randomness import generators, sent
@@ -59,7 +59,11 @@ def veto(
     editor = require(editor, "veto")
     budget = budget or BUDGET
     pixels = images[:, 0].numel()
-    at_once = together(timesteps, pixels, lambda n: roomy(editor.device, n * pixels * KEPT * editor.dtype.itemsize))
+
+    def fits(levels: int) -> bool:  # on a CPU always: a result must not depend on what other programs do
+        return not on_cuda(editor.device) or roomy(editor.device, levels * pixels * KEPT * editor.dtype.itemsize)
+
+    at_once = together(timesteps, pixels, fits)
     draws = generators(seed, len(images)) * at_once
     levels = torch.tensor(editor.noise_levels(images, timesteps)).repeat_interleave(len(images))
     turns = cycle(levels.split(len(draws)))
