@@ -127,6 +127,8 @@ def compare_photos(
 
             safe = _protect(spec, attacked, original, hole, budget, loaded.device, stepped)
             seconds = time.perf_counter() - started
+            if attacked is not None:
+                attacked.forget()
             edited = edit(safe, what, job + i, 0.5)
             faint = psnr(safe, original).item()
             row.append((edited, "" if spec.name == NONE else f"protected: {faint:.1f} dB"))
