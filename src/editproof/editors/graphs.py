@@ -7,7 +7,7 @@ between gets a recording of its own. Calls without a gradient are not recorded.
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
-from threading import Lock
+from threading import RLock
 from typing import Any
 from weakref import WeakSet
 
@@ -17,7 +17,7 @@ from torch.autograd.function import once_differentiable
 from torch.nn.attention import SDPBackend
 from torch.utils._pytree import tree_flatten, tree_unflatten
 
-_one_at_a_time = Lock()  # as CUDA captures
+_one_at_a_time = RLock()  # as CUDA captures
 _recordings: "WeakSet[Recording]" = WeakSet()
 WARM_UP = 2  # calls before a recording, in which kernels are chosen and compiled
 
