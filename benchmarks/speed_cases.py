@@ -45,7 +45,7 @@ def _eager(model: Any) -> Callable[[], None]:
     """Nothing recorded, nothing compiled."""
     recorded = [(place, name, graphs) for place, name, graphs in _graphs(model)]
     for place, name, graphs in recorded:
-        graphs.key, graphs.idle = None, []  # and their memory is free
+        graphs.forget()
         setattr(place, name, graphs.function)
 
     def undo() -> None:

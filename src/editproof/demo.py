@@ -78,8 +78,8 @@ def run_demo(
 
     Without `image`: scikit-image's astronaut. Without `prompt`: PROMPT, or INSTRUCTION where the editor takes no mask.
     Works at the editor's size; an edit is all the editor's, kept pixels too. Without `methods`: the default method, on
-    an in-context editor decontext; methods that cannot work on the editor, or on
-    the photo, are left out. The one-pass immunizer is not
+    an in-context editor decontext; methods that cannot work on the editor, or on the photo, are
+    left out. The one-pass immunizer is not
     told the mask that the edits use, the other methods are; on in-context editors no method is told the prompt. The
     five pictures show the default method; with more than one method a strip of all edits is written too. `progress` is
     told what goes on and how much is done. Returns the table's rows and
