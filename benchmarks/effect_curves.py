@@ -93,7 +93,7 @@ RUNS: tuple[Run, ...] = (
 def load_photos(pack: Path | None, count: int, side: int) -> tuple[Tensor, Tensor]:
     """Photos (B,3,side,side) in [0,1] and masks (B,1,side,side) of a pack, or scikit-image's astronaut without one."""
     if pack is None:
-        from editproof.demo import astronaut
+        from editproof.bench.demo import astronaut
 
         photo, mask = astronaut(side)
         return photo.expand(count, -1, -1, -1), mask.expand(count, -1, -1, -1)

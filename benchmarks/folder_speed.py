@@ -23,13 +23,13 @@ from native_resolution import enlarge, load
 from PIL import Image
 
 from editproof.budgets import Linf
-from editproof.display import OUT, make_table, progress_bar
-from editproof.formats import encode
-from editproof.immunizer import trained_size
-from editproof.native import add, changes
-from editproof.photo import open_photo
-from editproof.photos import protect_photos
-from editproof.protection import perturbation
+from editproof.cli.display import OUT, make_table, progress_bar
+from editproof.immunizer.network import trained_size
+from editproof.photo.formats import encode
+from editproof.photo.reading import open_photo
+from editproof.protection.apply import perturbation
+from editproof.protection.files import protect_photos
+from editproof.protection.own_size import add, changes
 from editproof.resolution import working_copy, working_size
 
 

@@ -12,9 +12,9 @@ from pathlib import Path
 from native_resolution import enlarge, load
 from PIL import Image
 
-from editproof.display import OUT, make_table
-from editproof.formats import FORMATS
-from editproof.photos import protect_photos
+from editproof.cli.display import OUT, make_table
+from editproof.photo.formats import FORMATS
+from editproof.protection.files import protect_photos
 
 QUALITIES = (95, 85, 75, 50)
 

@@ -6,7 +6,7 @@ Photos are scikit-image's (public domain or CC0), or those of --photos, cut to 3
 levels, protected at that size, and then scaled down by Pillow as an attacker would: the whole picture, or its middle
 square. "at the editor's size" protects the small copy instead. All but an ellipse in the middle is repainted; D is as
 in editproof.metrics.disruption. "given back" is the share of the perturbation that is in the small copy, as
-editproof.task.perturbation_left counts it. Rows go to rows.jsonl; a killed run goes on where it was.
+editproof.protection.task.perturbation_left counts it. Rows go to rows.jsonl; a killed run goes on where it was.
 """
 
 import argparse
@@ -20,11 +20,11 @@ from PIL import Image
 from torch import Tensor
 
 from editproof.budgets import Linf
-from editproof.display import OUT, make_table, progress_bar
+from editproof.cli.display import OUT, make_table, progress_bar
 from editproof.editors import load_editor
 from editproof.metrics import edit_change
-from editproof.photo import open_photo
-from editproof.protection import method_settings, protect
+from editproof.photo.reading import open_photo
+from editproof.protection.apply import method_settings, protect
 from editproof.resolution import working_size
 
 SCALERS = {"lanczos": Image.Resampling.LANCZOS, "bicubic": Image.Resampling.BICUBIC, "area": Image.Resampling.BOX}

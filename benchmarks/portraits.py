@@ -15,7 +15,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from editproof.photo import open_photo, save_png
+from editproof.photo.reading import open_photo, save_png
 
 LUMA = torch.tensor([0.299, 0.587, 0.114])
 TRUTHS: dict[str, Callable[[Tensor], Tensor]] = {

@@ -14,11 +14,11 @@ from diffusers import (
 )
 from torch import Tensor, nn
 
-from editproof.editors.float8 import to_float8
 from editproof.editors.inpaint import InpaintEditor
 from editproof.editors.kontext import KontextEditor
 from editproof.editors.pipeline import Editor
-from editproof.editors.plans import place
+from editproof.editors.speed.float8 import to_float8
+from editproof.editors.speed.placement import place
 
 KL = {"down_block_types": ("DownEncoderBlock2D",) * 4, "up_block_types": ("UpDecoderBlock2D",) * 4}
 VAE = {**KL, "block_out_channels": (128, 256, 512, 512), "layers_per_block": 2, "norm_num_groups": 32}

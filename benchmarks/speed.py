@@ -27,10 +27,10 @@ from speed_cases import PARTS, Case, build, change
 from torch.profiler import ProfilerActivity, profile
 from torch.utils.flop_counter import FlopCounterMode
 
-from editproof.demo import astronaut
+from editproof.bench.demo import astronaut
 from editproof.editors import pick_device
 from editproof.editors.pipeline import Editor
-from editproof.immunizer import NestedUNet, perturb
+from editproof.immunizer.network import NestedUNet, perturb
 from editproof.methods import METHODS
 
 Step = Callable[[int, Callable[..., None]], Any]  # number of steps, callback

@@ -10,9 +10,10 @@ import torch
 from real_sizes import flux_kontext, sd_inpaint
 from torch import nn
 
-from editproof.editors import attention, load_editor, pipeline, plans
-from editproof.editors.graphs import Graphs
-from editproof.immunizer import NestedUNet, load_immunizer
+from editproof.editors import attention, load_editor, pipeline
+from editproof.editors.speed import placement as plans
+from editproof.editors.speed.graphs import Graphs
+from editproof.immunizer.network import NestedUNet, load_immunizer
 
 
 @dataclass(frozen=True)

@@ -19,11 +19,11 @@ import re
 import sys
 from pathlib import Path
 
-from editproof.bench_store import read_rows
+from editproof.bench.estimates import Cell, Summary, best, summarise
+from editproof.bench.report.tables import Field, budgets_in, field, summary_table
+from editproof.bench.store import read_rows
 from editproof.errors import UserError
 from editproof.methods import METHODS
-from editproof.report_tables import Field, budgets_in, field, summary_table
-from editproof.statistics import Cell, Summary, best, summarise
 
 ROOT = Path(__file__).parents[1]
 BLOCK = re.compile(r"(<!-- table: (?P<kind>\w+) (?P<settings>[^>]*?) -->\n)(?P<table>.*?)(<!-- /table -->)", re.DOTALL)

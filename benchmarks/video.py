@@ -21,13 +21,13 @@ from PIL import Image
 from skimage import data
 from torch import Tensor
 
-from editproof.bench_clock import peak
-from editproof.clip_writing import get_codec, rewrite
-from editproof.clips import frames_of, levels_of, open_clip
+from editproof.bench.clock import peak
 from editproof.editors import load_editor
 from editproof.metrics import edit_change
 from editproof.resolution import working_copy, working_size
-from editproof.video import protect_clip
+from editproof.video.protect import protect_clip
+from editproof.video.reading import frames_of, levels_of, open_clip
+from editproof.video.writing import get_codec, rewrite
 
 SIZE, FRAMES = (384, 288), 48
 PROMPT = "a portrait photo"
@@ -114,7 +114,7 @@ def memory(out: Path) -> None:
         path = make(out / f"long-{frames}.mkv", "pan", frames)
         command = ["protect", str(path), "--method", "noise", "--out", str(out / "long"), "--overwrite"]
         code = (
-            "import sys, torch; from editproof.cli import main; from editproof.bench_clock import peak; "
+            "import sys, torch; from editproof.cli.main import main; from editproof.bench.clock import peak; "
             "main(sys.argv[1:]); print(peak(torch.device('cpu')))"
         )
         found = subprocess.run([sys.executable, "-c", code, *command], capture_output=True, text=True, check=True)

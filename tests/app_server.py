@@ -83,7 +83,7 @@ def prepare() -> None:
 
 
 if __name__ == "__main__":
-    from editproof.cli import main
+    from editproof.cli.main import main
 
     prepare()
     sys.exit(main(["app", *sys.argv[1:]]))

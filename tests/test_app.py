@@ -24,17 +24,17 @@ from editproof.app.regions import repainted_part
 from editproof.app.visits import Visit, keep, leave, sweep, visit
 from editproof.app.work import Stopped, Told, follow, seconds
 from editproof.budgets import Linf
-from editproof.cli import main
-from editproof.clips import SUFFIXES as CLIPS
+from editproof.cli.main import main
 from editproof.counters import COUNTERS, parse_chain, parse_counter
-from editproof.decoding import SUFFIXES
 from editproof.editors.pipeline import Editor
 from editproof.errors import UserError
-from editproof.photo import open_photo, save_png
-from editproof.photos import protect_photos
-from editproof.protection import DEFAULT_BUDGET
-from editproof.request import Asked
-from editproof.video import protect_clip
+from editproof.photo.decoding import SUFFIXES
+from editproof.photo.reading import open_photo, save_png
+from editproof.protection.apply import DEFAULT_BUDGET
+from editproof.protection.files import protect_photos
+from editproof.protection.settings import Asked
+from editproof.video.protect import protect_clip
+from editproof.video.reading import SUFFIXES as CLIPS
 
 PAINT = {"layers": [np.zeros((48, 64, 4), np.uint8)]}  # what Gradio's painter gives
 PAINT["layers"][0][10:20, 5:50] = 255
@@ -50,7 +50,7 @@ def middle(image: Tensor) -> tuple[Tensor, str]:
 
 @pytest.fixture(autouse=True)
 def people(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("editproof.people.auto_mask", middle)
+    monkeypatch.setattr("editproof.people.finding.auto_mask", middle)
 
 
 @pytest.fixture

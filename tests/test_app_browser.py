@@ -14,9 +14,9 @@ import pytest
 import tiny
 from PIL import Image
 
-from editproof.demo import astronaut
-from editproof.photo import save_png
-from editproof.photos import protect_photos
+from editproof.bench.demo import astronaut
+from editproof.photo.reading import save_png
+from editproof.protection.files import protect_photos
 
 pytest.importorskip("gradio", reason="pip install 'editproof[app]'")
 sync_api = pytest.importorskip("playwright.sync_api", reason="pip install playwright")

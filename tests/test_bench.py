@@ -18,19 +18,20 @@ import typer
 import yaml
 from PIL import Image
 
-from editproof import bench_config, benchmark
-from editproof.bench_config import make_config
-from editproof.bench_data import BenchPhoto, centred_mask, mask_source, read_photos
-from editproof.bench_methods import match_visibility, parse_method
-from editproof.bench_run import prompts_for
-from editproof.bench_store import Store, from_json, key_of, read_lines, read_rows, to_json
-from editproof.benchmark import run_bench
-from editproof.cli import app, main
+from editproof.bench import config as bench_config
+from editproof.bench import run as benchmark
+from editproof.bench.config import make_config
+from editproof.bench.data import BenchPhoto, centred_mask, mask_source, read_photos
+from editproof.bench.methods import match_visibility, parse_method
+from editproof.bench.rows import prompts_for
+from editproof.bench.run import run_bench
+from editproof.bench.store import Store, from_json, key_of, read_lines, read_rows, to_json
+from editproof.cli.main import app, main
 from editproof.editors import EDITORS
 from editproof.editors.pipeline import Editor
 from editproof.errors import UserError
 from editproof.metrics import psnr
-from editproof.photo import open_photo, save_png
+from editproof.photo.reading import open_photo, save_png
 
 FAST = {"size": 64, "edit_steps": 1, "prompts": ["a hat"], "counters": ["none", "jpeg:50"], "batch": 2}
 FEW = ["psnr", "region-ssim", "disruption"]
@@ -113,8 +114,8 @@ def test_a_row_for_each_combination_and_nothing_twice(bench: Callable, edits: li
 DRIVER = """
 import os, random, signal, sys, time
 from pathlib import Path
-from editproof.bench_config import make_config
-from editproof.benchmark import run_bench
+from editproof.bench.config import make_config
+from editproof.bench.run import run_bench
 import editproof.editors.inpaint, diffusers, transformers
 
 config, folder = make_config(eval(sys.argv[1])), Path(sys.argv[2])

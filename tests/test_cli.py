@@ -16,15 +16,16 @@ import torch
 from PIL import Image
 
 import editproof
-from editproof import pgd, task
+from editproof import pgd
 from editproof.budgets import Budget
-from editproof.cli import main
-from editproof.display import percent
+from editproof.cli.display import percent
+from editproof.cli.main import main
+from editproof.cli.options import parse_number, parse_settings
 from editproof.errors import UserError
 from editproof.methods import METHODS, PAPERS
-from editproof.options import parse_number, parse_settings
-from editproof.photo import open_photo
-from editproof.protection import method_settings, own_knobs
+from editproof.photo.reading import open_photo
+from editproof.protection import task
+from editproof.protection.apply import method_settings, own_knobs
 
 
 @pytest.fixture
@@ -423,7 +424,7 @@ def run_and_list(modules: str, arguments: str) -> subprocess.CompletedProcess[st
     """Run the command line in a Python of its own; its last line lists which of `modules` were imported."""
     code = f"""
 import sys
-from editproof.cli import main
+from editproof.cli.main import main
 code = main({arguments.split()})
 print([name for name in {modules.split()} if name in sys.modules])
 sys.exit(code)"""

@@ -9,10 +9,10 @@ import pytest
 from corpus import CASES
 from PIL import Image
 
-from editproof.cli import main
-from editproof.formats import FORMATS
-from editproof.photo import open_photo
-from editproof.photos import protect_photos
+from editproof.cli.main import main
+from editproof.photo.formats import FORMATS
+from editproof.photo.reading import open_photo
+from editproof.protection.files import protect_photos
 
 HIDDEN = corpus.hidden_forms()
 RESULTS = [name for name, case in CASES.items() if case.said is None and case.skipped is None]

@@ -18,7 +18,7 @@ from PIL import Image, features
 from skimage.data import astronaut
 from torch import Tensor
 
-from editproof.cli import app
+from editproof.cli.main import app
 from editproof.counters import (
     COUNTERS,
     counter_label,

@@ -15,17 +15,17 @@ from test_dataset import dataset
 from torch import Tensor
 
 from editproof.budgets import Linf
-from editproof.cli import main
+from editproof.cli.main import main
 from editproof.counters import COUNTERS, parse_counter
 from editproof.counters.transform import check_transform, make_transform
 from editproof.editors import load_editor
 from editproof.errors import UserError
-from editproof.immunizer import load_immunizer
+from editproof.immunizer.config import make_config, read_config
+from editproof.immunizer.network import load_immunizer
+from editproof.immunizer.training import losses, train
 from editproof.methods import METHODS
-from editproof.protection import method_settings, own_knobs
+from editproof.protection.apply import method_settings, own_knobs
 from editproof.randomness import generators
-from editproof.train_config import make_config, read_config
-from editproof.training import losses, train
 
 IMAGES, MASK = tiny.people(), tiny.hole()  # facelock needs faces
 ON = {"decontext": "flux-kontext", "veto": "flux-kontext"}

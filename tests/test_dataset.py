@@ -10,9 +10,9 @@ import torch
 from PIL import Image
 from typer.testing import CliRunner
 
-from editproof.dataset import PhotoPrompts, check_dataset, download_dataset, read_split
+from editproof.cli.train import app
 from editproof.errors import UserError
-from editproof.train_cli import app
+from editproof.immunizer.dataset import PhotoPrompts, check_dataset, download_dataset, read_split
 
 
 def picture(path: Path, number: int, size: tuple[int, int] = (40, 32)) -> None:

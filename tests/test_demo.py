@@ -8,13 +8,13 @@ import tiny
 import torch
 from PIL import Image
 
-from editproof import demo
+from editproof.bench import demo
+from editproof.bench.demo import INSTRUCTION, PROMPT, astronaut, panels, run_demo
 from editproof.budgets import Linf
-from editproof.cli import main
-from editproof.demo import INSTRUCTION, PROMPT, astronaut, panels, run_demo
+from editproof.cli.main import main
 from editproof.methods import PRESETS
 from editproof.metrics import edit_change, psnr
-from editproof.photo import open_photo
+from editproof.photo.reading import open_photo
 
 FIVE = ("original", "immunized", "edited_original", "edited_immunized", "comparison")
 

@@ -9,11 +9,11 @@ from torch import Tensor
 
 from editproof.budgets import L2, Budget, Linf, norms
 from editproof.errors import UserError
-from editproof.immunizer import EMBEDDED, NestedUNet, save_immunizer
+from editproof.immunizer.network import EMBEDDED, NestedUNet, save_immunizer
 from editproof.methods import METHODS
-from editproof.photo import save_png
-from editproof.photos import protect_photos
-from editproof.protection import protect
+from editproof.photo.reading import save_png
+from editproof.protection.apply import protect
+from editproof.protection.files import protect_photos
 
 diffvax = METHODS["diffvax"]
 KINDS = {  # name: (in_channels, trained_eps, batch_norm); None: a bare state dict, as the authors publish theirs

@@ -10,9 +10,9 @@ from pathlib import Path
 
 import pytest
 
+from editproof.cli.models_table import editors_table, methods_table
 from editproof.methods import METHODS
 from editproof.metrics import METRICS
-from editproof.models_table import editors_table, methods_table
 
 ROOT = Path(__file__).parents[1]
 PAGES = [ROOT / "README.md", ROOT / "training" / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
@@ -88,5 +88,5 @@ def test_the_site_builds_and_needs_nothing_from_elsewhere(tmp_path: Path) -> Non
             target = Path(address).name or ("index.html" if address in (".", "./") else name)
             assert (tmp_path / target).exists(), (name, link)
             assert not place or urllib.parse.unquote(place) in pages[target].places, (name, link)
-    assert "editproof.protection.protect" in pages["reference.html"].places
+    assert "editproof.protection.apply.protect" in pages["reference.html"].places
     assert "32 portraits" in (tmp_path / "results.html").read_text()

@@ -8,10 +8,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from editproof.demo import astronaut
+from editproof.bench.demo import astronaut
 from editproof.editors import load_editor
 from editproof.editors.pipeline import Editor
-from editproof.immunizer import load_immunizer
+from editproof.immunizer.network import load_immunizer
 from editproof.metrics import psnr
 
 ASSETS = Path(__file__).parents[1] / "src" / "editproof" / "assets"

@@ -9,18 +9,18 @@ import tiny
 import torch
 from torch import Tensor
 
-from editproof.bench_config import make_config
-from editproof.benchmark import run_bench
+from editproof.bench.compare import compare_photos
+from editproof.bench.config import make_config
+from editproof.bench.demo import astronaut, run_demo
+from editproof.bench.run import run_bench
 from editproof.budgets import Linf
-from editproof.cli import main
-from editproof.compare import compare_photos
-from editproof.demo import astronaut, run_demo
+from editproof.cli.main import main
 from editproof.errors import UserError
 from editproof.methods import METHODS
 from editproof.metrics import faces
-from editproof.metrics.dlib_net import face_net, read_weights
-from editproof.metrics.face_chips import find_chips
-from editproof.photo import save_png
+from editproof.people.dlib_net import face_net, read_weights
+from editproof.people.face_chips import find_chips
+from editproof.photo.reading import save_png
 from editproof.randomness import generators
 
 dlib = pytest.importorskip("dlib", reason="pip install 'editproof[faces]'")

@@ -13,13 +13,14 @@ import tiny
 from PIL import Image
 
 import editproof
-from editproof import bulk, task
-from editproof.bulk import batches
-from editproof.cli import main
-from editproof.immunizer import NestedUNet, save_immunizer
-from editproof.photo import TEMPORARY, open_photo, save_png
-from editproof.photos import protect_photos
-from editproof.task import Job
+from editproof.cli.main import main
+from editproof.immunizer.network import NestedUNet, save_immunizer
+from editproof.photo.reading import TEMPORARY, open_photo, save_png
+from editproof.protection import batch as bulk
+from editproof.protection import task
+from editproof.protection.batch import batches
+from editproof.protection.files import protect_photos
+from editproof.protection.task import Job
 
 
 def photo(path: Path, height: int = 60, width: int = 80) -> Path:

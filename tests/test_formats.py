@@ -15,16 +15,16 @@ import tiny
 import torch
 from PIL import Image
 
-from editproof import png, tiff
-from editproof.cli import main
+from editproof.cli.main import main
 from editproof.errors import UserError
-from editproof.exif import LONGEST_BLOCK, clean_exif, read_directories
-from editproof.formats import FORMATS, decode, encode, get_format, save_photo
-from editproof.photo import Photo, open_photo
-from editproof.photos import protect_photos
-from editproof.sidecar import read_report
-from editproof.task import perturbation_left
-from editproof.xmp import clean_xmp, is_marked, mark
+from editproof.photo import png, tiff
+from editproof.photo.exif import LONGEST_BLOCK, clean_exif, read_directories
+from editproof.photo.formats import FORMATS, decode, encode, get_format, save_photo
+from editproof.photo.reading import Photo, open_photo
+from editproof.photo.xmp import clean_xmp, is_marked, mark
+from editproof.protection.files import protect_photos
+from editproof.protection.report import read_report
+from editproof.protection.task import perturbation_left
 
 SHAPES = [(16, 16, 3), (300, 17, 4), (129, 200, 3), (128, 33, 4)]
 

@@ -15,11 +15,12 @@ from torch.nn.attention import SDPBackend
 from torch.utils._pytree import tree_flatten
 
 from editproof.budgets import Linf
-from editproof.editors import graphs, load_editor, wide
-from editproof.editors.float8 import Float8Linear, check_float8, to_float8
-from editproof.editors.graphs import Graphs
+from editproof.editors import load_editor
 from editproof.editors.pipeline import Editor
-from editproof.editors.plans import settle
+from editproof.editors.speed import graphs, wide
+from editproof.editors.speed.float8 import Float8Linear, check_float8, to_float8
+from editproof.editors.speed.graphs import Graphs
+from editproof.editors.speed.placement import settle
 from editproof.errors import UserError
 from editproof.methods import METHODS
 

@@ -11,7 +11,7 @@ import torch.nn.functional as F
 from safetensors.torch import load_file
 
 from editproof.errors import UserError
-from editproof.immunizer import NestedUNet, load_immunizer, perturb, save_immunizer, trained_size
+from editproof.immunizer.network import NestedUNet, load_immunizer, perturb, save_immunizer, trained_size
 
 GOLDEN = Path(__file__).parent / "golden"
 SMALL = (4, 8, 16)

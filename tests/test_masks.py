@@ -8,7 +8,7 @@ import torch
 from PIL import Image
 
 from editproof.errors import UserError
-from editproof.masks import check_something_to_edit, check_something_to_protect, open_mask
+from editproof.photo.masks import check_something_to_edit, check_something_to_protect, open_mask
 
 
 def half_white(width: int, height: int) -> Image.Image:

@@ -17,8 +17,8 @@ from editproof.errors import UserError
 from editproof.methods import METHODS, PRESETS
 from editproof.methods.contours import Contour
 from editproof.methods.prompts import GROUPS, POOL
-from editproof.metrics.dlib_net import face_net
-from editproof.metrics.face_chips import find_chips
+from editproof.people.dlib_net import face_net
+from editproof.people.face_chips import find_chips
 from editproof.randomness import generators
 
 Load = Callable[[str], Editor]

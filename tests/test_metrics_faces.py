@@ -8,7 +8,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from editproof.demo import astronaut
+from editproof.bench.demo import astronaut
 from editproof.errors import UserError
 from editproof.metrics import faces
 

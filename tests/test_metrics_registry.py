@@ -10,7 +10,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from editproof.demo import astronaut
+from editproof.bench.demo import astronaut
 from editproof.errors import UserError
 from editproof.metrics import METRICS, Trial
 

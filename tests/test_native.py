@@ -9,8 +9,8 @@ import tiny
 import torch
 
 from editproof.budgets import L2, Budget, Linf, on_grid
-from editproof.native import add, changes, lift
-from editproof.protection import protect
+from editproof.protection.apply import protect
+from editproof.protection.own_size import add, changes, lift
 from editproof.resolution import resize, working_copy
 
 SIZES = [(64, 64), (300, 200), (40, 700), (1000, 130), (20, 30)]
@@ -69,8 +69,8 @@ def test_changes_are_psnr_and_the_largest_level() -> None:
 
 
 def test_files_and_tensors_are_protected_alike(tmp_path: Path) -> None:
-    from editproof.photo import open_photo, save_png
-    from editproof.photos import protect_photos
+    from editproof.photo.reading import open_photo, save_png
+    from editproof.protection.files import protect_photos
 
     save_png(tmp_path / "a.png", tiny.pictures(1, 300, 230)[0])
     (report,) = protect_photos([tmp_path / "a.png"], tmp_path / "out")
@@ -103,7 +103,7 @@ array = np.empty((6000, 8000, 3), np.uint8)
 array[..., 0], array[..., 1], array[..., 2] = np.arange(6000)[:, None] // 24, np.arange(8000) // 32, 90
 Image.fromarray(array).save({str(tmp_path / "a.jpg")!r})
 del array
-from editproof.cli import main
+from editproof.cli.main import main
 code = main(["protect", {str(tmp_path / "a.jpg")!r}, "--out", {str(tmp_path / "out")!r}])
 print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)
 sys.exit(code)"""

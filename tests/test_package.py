@@ -13,7 +13,7 @@ import pytest
 import tiny
 
 import editproof
-from editproof.photo import open_photo, save_png
+from editproof.photo.reading import open_photo, save_png
 
 ROOT = Path(__file__).parents[1]
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
@@ -28,15 +28,15 @@ def test_public_names_exist_and_are_all_there_is() -> None:
 
 
 def test_public_protect_is_the_function_whatever_was_imported_before() -> None:
-    import editproof.photos
-    import editproof.protection
+    import editproof.protection.apply
+    import editproof.protection.files
 
-    assert editproof.protect is editproof.protection.protect
-    assert editproof.protect_photos is editproof.photos.protect_photos
+    assert editproof.protect is editproof.protection.apply.protect
+    assert editproof.protect_photos is editproof.protection.files.protect_photos
 
 
 def test_modules_are_there_without_importing_them() -> None:
-    code = "import editproof; editproof.methods.METHODS, editproof.budgets.Linf, editproof.immunizer.NestedUNet"
+    code = "import editproof; editproof.methods.METHODS, editproof.budgets.Linf, editproof.immunizer.network.NestedUNet"
     subprocess.run([sys.executable, "-c", code], check=True, env=os.environ | {"PYTHONPATH": str(ROOT / "src")})
 
 
@@ -69,7 +69,7 @@ def test_a_wheel_protects_a_photo_outside_the_tree(tmp_path: Path) -> None:
     code = f"""
 import sys, editproof
 assert editproof.__file__.startswith({str(tmp_path)!r}), editproof.__file__
-from editproof.cli import main
+from editproof.cli.main import main
 sys.exit(main(["protect", "photo.png", "--out", "out"]))"""
     environment = {**os.environ, "PYTHONPATH": str(tmp_path / "site")}
     subprocess.run([sys.executable, "-c", code], check=True, cwd=tmp_path, env=environment)

@@ -10,12 +10,12 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from editproof import people
-from editproof.cli import main
+from editproof.cli.main import main
 from editproof.errors import UserError
-from editproof.masks import AUTO, check_mask, found_mask, open_mask
-from editproof.people import PeopleNet, auto_mask, find_people, regions, seen_size
-from editproof.photo import open_photo
+from editproof.people import finding as people
+from editproof.people.finding import PeopleNet, auto_mask, find_people, regions, seen_size
+from editproof.photo.masks import AUTO, check_mask, found_mask, open_mask
+from editproof.photo.reading import open_photo
 
 
 def pixels(picture: np.ndarray) -> Tensor:

@@ -10,9 +10,9 @@ import pytest
 import torch
 from PIL import Image, ImageCms
 
-from editproof import photo
 from editproof.errors import UserError
-from editproof.photo import atomic, check_folder, open_photo, peek, save_png
+from editproof.photo import reading as photo
+from editproof.photo.reading import atomic, check_folder, open_photo, peek, save_png
 
 HEIGHT, WIDTH = 24, 40
 

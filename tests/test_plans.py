@@ -9,16 +9,18 @@ import tiny
 import torch
 from torch import nn
 
-from editproof.bulk import batches
-from editproof.cli import main
-from editproof.doctor import Device, devices, fitting, needed
-from editproof.editors import EDITORS, PLANS, check_plan, load_editor, plans, streaming
+from editproof.cli.doctor import Device, devices, fitting, needed
+from editproof.cli.main import main
+from editproof.editors import EDITORS, PLANS, check_plan, load_editor
 from editproof.editors.kontext import KontextEditor
 from editproof.editors.pipeline import Editor
+from editproof.editors.speed import placement as plans
+from editproof.editors.speed import streaming
 from editproof.errors import UserError
 from editproof.methods import METHODS
-from editproof.photo import save_png
-from editproof.task import Job
+from editproof.photo.reading import save_png
+from editproof.protection.batch import batches
+from editproof.protection.task import Job
 
 GIB = 2**30
 IMAGES = tiny.pictures()

@@ -9,11 +9,11 @@ import tiny
 from clip_maker import make
 from PIL import Image
 
-from editproof.cli import main
+from editproof.cli.main import main
 from editproof.editors import pipeline
 from editproof.editors.kontext import KontextEditor
 from editproof.methods import PRESETS
-from editproof.photo import save_png
+from editproof.photo.reading import save_png
 
 ROOT = Path(__file__).parents[1]
 README = "".join((ROOT / name).read_text() for name in ("README.md", "docs/photos.md", "docs/video.md"))

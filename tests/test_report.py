@@ -16,15 +16,15 @@ import tiny
 import yaml
 from PIL import Image
 
-from editproof.bench_store import digest, picture_path
-from editproof.cli import main
+from editproof.bench.estimates import Cell, Estimate, best, bootstrap, number, summarise, worst_counter, written
+from editproof.bench.report.charts import Point, curves
+from editproof.bench.report.gallery import SIDE
+from editproof.bench.report.page import overview, write_report
+from editproof.bench.report.tables import heat_maps, size_of
+from editproof.bench.store import digest, picture_path
+from editproof.cli.main import main
 from editproof.metrics import METRICS
-from editproof.photo import save_png
-from editproof.report import overview, write_report
-from editproof.report_charts import Point, curves
-from editproof.report_gallery import SIDE
-from editproof.report_tables import heat_maps, size_of
-from editproof.statistics import Cell, Estimate, best, bootstrap, number, summarise, worst_counter, written
+from editproof.photo.reading import save_png
 
 HOSTILE = '"><script>alert(1)</script><img src=x onerror=alert(2)>.png'
 METHODS = {"none": 0.0, "noise": 0.05, "photoguard-encoder": 0.4, "diffvax:mask=told": 0.9}

@@ -6,7 +6,7 @@ import torch
 
 from editproof.budgets import L2, Budget, Linf
 from editproof.methods import METHODS
-from editproof.protection import protect
+from editproof.protection.apply import protect
 from editproof.resolution import resize, working_copy, working_mask, working_size
 
 

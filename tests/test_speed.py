@@ -17,11 +17,12 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from editproof.budgets import Linf
-from editproof.editors import attention, pipeline, room
-from editproof.editors.fused import works
+from editproof.editors import attention, pipeline
 from editproof.editors.pipeline import Editor
+from editproof.editors.speed import memory as room
+from editproof.editors.speed.fused import works
 from editproof.errors import UserError
-from editproof.immunizer import NestedUNet, perturb
+from editproof.immunizer.network import NestedUNet, perturb
 from editproof.methods import METHODS
 from editproof.pgd import pgd
 from editproof.randomness import children, generators
@@ -160,7 +161,7 @@ def test_attacks_may_start_from_the_immunizer(tiny_editor: Load, method: str) ->
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
 @pytest.mark.parametrize("shape", [(1, 128, 64, 64), (3, 96, 33, 47)], ids=str)
 def test_fused_norms_on_a_gpu(shape: tuple[int, ...]) -> None:
-    from editproof.editors.norms import group_norm
+    from editproof.editors.speed.norms import group_norm
 
     assert works(torch.device("cuda"))
     exact = torch.randn(shape, dtype=torch.float64, device="cuda").requires_grad_()

@@ -22,13 +22,14 @@ from safetensors.torch import load_file, save_file
 from test_attention import GOLDEN, fill
 from torch import Tensor
 
-from editproof import doctor
 from editproof.budgets import Linf
-from editproof.editors import EDITORS, load_editor, step1x_parts
+from editproof.cli import doctor
+from editproof.editors import EDITORS, load_editor
 from editproof.editors.attention import context_mass
 from editproof.editors.kontext import Step1XEditor
-from editproof.editors.step1x import GROUPS, TOP, Step1XTransformer, load_transformer
-from editproof.editors.step1x_pipeline import Step1XPipeline, guided, spelled
+from editproof.editors.step1x import parts as step1x_parts
+from editproof.editors.step1x.model import GROUPS, TOP, Step1XTransformer, load_transformer
+from editproof.editors.step1x.pipeline import Step1XPipeline, guided, spelled
 from editproof.errors import UserError
 from editproof.methods import METHODS
 from editproof.randomness import generators

@@ -10,8 +10,9 @@ import pytest
 import tiny
 import torch
 
-from editproof import doctor
-from editproof.editors import EDITORS, load_editor, texts
+from editproof.cli import doctor
+from editproof.editors import EDITORS, load_editor
+from editproof.editors import prompt_cache as texts
 from editproof.editors.pipeline import Editor
 from editproof.errors import UserError
 from editproof.methods import METHODS

@@ -19,15 +19,15 @@ import yaml
 from test_dataset import dataset
 from typer.testing import CliRunner
 
-from editproof.dataset import PhotoPrompts, read_split
+from editproof.cli.train import app
 from editproof.editors import load_editor
 from editproof.editors.pipeline import Editor
 from editproof.errors import UserError
-from editproof.immunizer import NestedUNet, load_immunizer, perturb
+from editproof.immunizer.config import LIMITS, NetworkConfig, TrainConfig, make_config, read_config
+from editproof.immunizer.dataset import PhotoPrompts, read_split
+from editproof.immunizer.network import NestedUNet, load_immunizer, perturb
+from editproof.immunizer.training import losses, train, validate
 from editproof.methods import METHODS
-from editproof.train_cli import app
-from editproof.train_config import LIMITS, NetworkConfig, TrainConfig, make_config, read_config
-from editproof.training import losses, train, validate
 
 ROOT = Path(__file__).parents[1]
 EMBEDDED_EDITOR = ROOT / "src" / "editproof" / "assets" / "tiny-inpaint" / "model_index.json"
@@ -177,7 +177,7 @@ def test_kill_and_resume_gives_the_same_bits(data: Path, settings: dict[str, Any
     values = {**settings, "network": {**SMALL, "batch_norm": "stored"}}  # stored statistics are one more thing to keep
     (tmp_path / "train.yml").write_text(yaml.safe_dump(values))
     folders = {"unbroken": tmp_path / "unbroken", "killed": tmp_path / "killed"}
-    command = [sys.executable, "-c", "from editproof.train_cli import app; app()", "train", "--device", "cpu"]
+    command = [sys.executable, "-c", "from editproof.cli.train import app; app()", "train", "--device", "cpu"]
     command += [
         "--config",
         str(tmp_path / "train.yml"),

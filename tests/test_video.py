@@ -20,15 +20,17 @@ from clip_maker import make
 from PIL import Image
 from torch import Tensor
 
-from editproof import people, segments, video
 from editproof.budgets import Linf
-from editproof.cli import main
-from editproof.clip_writing import CODECS
-from editproof.clips import MARK, frames_of, is_clip, levels_of, open_clip
+from editproof.cli.main import main
 from editproof.errors import UserError
-from editproof.masks import AUTO
-from editproof.request import Asked
-from editproof.steady import MOVED, STILL, follow, hold
+from editproof.people import finding as people
+from editproof.photo.masks import AUTO
+from editproof.protection.settings import Asked
+from editproof.video import protect as video
+from editproof.video import segments
+from editproof.video.reading import MARK, frames_of, is_clip, levels_of, open_clip
+from editproof.video.steady import MOVED, STILL, follow, hold
+from editproof.video.writing import CODECS
 
 NOISE = Asked(method="noise")
 
@@ -193,9 +195,10 @@ def test_a_moving_clip_changes_smoothly_and_keeps_its_budget(clips: Callable[...
 RUN = """
 import sys, time
 import torch
-from editproof import segments, video
-from editproof.bench_clock import peak
-from editproof.cli import main
+from editproof.video import segments
+from editproof.video import protect as video
+from editproof.bench.clock import peak
+from editproof.cli.main import main
 compute, pause = segments._deltas, float(sys.argv[1])
 segments._deltas = lambda *arguments: (time.sleep(pause), compute(*arguments))[1]
 segments.SEGMENT = video.SEGMENT = int(sys.argv[2])

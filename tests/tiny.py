@@ -33,7 +33,7 @@ from transformers import (
     T5Tokenizer,
 )
 
-from editproof.demo import astronaut
+from editproof.bench.demo import astronaut
 
 WIDTH, SIZE = 16, 32  # of text embeddings, and of pictures the editors are made for
 
@@ -198,8 +198,8 @@ def step1x(version: str = "v1.1") -> DiffusionPipeline:
     from transformers import Qwen2_5_VLConfig, Qwen2_5_VLForConditionalGeneration
     from transformers.models.qwen2_vl.image_processing_pil_qwen2_vl import Qwen2VLImageProcessorPil
 
-    from editproof.editors.step1x import Step1XTransformer
-    from editproof.editors.step1x_pipeline import Step1XPipeline
+    from editproof.editors.step1x.model import Step1XTransformer
+    from editproof.editors.step1x.pipeline import Step1XPipeline
 
     words = qwen_tokenizer()
     numbers = dict(zip(MARKS, words.convert_tokens_to_ids(MARKS), strict=True))

@@ -18,7 +18,7 @@ from torch import Tensor
 
 from editproof.editors import load_editor
 from editproof.editors.pipeline import Editor
-from editproof.immunizer import NestedUNet, load_immunizer, perturb, save_immunizer
+from editproof.immunizer.network import NestedUNet, load_immunizer, perturb, save_immunizer
 from editproof.metrics import edit_change
 
 EPS = (8 / 255, 16 / 255)

@@ -16,7 +16,7 @@ from crowds import SHAPES, WITH_PEOPLE, Crowd, draw_pictures, make_crowd, natura
 from photos import load_packs, read_tar
 from torch import Tensor, nn
 
-from editproof.people import PeopleNet, load_people, regions, save_people
+from editproof.people.finding import PeopleNet, load_people, regions, save_people
 
 
 def load_crowd(folder: Path, split: str, device: str) -> Crowd:

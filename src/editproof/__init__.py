@@ -4,8 +4,9 @@ The names below are loaded when they are first used, so that importing the packa
 """
 
 from importlib import import_module
-from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any
+
+from editproof import moved
 
 __version__ = "0.1.0"
 
@@ -13,14 +14,12 @@ if TYPE_CHECKING:
     from editproof.budgets import L2, Linf
     from editproof.editors import EDITORS, load_editor
     from editproof.errors import UserError
-    from editproof.formats import save_photo
     from editproof.immunizer import NestedUNet, load_immunizer
-    from editproof.masks import open_mask
     from editproof.methods import METHODS
-    from editproof.people import auto_mask
-    from editproof.photo import Photo, open_photo, save_png
-    from editproof.photos import protect_photos
+    from editproof.people.finding import auto_mask
+    from editproof.photo import Photo, open_mask, open_photo, save_photo, save_png
     from editproof.protection import protect
+    from editproof.protection.files import protect_photos
 
 _HOME = {
     "EDITORS": "editors",
@@ -30,16 +29,17 @@ _HOME = {
     "NestedUNet": "immunizer",
     "Photo": "photo",
     "UserError": "errors",
-    "auto_mask": "people",
+    "auto_mask": "people.finding",
     "load_editor": "editors",
     "load_immunizer": "immunizer",
-    "open_mask": "masks",
+    "open_mask": "photo",
     "open_photo": "photo",
     "protect": "protection",
-    "protect_photos": "photos",
-    "save_photo": "formats",
+    "protect_photos": "protection.files",
+    "save_photo": "photo",
     "save_png": "photo",
 }
+_MODULES = ("budgets", "counters", "editors", "errors", "immunizer", "methods", "metrics", "pgd", "photo", "protection")
 __all__ = [
     "EDITORS",
     "L2",
@@ -60,11 +60,13 @@ __all__ = [
     "save_png",
 ]
 
+moved.install()
+
 
 def __getattr__(name: str) -> Any:
     if name in _HOME:
         return getattr(import_module(f"editproof.{_HOME[name]}"), name)
-    if not name.startswith("_") and find_spec(f"editproof.{name}"):
+    if name in _MODULES:
         return import_module(f"editproof.{name}")
     raise AttributeError(f"module 'editproof' has no attribute {name!r}")
 

@@ -2,7 +2,7 @@
 
 import sys
 
-from editproof.cli import main
+from editproof.cli.main import main
 
 if __name__ == "__main__":
     sys.exit(main())

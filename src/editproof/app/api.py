@@ -75,8 +75,8 @@ def _protect(mine: Visit, photo: str, mask: str | None, choices: dict, progress:
 
 def _edit(mine: Visit, photo: str, mask: str | None, prompt: str, editor: str, seed: int, progress: Any) -> str:
     from editproof.app import pictures
-    from editproof.editing import edit_photo
-    from editproof.photo import open_photo
+    from editproof.photo.reading import open_photo
+    from editproof.protection.edit import edit_photo
 
     _check_editor(editor)
     words.check_seed(seed)

@@ -11,8 +11,8 @@ from editproof.app.handlers import Updates, own, quick, start_and_stop
 from editproof.app.protect_tab import example_photo
 from editproof.app.visits import Visit, keep
 from editproof.app.work import Progress, follow
-from editproof.decoding import SUFFIXES
 from editproof.errors import UserError
+from editproof.photo.decoding import SUFFIXES
 
 PROMPT = "a portrait photo"
 CHOSEN = ["noise", "diffvax"]
@@ -74,8 +74,8 @@ def compare(
 
     from editproof.app import pictures
     from editproof.app.regions import repainted_part
+    from editproof.bench.compare import compare_photos
     from editproof.budgets import Linf
-    from editproof.compare import compare_photos
     from editproof.editors import EDITORS
 
     mask, said = repainted_part(visit, photo, words.PERSON) if EDITORS[editor].masked else (None, "")

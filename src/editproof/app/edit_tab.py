@@ -10,8 +10,8 @@ from editproof.app import words
 from editproof.app.handlers import Updates, own, quick, start_and_stop
 from editproof.app.visits import Visit, keep
 from editproof.app.work import follow
-from editproof.decoding import SUFFIXES
 from editproof.errors import UserError
+from editproof.photo.decoding import SUFFIXES
 
 PROMPT = "a portrait photo"
 PROMPTS = [PROMPT, "a portrait photo, plain red background", "a portrait photo, plain blue background"]

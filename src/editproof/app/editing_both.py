@@ -7,12 +7,12 @@ from editproof.app.regions import repainted_part
 from editproof.app.visits import Visit
 from editproof.app.work import Progress
 from editproof.counters import parse_counter
-from editproof.editing import edit_images
 from editproof.editors import load_editor
 from editproof.errors import UserError
-from editproof.masks import check_something_to_edit
 from editproof.metrics import edit_change
-from editproof.photo import open_photo
+from editproof.photo.masks import check_something_to_edit
+from editproof.photo.reading import open_photo
+from editproof.protection.edit import edit_images
 from editproof.resolution import working_copy, working_mask, working_size
 
 

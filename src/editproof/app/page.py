@@ -75,7 +75,7 @@ def theme() -> gr.themes.Base:
 def method_choices() -> list[tuple[str, str]]:
     """(label, name) of every method, the default first."""
     from editproof.methods import METHODS
-    from editproof.protection import DEFAULT_METHOD
+    from editproof.protection.apply import DEFAULT_METHOD
 
     def label(name: str) -> str:
         first = (inspect.getdoc(inspect.getmodule(METHODS[name])) or "").splitlines()[0]
@@ -87,6 +87,6 @@ def method_choices() -> list[tuple[str, str]]:
 
 def editors_here() -> list[str]:
     """The editors that can be loaded without a network, the embedded ones first."""
-    from editproof.doctor import on_disk
+    from editproof.cli.doctor import on_disk
 
     return [name for name, info in EDITORS.items() if on_disk(info)]

@@ -8,12 +8,12 @@ from PIL import Image, ImageDraw, ImageFont
 from torch import Tensor
 
 from editproof.app.words import MARK
-from editproof.clips import frames_of, levels_of, open_clip
+from editproof.bench.report.gallery import GAIN
 from editproof.errors import UserError
-from editproof.masks import open_mask
-from editproof.photo import Photo, to_levels
-from editproof.report_gallery import GAIN
+from editproof.photo.masks import open_mask
+from editproof.photo.reading import Photo, to_levels
 from editproof.resolution import resize
+from editproof.video.reading import frames_of, levels_of, open_clip
 
 SIDE = 1280  # longest, in pixels, of what is shown
 PAINTED_SIDE = 800  # and of what is painted on

@@ -12,8 +12,8 @@ from editproof.app import words
 from editproof.app.handlers import Updates, quick, start_and_stop
 from editproof.app.visits import Visit, keep
 from editproof.app.work import follow
-from editproof.clips import SUFFIXES as CLIPS
-from editproof.decoding import SUFFIXES
+from editproof.photo.decoding import SUFFIXES
+from editproof.video.reading import SUFFIXES as CLIPS
 
 NOTHING_YET = "Drop a photo and press **Protect**; what comes out is shown here."
 EXAMPLE_SIDE = 512  # pixels
@@ -135,8 +135,8 @@ def build(root: Path, methods: list[tuple[str, str]], editors: list[str]) -> Non
 
 def example_photo(visit: Visit) -> Path:
     """The photograph of `make demo` (NASA, public domain), as a file of this visitor's."""
-    from editproof.demo import astronaut
-    from editproof.photo import save_png
+    from editproof.bench.demo import astronaut
+    from editproof.photo.reading import save_png
 
     path = visit.folder / "astronaut.png"
     if not path.is_file():
@@ -148,8 +148,8 @@ def _preview(visit: Visit, photo: Path, count: int, region: str, found: Any, pai
     """What of the first photo will be protected, or the photo to paint on. Raises UserError."""
     from editproof.app import pictures
     from editproof.app.regions import people
-    from editproof.clips import is_clip
-    from editproof.photo import open_photo
+    from editproof.photo.reading import open_photo
+    from editproof.video.reading import is_clip
 
     if is_clip(photo) or region == words.WHOLE:
         return {}

@@ -10,14 +10,14 @@ from editproof.app.regions import about, protected_part
 from editproof.app.visits import Visit
 from editproof.app.work import Progress
 from editproof.budgets import Linf
-from editproof.clips import is_clip
 from editproof.errors import UserError
-from editproof.formats import format_of
-from editproof.photo import open_photo
-from editproof.photos import protect_photos
-from editproof.protection import DEFAULT_METHOD, WITHOUT_EDITOR
-from editproof.request import Asked
-from editproof.video import protect_clip
+from editproof.photo.formats import format_of
+from editproof.photo.reading import open_photo
+from editproof.protection.apply import DEFAULT_METHOD, WITHOUT_EDITOR
+from editproof.protection.files import protect_photos
+from editproof.protection.settings import Asked
+from editproof.video.protect import protect_clip
+from editproof.video.reading import is_clip
 
 MOST_PHOTOS = 50  # at once
 SOURCE = "source"  # the format that the photo came in

@@ -7,11 +7,11 @@ from torch import Tensor
 
 from editproof.app import pictures, words
 from editproof.app.visits import Visit
-from editproof.bench_data import centred_mask
+from editproof.bench.data import centred_mask
 from editproof.errors import UserError
-from editproof.immunizer import trained_size
-from editproof.masks import AUTO, found_mask
-from editproof.photo import Photo, open_photo
+from editproof.immunizer.network import trained_size
+from editproof.photo.masks import AUTO, found_mask
+from editproof.photo.reading import Photo, open_photo
 from editproof.resolution import working_size
 
 PAINT_FIRST = "Nothing is painted yet: paint over what is to be protected, or choose another part"

@@ -57,4 +57,4 @@ def serve(host: str, port: int, share: bool, results: Path | None, wait: bool = 
 def warm() -> None:
     """Import what the first click needs while the visitor reads."""
     import editproof.app.protecting
-    import editproof.compare  # noqa: F401
+    import editproof.bench.compare  # noqa: F401

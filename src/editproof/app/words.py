@@ -8,8 +8,8 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from editproof.app.work import Told, seconds
+from editproof.cli.options import LARGEST_SEED
 from editproof.errors import UserError
-from editproof.options import LARGEST_SEED
 
 # word -> (levels of 255, what to expect)
 STRENGTHS = {
@@ -113,7 +113,7 @@ def explain(error: Exception, files: Iterable[str | Path] = ()) -> str:
 
 def plain(error: BaseException, files: Iterable[str | Path] = ()) -> str:
     """An error as one line for someone without a terminal: names of files without their folders."""
-    from editproof.bulk import one_line
+    from editproof.protection.batch import one_line
 
     text = one_line(error) if isinstance(error, Exception) else str(error)
     for file in map(Path, files):

@@ -78,7 +78,7 @@ PIPELINES = {
     "Flux2KleinPipeline": ("editproof.editors.klein", "KleinEditor"),
     "Step1XPipeline": ("editproof.editors.kontext", "Step1XEditor"),
 }
-OWN_PIPELINES = {"Step1XPipeline": "editproof.editors.step1x_pipeline"}  # where, if not in diffusers
+OWN_PIPELINES = {"Step1XPipeline": "editproof.editors.step1x.pipeline"}  # where, if not in diffusers
 IN_PARTS = {"_class_name": "Step1XPipeline", "scheduler": ["diffusers", "FlowMatchEulerDiscreteScheduler"]}
 
 # The samplers that can be chosen: diffusers' class, and what Stable Diffusion sets where the class has another default.
@@ -145,22 +145,24 @@ def load_editor(
         raise UserError(f"editor {label} works with its own scheduler only (flow matching), not with {scheduler!r}")
     float8 = dtype == torch.float8_e4m3fn
     if float8:
-        import_module("editproof.editors.float8").check_float8(chosen_device, class_name)
+        import_module("editproof.editors.speed.float8").check_float8(chosen_device, class_name)
     if dtype is None or float8:
         dtype = torch.bfloat16 if float8 else _default_dtype(chosen_device, embedded)
     with quiet():  # this import tells of optional parts that are missing
         home = import_module(OWN_PIPELINES[class_name]) if class_name in OWN_PIPELINES else diffusers
         pipeline_class = getattr(home, class_name)
-    published = import_module("editproof.editors.step1x_parts").fetch(label, source, version) if version else ()
+    published = import_module("editproof.editors.step1x.parts").fetch(label, source, version) if version else ()
     try:
-        texts = import_module("editproof.editors.texts")
+        texts = import_module("editproof.editors.prompt_cache")
         if class_name in texts.ENCODERS and not folder:
             source = pipeline_class.download(source, use_safetensors=True)
         encoders = {} if embedded else texts.encoders(class_name, source)
         parts: dict[str, Any] = dict.fromkeys(encoders)
         if plan == VETO_ONLY:
             with quiet():  # it would list the blocks that are left out
-                parts |= import_module("editproof.editors.plans").first_block_parts(class_name, label, source, dtype)
+                parts |= import_module("editproof.editors.speed.placement").first_block_parts(
+                    class_name, label, source, dtype
+                )
         with quiet() if embedded else nullcontext():
             dtypes = {"vae": torch.float32, "default": dtype} if "XL" in class_name else dtype
             if version:
@@ -174,10 +176,10 @@ def load_editor(
         pipe.scheduler = getattr(diffusers, scheduler_class).from_config(pipe.scheduler.config, **settings)
     module, editor_class = PIPELINES[class_name]
     try:
-        plan = import_module("editproof.editors.plans").place(pipe, plan, chosen_device, compile)
+        plan = import_module("editproof.editors.speed.placement").place(pipe, plan, chosen_device, compile)
         editor = getattr(import_module(module), editor_class)(str(name), pipe, dtype)
         if float8:
-            import_module("editproof.editors.float8").to_float8(editor.denoiser, plan)
+            import_module("editproof.editors.speed.float8").to_float8(editor.denoiser, plan)
     except torch.OutOfMemoryError as error:
         raise UserError(f"editor {label} does not fit on {chosen_device}: {one_line(error)}") from error
     editor.plan = plan

@@ -19,8 +19,8 @@ from torch.overrides import TorchFunctionMode
 from torch.utils.checkpoint import checkpoint
 
 from editproof.editors.blocks import family
-from editproof.editors.graphs import Graphs
-from editproof.editors.room import roomy
+from editproof.editors.speed.graphs import Graphs
+from editproof.editors.speed.memory import roomy
 from editproof.errors import UserError
 from editproof.randomness import Generators
 

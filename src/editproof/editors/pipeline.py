@@ -14,13 +14,13 @@ import torch
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
-from editproof.editors.graphs import Graphs
-from editproof.editors.room import roomy
+from editproof.editors.speed.graphs import Graphs
+from editproof.editors.speed.memory import roomy
 from editproof.errors import UserError
 from editproof.randomness import Generators, generators
 
 if TYPE_CHECKING:
-    from editproof.editors.texts import Texts
+    from editproof.editors.prompt_cache import Texts
 
 KEPT = 2300  # values that a denoiser's call keeps for the backward pass, for each pixel of a photo
 LARGE = 10**9  # parameters of a denoiser from which memory is spared

@@ -8,7 +8,7 @@ from editproof.errors import UserError
 
 if TYPE_CHECKING:
     from editproof.editors.pipeline import Editor
-    from editproof.metrics.face_chips import Chips
+    from editproof.people.face_chips import Chips
 
 IN_CONTEXT = ("in_context", "in-context", "does not read the photo as tokens")
 # What an editor must be, where not any will do: an attribute of Editor, and the words for it and for not being it.
@@ -46,7 +46,7 @@ def require(editor: "Editor | None", method: str) -> "Editor":
 
 def require_faces(images: Tensor, kept: Tensor | None, method: str) -> "Chips":
     """The faces of pictures (B,3,H,W), each of which has one; with `kept`, where that is 1."""
-    from editproof.metrics.face_chips import find_chips
+    from editproof.people.face_chips import find_chips
 
     faces = find_chips(images, kept)
     counts = faces.owners.bincount(minlength=len(images))

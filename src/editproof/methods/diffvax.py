@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from editproof.budgets import Budget, Linf, on_grid
-from editproof.immunizer import load_immunizer, perturb
+from editproof.immunizer.network import load_immunizer, perturb
 from editproof.methods.checks import kept_pixels
 
 if TYPE_CHECKING:

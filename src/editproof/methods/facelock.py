@@ -65,7 +65,7 @@ def facelock(
     first step (the authors': LPIPS from a quarter, recognition from 35 % of the steps); the 8-bit grid.
     dlib's network is also what `recognised` measures with: of other networks, and of people, that says nothing.
     """
-    from editproof.metrics.dlib_net import face_net
+    from editproof.people.dlib_net import face_net
 
     editor = require(editor, "facelock")
     budget = budget or BUDGET

@@ -6,7 +6,7 @@ from torch import Tensor
 
 from editproof.budgets import L2, Budget
 from editproof.counters.transform import make_transform
-from editproof.editors.room import on_cuda, together
+from editproof.editors.speed.memory import on_cuda, together
 from editproof.methods.checks import kept_pixels, require
 from editproof.methods.starts import first
 from editproof.pgd import default_step, pgd

@@ -9,7 +9,7 @@ from torch import Tensor
 from editproof.budgets import Budget, Linf
 from editproof.counters.transform import make_transform
 from editproof.editors.attention import slice_entropy
-from editproof.editors.room import on_cuda, roomy, together
+from editproof.editors.speed.memory import on_cuda, roomy, together
 from editproof.methods.checks import kept_pixels, require
 from editproof.pgd import default_step, pgd
 from editproof.randomness import generators, sent

@@ -1,0 +1,1 @@
+"""Measuring: the benchmark, figures that compare methods, the demonstration, and the report."""

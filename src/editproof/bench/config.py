@@ -1,0 +1,194 @@
+"""The settings of `editproof bench`: from a YAML file, overridden by the command line, checked before any work."""
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, fields
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from editproof.cli.options import LARGEST_SEED
+from editproof.editors import EDITORS
+from editproof.errors import UserError
+
+Prompts = tuple[str, ...] | dict[str, tuple[str, ...]]  # the same for all, or by an editor's name or kind
+
+MASKS = {
+    "auto": "the data's, or where it has none a centred ellipse is kept",
+    "files": "the data's; an error where one is missing",
+    "centre": "a centred ellipse is kept, whatever the data has",
+}
+REFERENCES = {
+    "same": "the edit of the original after the same counter-attack: what the protection changes",
+    "untouched": "the edit of the original: what protection and counter-attack change together",
+}
+CACHES = {"all": "every picture", "photos": "protected photos and edits of originals, not edits of protected photos"}
+PRESETS = ("fast", "paper")
+
+
+@dataclass(frozen=True)
+class BenchConfig:
+    """All settings of a benchmark; the fields are the names in the YAML file and of the options."""
+
+    data: str  # folder: DiffVax's layout, images/ and prompts.csv, or just pictures
+    methods: tuple[str, ...] = ()  # NAME[:setting=value...]; empty: none and every method
+    editors: tuple[str, ...] = ("tiny-inpaint",)
+    counters: tuple[str, ...] = ("none", "jpeg:75", "resize:0.5")
+    metrics: tuple[str, ...] = ()  # empty: all that need nothing installed or downloaded
+    prompts: Prompts | None = None  # None: the data's
+    seeds: tuple[int, ...] = (0,)  # of edits and counter-attacks
+    budgets: tuple[str, ...] = ("8/255",)  # 8/255 or 0.03 (Linf), l2:8 (at 512x512), paper (each method's own)
+    match: str | None = None  # METRIC=VALUE: instead of budgets, the one at which the photo is that visible
+    preset: str | None = None  # the methods' settings: fast or paper
+    masks: str = "auto"
+    reference: str = "same"  # what the edit of a protected photo is compared with
+    size: int | None = None  # side in pixels to work at; None: the editor's own
+    edit_steps: int | None = None  # None: the editor's own, with preset fast FAST_EDIT_STEPS
+    guidance: float | None = None  # None: the editor's own
+    scheduler: str | None = None
+    protect_seed: int = 1_000_000  # apart from `seeds`, so that no method has seen the noise of an edit
+    sources: dict[str, str] | None = None  # metric: hub id or folder of its model
+    limit: int | None = None  # only the first photos
+    batch: int | None = None  # photos that are worked on together; None: 16 on a GPU, 1 on a CPU
+    workers: int | None = None  # chunks at the same time, each with models of its own; None: see default_workers
+    cache: str = "all"
+    gallery: int = 4  # photos shown in the report
+    device: str | None = None
+    published: dict[str, Any] | None = None  # a paper's numbers, shown beside ours
+
+
+# A row made with one value of these cannot stand beside a row made with another.
+FIXED = (
+    "preset", "masks", "reference", "size", "edit_steps", "guidance", "scheduler", "protect_seed", "sources", "limit",
+)  # fmt: skip
+FAST_EDIT_STEPS = 8
+LISTS = ("methods", "editors", "counters", "metrics", "budgets")
+CHOICES: dict[str, tuple[str, ...]] = {
+    "masks": tuple(MASKS), "reference": tuple(REFERENCES), "cache": tuple(CACHES), "preset": PRESETS,
+}  # fmt: skip
+WHOLE = {
+    "size": 16,
+    "edit_steps": 1,
+    "protect_seed": 0,
+    "limit": 1,
+    "batch": 1,
+    "workers": 1,
+    "gallery": 0,
+}  # name: smallest
+
+
+def read_config(path: str | Path | None, changes: Mapping[str, Any]) -> BenchConfig:
+    """The settings in a YAML file with `changes` laid over them. Raises UserError for what is not allowed."""
+    values: Any = {}
+    if path is not None:
+        try:
+            values = yaml.safe_load(Path(path).read_text(encoding="utf-8")) or {}
+        except (OSError, UnicodeDecodeError) as error:
+            raise UserError(f"config '{path}' cannot be read: {getattr(error, 'strerror', None) or error}") from None
+        except yaml.YAMLError as error:
+            raise UserError(f"config '{path}' is not YAML: {' '.join(str(error).split())}") from None
+        if not isinstance(values, dict):
+            raise UserError(f"config '{path}' holds a {type(values).__name__}; allowed: one 'name: value' a line")
+    if "budgets" in changes and "match" not in changes:
+        values = {name: value for name, value in values.items() if name != "match"}
+    return make_config({**values, **changes})
+
+
+def make_config(values: Mapping[str, Any]) -> BenchConfig:
+    """The settings with the given values, the others by default. Raises UserError for what is not allowed."""
+    names = [field.name for field in fields(BenchConfig)]
+    for name in values:
+        if name not in names:
+            raise UserError(f"unknown setting '{name}'; allowed: {', '.join(names)}")
+    if not isinstance(values.get("data"), str) or not values["data"]:
+        raise UserError("no data: name a folder of photos with --data or in the config")
+    config = BenchConfig(**{name: _convert(name, value) for name, value in values.items()})
+    for name in config.editors:
+        check_editor_name(name)
+    return config
+
+
+def check_editor_name(name: str) -> None:
+    """Raise UserError for what cannot be an editor, without loading it."""
+    if name in EDITORS or Path(name).is_dir() or (name.count("/") == 1 and not name.startswith((".", "/", "~"))):
+        return
+    raise UserError(f"unknown editor '{name}'; allowed: {', '.join(EDITORS)}, a hub id owner/model, or a folder")
+
+
+def editor_label(name: str) -> str:
+    """How an editor is called in rows and reports: no path of this machine."""
+    return Path(name).name if Path(name).is_absolute() else name
+
+
+def _convert(name: str, value: Any) -> Any:
+    if value is None and getattr(BenchConfig, name, None) is None:
+        return None
+    if name in LISTS:
+        return _texts(name, value)
+    if name == "prompts":
+        return read_prompts(value)
+    if name == "seeds":
+        seeds = value if isinstance(value, list | tuple) else [value]
+        if not seeds:
+            raise UserError("seeds is empty; allowed: one or more whole numbers")
+        return tuple(dict.fromkeys(_whole(name, seed, 0, LARGEST_SEED - 1) for seed in seeds))
+    if name in WHOLE:
+        return _whole(name, value, WHOLE[name])
+    if name == "guidance":
+        if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value <= 1000:
+            raise UserError(f"guidance {value!r}; allowed: a number from 0 to 1000")
+        return float(value)
+    if name in ("sources", "published"):
+        if not isinstance(value, dict):
+            raise UserError(f"{name}: {value!r}; allowed: one 'name: value' a line")
+        return {str(key): item for key, item in value.items()}
+    if not isinstance(value, str) or not value:
+        raise UserError(f"{name}: {value!r}; allowed: a text")
+    if name in CHOICES and value not in CHOICES[name]:
+        raise UserError(f"{name} '{value}' is unknown; allowed: {', '.join(CHOICES[name])}")
+    return value
+
+
+def _texts(name: str, value: Any) -> tuple[str, ...]:
+    items = value if isinstance(value, list | tuple) else [value]
+    if not items or not all(isinstance(item, str | int | float) and str(item).strip() for item in items):
+        raise UserError(f"{name}: {value!r}; allowed: a list of one or more names")
+    return tuple(dict.fromkeys(str(item).strip() for item in items))
+
+
+def _whole(name: str, value: Any, low: int, high: int = LARGEST_SEED) -> int:
+    if isinstance(value, bool) or not isinstance(value, int) or not low <= value <= high:
+        raise UserError(f"{name}: {value!r}; allowed: a whole number from {low} to {high}")
+    return value
+
+
+def read_prompts(value: Any) -> Prompts:
+    """Prompts from a list, from a mapping of editors to lists, or from a file: .txt (one a line) or .yml (either).
+
+    Raises UserError if there is none.
+    """
+    if isinstance(value, str):
+        try:
+            text = Path(value).read_text(encoding="utf-8")
+            lines = [line for line in map(str.strip, text.splitlines()) if line and not line.startswith("#")]
+            value = yaml.safe_load(text) if Path(value).suffix in (".yml", ".yaml") else lines
+        except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+            why = getattr(error, "strerror", None) or " ".join(str(error).split())
+            raise UserError(f"prompts '{value}' cannot be read: {why}") from None
+    if isinstance(value, dict) and value:
+        return {str(editor): _texts(f"prompts of {editor}", prompts) for editor, prompts in value.items()}
+    return _texts("prompts", value)
+
+
+def published_form(config: BenchConfig) -> dict[str, Any]:
+    """The settings as they are written to disk: no absolute path of this machine where a name will do."""
+    values = {name: _plain(value) for name, value in asdict(config).items() if value is not None}
+    if Path(config.data).is_absolute():
+        values["data"] = Path(config.data).name
+    return values
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {key: _plain(item) for key, item in value.items()}
+    return [_plain(item) for item in value] if isinstance(value, list | tuple) else value

@@ -1,0 +1,185 @@
+"""The demonstration: one picture, edited with and without protection, as five labelled pictures and a table."""
+
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from importlib.resources import as_file, files
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from PIL import Image, ImageDraw, ImageFont
+from torch import Tensor
+
+from editproof.budgets import Budget
+from editproof.editors import check_plan, load_editor
+from editproof.errors import UserError
+from editproof.methods import METHODS
+from editproof.methods.checks import why_not_on, works_on
+from editproof.metrics import edit_change, psnr
+from editproof.photo.masks import AUTO, check_mask, check_something_to_protect, edit_mask, open_mask
+from editproof.photo.reading import atomic, check_folder, open_photo, save_png
+from editproof.protection.apply import CONTEXT_METHOD, DEFAULT_METHOD, method_settings, protect
+from editproof.resolution import working_copy, working_mask, working_size
+
+ASTRONAUT_BOX = (133, 14, 317, 198)  # left, top, right, bottom in scikit-image's picture: the face fills 60 % of it
+PROMPT = "a portrait photo, plain red background"
+INSTRUCTION = "put this person in front of sunflowers"  # where the editor takes no mask
+PANEL, MARGIN, LABEL = 320, 12, 30  # pixels
+
+
+@dataclass(frozen=True)
+class Row:
+    """What the table says of one method."""
+
+    method: str
+    psnr: float  # dB, protected against original
+    linf: int  # largest change of a channel, in 1/255
+    change: float  # 1 - SSIM between the edits of protected and original, in the repainted region
+    disruption: float  # change, relative to that between two seeds
+    seconds: float  # of protecting
+    prompt: str  # of the edits
+
+
+def astronaut(side: int) -> tuple[Tensor, Tensor]:
+    """scikit-image's photograph of Eileen Collins (NASA, public domain) and a mask that keeps her face.
+
+    (1, 3, side, side) and (1, 1, side, side).
+    """
+    import skimage.data
+
+    picture = Image.fromarray(skimage.data.astronaut())
+    picture = picture.resize((side, side), Image.Resampling.LANCZOS, box=ASTRONAUT_BOX)
+    pixels = torch.from_numpy(np.array(picture, dtype=np.float32) / 255).permute(2, 0, 1)
+    with as_file(files("editproof") / "assets" / "astronaut-mask.png") as path:
+        mask = open_mask(path, (side, side))
+    return pixels[None], mask
+
+
+def run_demo(
+    out: str | Path,
+    *,
+    image: str | Path | None = None,
+    mask: str | Path | None = None,
+    invert_mask: bool = False,
+    prompt: str | None = None,
+    methods: Sequence[str] | None = None,
+    editor: str = "tiny-inpaint",
+    plan: str | None = None,
+    compile: bool = True,
+    budget: Budget | None = None,
+    preset: str | None = "fast",
+    seed: int = 0,
+    device: str | None = None,
+    progress: Callable[[str, float], None] = lambda what, share: None,
+) -> tuple[list[Row], list[Path]]:
+    """Protect one picture with each of `methods`, edit everything with one prompt and one seed, write the pictures.
+
+    Without `image`: scikit-image's astronaut. Without `prompt`: PROMPT, or INSTRUCTION where the editor takes no mask.
+    Works at the editor's size; an edit is all the editor's, kept pixels too. Without `methods`: the default method, on
+    an in-context editor decontext; methods that cannot work on the editor, or on the photo, are
+    left out. The one-pass immunizer is not
+    told the mask that the edits use, the other methods are; on in-context editors no method is told the prompt. The
+    five pictures show the default method; with more than one method a strip of all edits is written too. `progress` is
+    told what goes on and how much is done. Returns the table's rows and
+    the files. Raises UserError before anything is written.
+    """
+    out = Path(out)
+    check_folder(out)
+    check_plan(plan)
+    check_mask(mask if mask == AUTO else None, invert_mask)
+    settings = {method: method_settings(method, preset, None, {}) for method in methods or METHODS}
+    photo = None if image is None else open_photo(image)
+    progress(f"load {editor}", 0)
+    loaded = load_editor(editor, device=device, plan=plan, compile=compile)
+    progress(f"load {editor}", 1)
+    if prompt is None:
+        prompt = PROMPT if loaded.masked else INSTRUCTION
+    default = CONTEXT_METHOD if loaded.in_context else DEFAULT_METHOD
+    chosen = [method for method in methods or (default,) if works_on(method, loaded)]
+    if photo is None:
+        name = "astronaut"
+        original, region = astronaut(loaded.size)
+    else:
+        name = photo.path.stem
+        size = working_size(*photo.size, loaded.size)
+        original = working_copy(photo.pixels[None], size)
+        region = torch.ones_like(original[:, :1])
+        if mask is None and loaded.masked:
+            raise UserError(f"editor '{editor}' needs a --mask with the --image: white = may be repainted")
+        if mask is not None:
+            native = edit_mask(mask, photo, size, invert_mask)
+            check_something_to_protect(native, str(mask), size)
+            region = working_mask(native, size)
+    hole = region if loaded.masked else None
+    methods = [method for method in chosen if not why_not_on(method, original, hole)] or [default]
+    shown = default if default in methods else methods[-1]
+
+    def edit(images: Tensor, what: str, edit_seed: int = seed) -> Tensor:
+        return loaded.edit(
+            images, prompt, mask=hole, seed=edit_seed, callback=lambda step, steps: progress(what, step / steps)
+        )
+
+    edited = edit(original, "edit the original")
+    natural = edit_change(edit(original, "edit the original with another seed", seed + 1), edited, hole)
+    rows, protected, attacked = [], {}, {}
+    for method in methods:
+        started = time.perf_counter()
+        protected[method] = protect(
+            original, method=method, editor=loaded, mask=None if method == DEFAULT_METHOD else hole, budget=budget,
+            prompt="" if loaded.in_context else prompt, seed=seed,
+            callback=lambda step, steps, loss, method=method: progress(f"protect with {method}", step / steps),
+            **settings[method],
+        )  # fmt: skip
+        seconds = time.perf_counter() - started
+        loaded.forget()
+        attacked[method] = edit(protected[method], f"edit what {method} protected")
+        change = edit_change(attacked[method], edited, hole)
+        rows.append(
+            Row(
+                method,
+                psnr(protected[method], original).item(),
+                round((protected[method] - original).abs().max().item() * 255),
+                change.item(),
+                (change / natural).item(),
+                seconds,
+                prompt,
+            )
+        )
+    pictures: dict[str, Tensor | Image.Image] = {
+        "original": original,
+        "immunized": protected[shown],
+        "edited_original": edited,
+        "edited_immunized": attacked[shown],
+    }
+    labels = ("Original", f"Immunized ({shown})", "Edited original", "Edited immunized")
+    pictures["comparison"] = panels(dict(zip(labels, pictures.values(), strict=True)), columns=2)
+    if len(methods) > 1:
+        pictures["methods"] = panels({"Original": original, "No defence": edited, **attacked}, columns=len(methods) + 2)
+    paths = []
+    for kind, picture in pictures.items():
+        paths.append(out / f"{name}_{kind}.png")
+        if isinstance(picture, Tensor):
+            save_png(paths[-1], picture[0])
+        else:
+            with atomic(paths[-1]) as file:
+                picture.save(file, format="PNG")
+    return rows, paths
+
+
+def panels(pictures: dict[str, Any], columns: int) -> Image.Image:
+    """Pictures (1, 3, H, W) in a grid, each below its label."""
+    height, width = next(iter(pictures.values())).shape[-2:]
+    scale = PANEL / max(height, width)
+    panel = (round(width * scale), round(height * scale))
+    rows = -(-len(pictures) // columns)
+    cell = (panel[0] + MARGIN, panel[1] + LABEL + MARGIN)
+    sheet = Image.new("RGB", (columns * cell[0] + MARGIN, rows * cell[1] + MARGIN), "white")
+    draw, font = ImageDraw.Draw(sheet), ImageFont.load_default(size=18)
+    for i, (label, picture) in enumerate(pictures.items()):
+        left, top = MARGIN + i % columns * cell[0], MARGIN + i // columns * cell[1]
+        draw.text((left + panel[0] / 2, top + LABEL / 2), label, fill="black", font=font, anchor="mm")
+        array = (picture[0].permute(1, 2, 0) * 255).round().byte().cpu().numpy()
+        sheet.paste(Image.fromarray(array).resize(panel, Image.Resampling.BICUBIC), (left, top + LABEL))
+    return sheet

@@ -1,0 +1,1 @@
+"""A benchmark's rows as tables, drawings and one page."""

@@ -1,0 +1,152 @@
+"""A benchmark's rows as a page that people can read: one HTML file that needs nothing else."""
+
+import json
+import re
+import shlex
+from importlib.resources import files
+from pathlib import Path
+from typing import Any
+
+import jinja2
+import yaml
+from markupsafe import Markup, escape
+
+from editproof.bench.config import MASKS, REFERENCES, editor_label
+from editproof.bench.estimates import Summary, known_metrics, main_metric, number, summarise
+from editproof.bench.report.charts import curves, legend
+from editproof.bench.report.gallery import GAIN, gallery
+from editproof.bench.report.tables import (
+    first_counter,
+    full_table,
+    heat_maps,
+    series,
+    summary_table,
+    time_table,
+    to_csv,
+)
+from editproof.bench.store import Row, key_of, read_lines, read_rows
+from editproof.errors import UserError
+from editproof.metrics import METRICS
+from editproof.photo.reading import atomic
+
+VISIBILITY = ("psnr", "ssim", "lpips")  # in the summary, and what protection is drawn against
+BESIDE = ("prompt", "identity", "quality", "truth")  # groups of which the summary shows the first metric
+
+
+def write_report(folder: str | Path, photos: int | None = None) -> Path:
+    """Write report.html and summary.csv to a benchmark's folder; `photos` in the galleries, None: as configured.
+
+    Raises UserError if the folder holds no rows.
+    """
+    folder = Path(folder)
+    rows, config = _rows(folder), _read(folder / "config.yml", yaml.safe_load)
+    summary, metrics = summarise(rows), known_metrics(rows)
+    page = _page(folder, rows, summary, metrics, config, int(config.get("gallery", 4)) if photos is None else photos)
+    with atomic(folder / "summary.csv") as file:
+        file.write(to_csv(summary, metrics).encode("utf-8", "replace"))
+    with atomic(folder / "report.html") as file:
+        file.write(page.encode("utf-8", "replace"))
+    return folder / "report.html"
+
+
+def overview(folder: str | Path) -> dict[str, list[dict[str, str]]]:
+    """The summary as tables for a terminal: title -> lines."""
+    folder = Path(folder)
+    rows = _rows(folder)
+    summary, metrics = summarise(rows), known_metrics(rows)
+    config = _read(folder / "config.yml", yaml.safe_load)
+    methods, editors = (_in_order(summary, config, name) for name in ("method", "editor"))
+    shown = [metric for metric in ("psnr",) if metric in metrics]
+    tables = {}
+    for editor in editors:
+        lines = summary_table(summary, editor, methods, shown, main_metric(metrics), _timings(folder))
+        tables[f"{editor}: mean [95 % interval over photos], * the best where intervals part"] = [
+            {head: " ".join(filter(None, (f.text + "*" * f.best, f.added))) for head, f in line.items()}
+            for line in lines
+        ]
+    return tables
+
+
+def _page(
+    folder: Path, rows: list[Row], summary: Summary, metrics: list[str], config: dict[str, Any], photos: int
+) -> str:
+    main, timings, run = main_metric(metrics), _timings(folder), _read(folder / "run.json", json.loads)
+    methods, names, counters = (_in_order(summary, config, name) for name in ("method", "editor", "counter"))
+    visibility = [m for m in VISIBILITY if m in metrics]
+    beside = [next((m for m in metrics if METRICS[m].group == group), None) for group in BESIDE]
+    columns = [*visibility, *(m for m in beside if m and m != main)]
+    editors = []
+    for name in names:
+        drawn = {m: series(summary, name, methods, m, main) for m in visibility} if main else {}
+        editors.append({
+            "name": name,
+            "lines": summary_table(summary, name, methods, columns, main, timings),
+            "curves": [curves(points, axis(metric), axis(main)) for metric, points in drawn.items() if main],
+            "legend": legend(next(iter(drawn.values()), {})),
+            "heat": heat_maps(summary, name, methods, counters, main) if main else [],
+        })  # fmt: skip
+    by_key = {key_of(row): row for row in rows}
+    environment = jinja2.Environment(
+        autoescape=True, trim_blocks=True, lstrip_blocks=True, undefined=jinja2.StrictUndefined
+    )
+    environment.filters["breakable"] = breakable
+    template = environment.from_string((files("editproof") / "assets" / "report.html.j2").read_text(encoding="utf-8"))
+    settings = {name: value for name, value in config.items() if name not in ("published", "prompts")}
+    return template.render(
+        folder=folder.resolve().name, editors=editors, main=main, metrics=metrics, METRICS=METRICS, run=run,
+        facts=_facts(rows), counter=first_counter(summary, names[0]),
+        strips=gallery(folder, by_key, methods, photos), gain=GAIN, full=full_table(summary, metrics),
+        reference=REFERENCES.get(config.get("reference", ""), ""),
+        masks=MASKS.get(run.get("masks", ""), "none, as no editor takes one"), number=number,
+        settings=yaml.safe_dump(settings, sort_keys=False, allow_unicode=True, width=100),
+        prompts=sorted({row["prompt"] for row in rows}), time=time_table(timings), published=config.get("published"),
+        rerun=f"editproof bench --config config.yml --data {shlex.quote(str(config.get('data', 'DIR')))} --out OUT",
+        measured=lambda key: number(by_key[key]["metrics"].get(main) or float("nan")) if main else "",
+    )  # fmt: skip
+
+
+def axis(metric: str) -> str:
+    """A metric with what is better, for an axis."""
+    better = "fainter" if METRICS[metric].group == "visibility" else "stronger"
+    return f"{metric}{' (dB)' if metric.endswith('psnr') else ''}, {METRICS[metric].stronger} is {better}"
+
+
+def breakable(text: str) -> Markup:
+    """A name that may be broken after its punctuation."""
+    return Markup("<wbr>").join(escape(part) for part in re.split(r"(?<=[-:+=/_])", text))
+
+
+def _facts(rows: list[Row]) -> dict[str, int]:
+    facts = {"rows": len(rows)}
+    for name in ("photo", "method", "editor", "budget", "prompt", "seed", "counter"):
+        facts[f"{name}s"] = len({row[name] for row in rows} - ({"0"} if name == "budget" else set()))
+    return facts
+
+
+def _in_order(summary: Summary, config: dict[str, Any], name: str) -> list[str]:
+    """The methods, editors or counters that there are rows of, in the order of the settings."""
+    found = list(dict.fromkeys(getattr(cell, name) for cell in sorted(summary)))
+    asked = [editor_label(str(text)) for text in config.get(f"{name}s", [])]
+    return sorted(found, key=lambda text: asked.index(text) if text in asked else len(asked))
+
+
+def _timings(folder: Path) -> list[Row]:
+    return read_lines(folder / "timings.jsonl")
+
+
+def _rows(folder: Path) -> list[Row]:
+    rows = read_rows(folder / "results.jsonl")
+    if not rows:
+        raise UserError(f"'{folder}' holds no results.jsonl with rows; allowed: a folder that `editproof bench` wrote")
+    for name in {metric for row in rows for metric in row["metrics"]} - set(METRICS):
+        raise UserError(f"'{folder}/results.jsonl' has the unknown metric '{name}'; allowed: {', '.join(METRICS)}")
+    return rows
+
+
+def _read(path: Path, parse: Any) -> dict[str, Any]:
+    """A YAML or JSON file that a report can do without."""
+    try:
+        found = parse(path.read_text(encoding="utf-8"))
+    except (FileNotFoundError, ValueError, yaml.YAMLError):
+        return {}
+    return found if isinstance(found, dict) else {}

@@ -1,0 +1,71 @@
+"""What `editproof protect` and `edit` do with clips: imports no torch until it runs."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from editproof.cli.display import OUT, protected_line
+from editproof.errors import UserError
+
+if TYPE_CHECKING:
+    from rich.progress import Progress
+
+    from editproof.protection.settings import Asked
+
+
+def check_clip_options(
+    clips: Sequence[Path],
+    photos: Sequence[Path],
+    format: str,
+    quality: int | None,
+    credentials: Path | None,
+    codec: str | None,
+    crf: int | None,
+) -> None:
+    """Raise UserError for options of photos where there are only clips, and for those of clips where there is none."""
+    if clips and not photos:
+        for name, value in (("format", None if format == "png" else format), ("quality", quality)):
+            if value is not None:
+                raise UserError(f"--{name} '{value}' is for photos; allowed with a clip: --codec, --crf")
+    if clips and credentials is not None:
+        raise UserError(f"--credentials '{credentials}' is for photos; allowed with a clip: no --credentials")
+    for name, setting in (("codec", codec), ("crf", crf)):
+        if setting is not None and not clips:
+            raise UserError(f"--{name} '{setting}' is for clips; allowed with photos: --format, --quality")
+
+
+def check_clips(clips: Sequence[Path], photos: Sequence[Path]) -> None:
+    """Raise UserError, before any work, for a clip among several inputs that cannot be read or shares its name."""
+    from editproof.video.reading import open_clip
+
+    if len(clips) + len(photos) < 2:
+        return
+    names = [path.stem.casefold() for path in (*clips, *photos) if not path.is_dir()]
+    for clip in clips:
+        if names.count(clip.stem.casefold()) > 1:
+            raise UserError(
+                f"clip '{clip}' and another input would both become '{clip.stem}-protected'; allowed: one of a name"
+            )
+        open_clip(clip)
+
+
+def show_clip(bar: "Progress", clip: Path, out: Path, asked: "Asked", **options: Any) -> str:
+    """Protect a clip, its progress on the bar, and print a line about it; returns the claim."""
+    from editproof.video.protect import protect_clip
+
+    task = bar.add_task(f"protect {clip.name}", total=1)
+    report = protect_clip(clip, out, asked, progress=lambda share: bar.update(task, completed=share), **options)
+    OUT.print(f"{protected_line(report, out)}, {report['frames']} frames", markup=False, soft_wrap=True)
+    return report["claim"]
+
+
+def tell_of_clips(inputs: Sequence[Path], out: Path) -> None:
+    """Say how many clips lie in folders, where photos only are protected."""
+    from editproof.protection.folders import find
+    from editproof.video.reading import SUFFIXES
+
+    folders = [path for path in inputs if path.is_dir()]
+    clips = [path for path, _ in find(folders, out, SUFFIXES) if path.suffix.lower() in SUFFIXES]
+    if clips:
+        said = f"not protected: {len(clips)} clip{'s' if len(clips) > 1 else ''} in these folders; name them one by one"
+        OUT.print(said, style="yellow", markup=False, soft_wrap=True)

@@ -1,0 +1,228 @@
+"""The command line. Nothing heavy is imported before a command runs, so that --help is quick."""
+
+import sys
+from collections import Counter
+from collections.abc import Sequence
+from functools import partial
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.markup import escape
+
+from editproof import __version__
+from editproof.cli import app as app_cli
+from editproof.cli import bench as bench_cli
+from editproof.cli import demo as demo_cli
+from editproof.cli import info as info_cli
+from editproof.cli import train as train_cli
+from editproof.cli.clips import check_clip_options, check_clips, show_clip, tell_of_clips
+from editproof.cli.display import ERR, OUT, print_summary, progress_bar, protected_line, rate_shown
+from editproof.cli.options import (
+    CodecOption,
+    CompileOption,
+    CredentialsOption,
+    CrfOption,
+    DeviceOption,
+    EditorOption,
+    EpsOption,
+    ForceOption,
+    FormatOption,
+    InvertOption,
+    MaskOption,
+    OverwriteOption,
+    PhotosArgument,
+    PlanOption,
+    PresetOption,
+    QualityOption,
+    RecursiveOption,
+    SchedulerOption,
+    SeedOption,
+    at_least,
+    none_or,
+    parse_budget,
+    parse_settings,
+)
+from editproof.errors import UserError
+
+STOPPED = "stopped; what was finished is complete, nothing is half-written"
+
+app = typer.Typer(
+    add_completion=False,
+    rich_markup_mode="rich",
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+
+
+@app.callback(invoke_without_command=True)
+def root(
+    context: typer.Context,
+    version: Annotated[bool, typer.Option("--version", help="Print the version.")] = False,
+) -> None:
+    """Make photos resist AI editing, and measure honestly how well."""
+    if version:
+        OUT.print(f"editproof {__version__}")
+    elif context.invoked_subcommand is None:
+        context.get_help()
+
+
+@app.command()
+def protect(
+    photos: PhotosArgument,
+    out: Annotated[Path, typer.Option(metavar="DIR", help="Folder for the results.", show_default=False)],
+    method: Annotated[str, typer.Option(help="See `editproof list methods`.")] = "diffvax",
+    editor: EditorOption = None,
+    mask: MaskOption = "none",
+    invert_mask: InvertOption = False,
+    recursive: RecursiveOption = False,
+    format: FormatOption = "png",
+    quality: QualityOption = None,
+    overwrite: OverwriteOption = False,
+    force: ForceOption = False,
+    eps: EpsOption = None,
+    l2: Annotated[
+        str | None, typer.Option(metavar="NUMBER", help="An L2 budget instead, as at 512x512: 8.0.", show_default=False)
+    ] = None,
+    steps: Annotated[
+        int | None,
+        typer.Option(
+            parser=at_least(1), metavar="N", help="Optimisation steps; the preset's if not given.", show_default=False
+        ),
+    ] = None,
+    preset: PresetOption = None,
+    scheduler: SchedulerOption = None,
+    plan: PlanOption = None,
+    compile: CompileOption = True,
+    prompt: Annotated[str, typer.Option(help="What the editor is expected to be told.")] = "",
+    knobs: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--set", metavar="NAME=VALUE", help="A method's own setting; repeat for more.", show_default=False
+        ),
+    ] = None,
+    credentials: CredentialsOption = None,
+    codec: CodecOption = None,
+    crf: CrfOption = None,
+    seed: SeedOption = 0,
+    device: DeviceOption = None,
+) -> None:
+    """Protect photos and clips: writes DIR/<name>-protected.png (of a clip .mp4) and .json, each at its own size."""
+    budget_asked = parse_budget(eps, l2)
+    settings = parse_settings(knobs or [])
+    from editproof.protection.apply import DEFAULT_BUDGET
+    from editproof.protection.files import protect_photos
+    from editproof.protection.settings import Asked
+    from editproof.video.reading import is_clip
+
+    clips = [photo for photo in photos if is_clip(photo)]
+    photos = [photo for photo in photos if photo not in clips]
+    check_clip_options(clips, photos, format, quality, credentials, codec, crf)
+    check_clips(clips, photos)
+    budget = budget_asked or (None if preset == "paper" else DEFAULT_BUDGET)
+    counts, errors, claim = Counter[str](), [], ""
+    with progress_bar() as bar:
+        for clip in clips:
+            asked = Asked(
+                method, editor, scheduler, plan, compile, none_or(mask), invert_mask, budget, prompt, steps, preset,
+                seed, device, settings,
+            )  # fmt: skip
+            claim = show_clip(bar, clip, out, asked, overwrite=overwrite, force=force, codec=codec, crf=crf)
+        task = bar.add_task(f"protect with {escape(method)}", total=None if recursive else len(photos))
+        count, progress = rate_shown(bar, task) if recursive else (None, lambda done: bar.update(task, completed=done))
+        for report in [] if clips and not photos else protect_photos(
+            photos, out, method=method, editor=editor, scheduler=scheduler, plan=plan, compile=compile,
+            mask=none_or(mask), invert_mask=invert_mask, overwrite=overwrite, budget=budget, prompt=prompt,
+            steps=steps, preset=preset, seed=seed, device=device, knobs=settings, recursive=recursive, force=force,
+            format=format, quality=quality, credentials=credentials, progress=progress, count=count,
+        ):  # fmt: skip
+            counts[report.get("skipped") or ("failed" if "error" in report else "protected")] += 1
+            errors += [report["error"]] if "error" in report else []
+            claim = report.get("claim", claim)
+            if not recursive:
+                OUT.print(protected_line(report, out), markup=False, soft_wrap=True)
+    if recursive and photos:
+        print_summary(out, counts, errors)
+        tell_of_clips(photos, out)
+    if claim:
+        OUT.print(claim, style="dim", markup=False)
+    if errors:
+        raise typer.Exit(1)
+
+
+@app.command()
+def edit(
+    photo: Annotated[Path, typer.Argument(help="The photo or clip to edit.", show_default=False)],
+    prompt: Annotated[str, typer.Option(help="What the edit should show.", show_default=False)],
+    out: Annotated[Path, typer.Option(metavar="FILE", help="The result: .png, of a clip .mp4.", show_default=False)],
+    mask: MaskOption = "none",
+    invert_mask: InvertOption = False,
+    editor: EditorOption = None,
+    scheduler: SchedulerOption = None,
+    plan: PlanOption = None,
+    steps: Annotated[
+        int | None,
+        typer.Option(
+            parser=at_least(1), metavar="N", help="Denoising steps; the editor's own if not given.", show_default=False
+        ),
+    ] = None,
+    guidance: Annotated[
+        float | None,
+        typer.Option(
+            parser=at_least(0, float),
+            metavar="NUMBER",
+            help="Prompt guidance; the editor's own if not given.",
+            show_default=False,
+        ),
+    ] = None,
+    overwrite: OverwriteOption = False,
+    codec: CodecOption = None,
+    crf: CrfOption = None,
+    seed: SeedOption = 0,
+    device: DeviceOption = None,
+) -> None:
+    """Edit a photo or a clip as an attacker would, to see what a protection does."""
+    from editproof.protection.edit import edit_photo
+    from editproof.video.edit import edit_clip
+    from editproof.video.reading import is_clip
+
+    clip = is_clip(photo)
+    check_clip_options([photo] if clip else [], [], "png", None, None, codec, crf)
+    with progress_bar() as bar:
+        task = bar.add_task("edit", total=1)
+        (partial(edit_clip, codec=codec, crf=crf) if clip else edit_photo)(
+            photo, prompt, out, mask=none_or(mask), invert_mask=invert_mask, editor=editor or "tiny-inpaint",
+            scheduler=scheduler, plan=plan, steps=steps, guidance=guidance, overwrite=overwrite, seed=seed,
+            device=device, progress=lambda what, share: bar.update(task, description=what, completed=share),
+        )  # fmt: skip
+    OUT.print(f"{photo} -> {out}", markup=False, soft_wrap=True)
+
+
+for commands in (app_cli.app, bench_cli.app, demo_cli.app, info_cli.app, train_cli.app):
+    app.add_typer(commands)
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the command line and return its exit code: 0, 2 for what the user can mend (one line), 130 for Ctrl-C."""
+    try:
+        code = app(list(sys.argv[1:] if arguments is None else arguments), standalone_mode=False) or 0
+        message = STOPPED if code == 130 else ""
+    except UserError as error:
+        message, code = str(error), 2
+    except (KeyboardInterrupt, typer.Abort):
+        message, code = STOPPED, 130
+    except OSError as error:
+        message, code = f"{error.strerror or error}: {error.filename or ''}", 2
+    except Exception as error:
+        out_of_memory = isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError"  # torch's
+        if out_of_memory or "can't allocate memory" in str(error):
+            message, code = "not enough memory; allowed: fewer or smaller photos, a smaller editor, --device cpu", 2
+        elif hasattr(error, "format_message"):  # the option parser's
+            message, code = error.format_message(), 2
+        else:
+            raise
+    if message:
+        if code != 130:
+            ERR.print("error:", style="bold red", end=" ")
+        ERR.print(" ".join(message.split()), markup=False, soft_wrap=True)
+    return code

@@ -1,0 +1,1 @@
+"""Speed and memory of editors; nothing outside editors needs to read it."""

@@ -1,0 +1,69 @@
+"""What IPTC records and PNG's text chunks say of a photo, as XMP properties: every output format can hold those."""
+
+from typing import Any
+
+from PIL import ImageFile, IptcImagePlugin
+
+from editproof.photo.xmp import DC, EXIF, PHOTOSHOP, Captions
+
+IPTC = {  # record and data set of IPTC-IIM 4.2: XMP property, as in IPTC's mapping
+    (2, 5): (DC, "title"),
+    (2, 25): (DC, "subject"),
+    (2, 40): (PHOTOSHOP, "Instructions"),
+    (2, 80): (DC, "creator"),
+    (2, 90): (PHOTOSHOP, "City"),
+    (2, 95): (PHOTOSHOP, "State"),
+    (2, 101): (PHOTOSHOP, "Country"),
+    (2, 105): (PHOTOSHOP, "Headline"),
+    (2, 110): (PHOTOSHOP, "Credit"),
+    (2, 115): (PHOTOSHOP, "Source"),
+    (2, 116): (DC, "rights"),
+    (2, 120): (DC, "description"),
+}
+TEXT = {  # keyword of a PNG's text chunk, or Pillow's name for a JPEG's comment: XMP property
+    "Title": (DC, "title"),
+    "Author": (DC, "creator"),
+    "Description": (DC, "description"),
+    "Copyright": (DC, "rights"),
+    "Comment": (EXIF, "UserComment"),
+    "comment": (EXIF, "UserComment"),
+}
+LONGEST = 4000  # characters of a text
+
+
+def read_captions(image: ImageFile.ImageFile) -> Captions:
+    """The texts of an open picture; never raises."""
+    captions: dict[tuple[str, str], str | list[str]] = {}
+    try:
+        records: dict[Any, Any] = IptcImagePlugin.getiptcinfo(image) or {}
+    except Exception:  # a damaged record; Pillow's parser raises many kinds
+        records = {}
+    for record, name in IPTC.items():
+        values = records.get(record, [])
+        add(captions, name, values if isinstance(values, list) else [values])
+    for keyword, name in TEXT.items():
+        if keyword in image.info:
+            add(captions, name, [image.info[keyword]])
+    return captions
+
+
+def add(captions: dict[tuple[str, str], str | list[str]], name: tuple[str, str], values: list[Any]) -> None:
+    """Keep the values that are text and not too long, as XML can hold them; the first to come for a name stays."""
+    texts = [_plain(value) for value in values if isinstance(value, str | bytes) and 0 < len(value) <= LONGEST]
+    texts = [text for text in texts if text]
+    if texts:
+        captions.setdefault(name, texts)
+
+
+def _plain(value: str | bytes) -> str:
+    if isinstance(value, bytes):
+        value = value.decode("utf-8" if _is_utf8(value) else "latin-1")
+    return "".join(c for c in value if c.isprintable() or c in "\n\t").strip()
+
+
+def _is_utf8(text: bytes) -> bool:
+    try:
+        text.decode()
+    except UnicodeDecodeError:
+        return False
+    return True

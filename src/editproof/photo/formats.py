@@ -1,0 +1,137 @@
+"""The formats a protected photo can be written in, each with its metadata."""
+
+import io
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import IO, Any
+
+import numpy as np
+import torch
+from PIL import Image
+from torch import Tensor
+
+from editproof.errors import UserError
+from editproof.photo import png, tiff
+from editproof.photo.decoding import opened
+from editproof.photo.reading import Photo, atomic, to_levels, with_alpha
+from editproof.photo.xmp import mark
+
+QUALITY = 95
+
+
+def write_png(file: IO[bytes], pixels: np.ndarray, photo: Photo, quality: int) -> None:
+    png.write(file, pixels, icc=photo.icc, exif=photo.exif, xmp=mark(photo.xmp), dpi=photo.dpi)
+
+
+def write_webp(file: IO[bytes], pixels: np.ndarray, photo: Photo, quality: int) -> None:
+    settings = {"lossless": True, "exact": True, "quality": 0, "method": 0}  # of effort; pixels stay what they are
+    Image.fromarray(pixels).save(file, format="WEBP", **settings, **_metadata(photo))
+
+
+def write_tiff(file: IO[bytes], pixels: np.ndarray, photo: Photo, quality: int) -> None:
+    tiff.write(file, pixels, icc=photo.icc, exif=photo.exif, xmp=mark(photo.xmp), dpi=photo.dpi)
+
+
+def write_avif(file: IO[bytes], pixels: np.ndarray, photo: Photo, quality: int) -> None:
+    settings = {"quality": quality, "subsampling": "4:4:4", "speed": 8}
+    Image.fromarray(pixels).save(file, format="AVIF", **settings, **_metadata(photo))
+
+
+def write_jpeg(file: IO[bytes], pixels: np.ndarray, photo: Photo, quality: int) -> None:
+    metadata = _metadata(photo)
+    if "exif" in metadata:
+        metadata["exif"] = b"Exif\0\0" + metadata["exif"]
+    dpi: dict[str, Any] = {} if photo.dpi is None else {"dpi": photo.dpi}
+    picture = Image.fromarray(np.ascontiguousarray(pixels[..., :3]))  # alpha, which check_format has seen, is 255
+    picture.save(file, format="JPEG", quality=quality, subsampling="4:4:4", optimize=True, **metadata, **dpi)
+
+
+def _metadata(photo: Photo) -> dict[str, Any]:
+    found = {"icc_profile": photo.icc, "exif": photo.exif, "xmp": mark(photo.xmp)}
+    return {name: value for name, value in found.items() if value is not None}
+
+
+@dataclass(frozen=True)
+class Format:
+    """How files of a format end, their media type, how they are written, and what they can hold."""
+
+    suffix: str
+    media_type: str
+    write: Callable[[IO[bytes], np.ndarray, Photo, int], None]
+    lossless: bool = True
+    alpha: bool = True
+    side: int = 20_000  # pixels
+
+
+FORMATS = {
+    "png": Format(".png", "image/png", write_png),
+    "webp": Format(".webp", "image/webp", write_webp, side=16_383),
+    "tiff": Format(".tif", "image/tiff", write_tiff),
+    "avif": Format(".avif", "image/avif", write_avif, lossless=False),
+    "jpeg": Format(".jpg", "image/jpeg", write_jpeg, lossless=False, alpha=False),
+}
+
+
+SOURCES = {"PNG": "png", "JPEG": "jpeg", "MPO": "jpeg", "WEBP": "webp", "TIFF": "tiff", "AVIF": "avif"}
+
+
+def format_of(path: str | Path) -> str:
+    """The name of the format that a photo file is in, png if that cannot be written here. Raises UserError."""
+    with opened(Path(path), "photo") as image:
+        return SOURCES.get(image.format or "", "png")
+
+
+def get_format(name: str, quality: int | None = None) -> Format:
+    """The format with this name. Raises UserError for another name, and for a quality that it does not have."""
+    if name not in FORMATS:
+        raise UserError(f"format '{name}' is unknown; allowed: {', '.join(FORMATS)}")
+    if quality is not None and FORMATS[name].lossless:
+        lossy = ", ".join(n for n, f in FORMATS.items() if not f.lossless)
+        raise UserError(f"format '{name}' is lossless, so {quality} is no quality of it; allowed with: {lossy}")
+    if quality is not None and not 1 <= quality <= 100:
+        raise UserError(f"quality {quality}; allowed: 1 to 100")
+    return FORMATS[name]
+
+
+def check_format(photo: Photo, name: str) -> None:
+    """Raise UserError if the format cannot hold the photo."""
+    if not FORMATS[name].alpha and photo.alpha is not None and bool((photo.alpha < 255).any()):
+        allowed = ", ".join(n for n, f in FORMATS.items() if f.alpha)
+        raise UserError(f"photo '{photo.path}' is transparent in places, which {name} cannot hold; allowed: {allowed}")
+    if max(photo.size) > FORMATS[name].side:
+        raise UserError(
+            f"photo '{photo.path}' has {photo.size[1]} x {photo.size[0]} pixels; allowed for {name}: "
+            f"{FORMATS[name].side:,} a side"
+        )
+
+
+def encode(levels: Tensor, photo: Photo, name: str, quality: int | None = None) -> io.BytesIO:
+    """The file that holds levels (H, W, 3) uint8, the transparency and metadata of `photo`, and the mark."""
+    file = io.BytesIO()
+    FORMATS[name].write(file, with_alpha(levels, photo.alpha), photo, QUALITY if quality is None else quality)
+    return file
+
+
+def save_photo(path: str | Path, pixels: Tensor, photo: Photo, *, quality: int | None = None) -> None:
+    """Write pixels (3, H, W) in [0, 1] with the transparency and metadata of `photo`, and the mark.
+
+    The end of the name says the format; `quality` (1 to 100) is for .avif and .jpg. The file appears complete or not at
+    all. Raises UserError for another name, and where the format cannot hold the photo.
+    """
+    path = Path(path)
+    suffix = {".tiff": ".tif", ".jpeg": ".jpg"}.get(path.suffix.lower(), path.suffix.lower())
+    names = [name for name, form in FORMATS.items() if form.suffix == suffix]
+    if not names:
+        allowed = ", ".join(form.suffix for form in FORMATS.values())
+        raise UserError(f"output '{path}' has no format that can be written; allowed: a name that ends in {allowed}")
+    get_format(names[0], quality)
+    check_format(photo, names[0])
+    with atomic(path) as file:
+        file.write(encode(to_levels(pixels), photo, names[0], quality).getbuffer())
+
+
+def decode(file: io.BytesIO) -> Tensor:
+    """What a viewer of such a file sees: (H, W, 3) uint8."""
+    with Image.open(io.BytesIO(file.getvalue())) as image:
+        return torch.from_numpy(np.array(image.convert("RGB")))

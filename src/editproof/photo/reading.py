@@ -1,0 +1,170 @@
+"""Photos: what is read of a photo file, and files that are written whole or not at all."""
+
+import contextlib
+import hashlib
+import os
+import tempfile
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import IO
+
+import numpy as np
+import torch
+from PIL import Image
+from torch import Tensor
+
+from editproof.errors import UserError
+from editproof.photo import png
+from editproof.photo.captions import read_captions
+from editproof.photo.decoding import opened, to_rgb
+from editproof.photo.exif import clean_exif
+from editproof.photo.xmp import clean_xmp, is_marked
+
+TEMPORARY = ".editproof-"  # how the names of unfinished files begin
+LONGEST_NAME = 255  # bytes, of a file on all common file systems
+ORIENTATION, TURNED = 0x0112, (5, 6, 7, 8)  # the EXIF tag, and the values that exchange height and width
+
+
+@dataclass(frozen=True, eq=False)
+class Photo:
+    """A photo as it is looked at: turned upright, three channels of sRGB or of its own colour profile."""
+
+    path: Path
+    levels: Tensor  # (H, W, 3) uint8
+    alpha: Tensor | None = None  # (H, W) uint8, 0 = transparent
+    icc: bytes | None = None  # RGB colour profile
+    exif: bytes | None = None  # without previews and orientation (exif.clean_exif)
+    xmp: bytes | None = None  # the same (xmp.clean_xmp); holds what IPTC records and text chunks said, too
+    dpi: tuple[float, float] | None = None
+    marked: bool = False  # holds the mark of a protected photo
+    sha256: str = ""  # of the file
+
+    @property
+    def size(self) -> tuple[int, int]:
+        """(height, width) in pixels."""
+        return self.levels.shape[0], self.levels.shape[1]
+
+    @property
+    def pixels(self) -> Tensor:
+        """(3, H, W) float32 in [0, 1], on the 8-bit grid; made anew each time."""
+        return self.levels.permute(2, 0, 1).contiguous().float().div_(255)
+
+
+def open_photo(path: str | Path) -> Photo:
+    """Read a photo of any supported format, turned upright.
+
+    EXIF and XMP data are kept but for previews and thumbnails, which would show the photo unprotected.
+    Raises UserError if the file is missing, empty, damaged, not a picture, has several frames, or is out of limits.
+    """
+    path = Path(path)
+    with opened(path, "photo") as image:
+        image.load()  # some metadata comes after the picture
+        exif, packet, captions = _exif(image), _xmp(image), read_captions(image)
+        dpi = image.info.get("dpi")
+        with path.open("rb") as file:
+            digest = hashlib.file_digest(file, "sha256").hexdigest()
+        upright, icc = to_rgb(image)
+    levels = torch.from_numpy(np.array(upright))
+    alpha = levels[..., 3].clone() if levels.shape[-1] == 4 else None
+    return Photo(
+        path,
+        levels[..., :3].contiguous(),
+        alpha,
+        icc,
+        clean_exif(exif, upright.width, upright.height),
+        clean_xmp(packet, captions),
+        dpi if _usable(dpi) else None,
+        is_marked(packet),
+        digest,
+    )
+
+
+def peek(path: str | Path) -> tuple[tuple[int, int], bool]:
+    """(height, width) and whether it is marked, from the beginning of a photo file. Raises UserError."""
+    with opened(Path(path), "photo") as image:
+        turned = image.getexif().get(ORIENTATION) in TURNED
+        return (image.width, image.height) if turned else (image.height, image.width), is_marked(_xmp(image))
+
+
+def _exif(image: Image.Image) -> bytes | None:
+    """The EXIF block of a decoded picture, wherever its format has it."""
+    if "exif" in image.info:
+        return image.info["exif"]
+    try:
+        return image.getexif().tobytes()
+    except Exception:  # a damaged block; Pillow's writer raises many kinds
+        return None
+
+
+def _xmp(image: Image.Image) -> bytes | str | None:
+    return image.info.get("xmp") or image.info.get("XML:com.adobe.xmp")
+
+
+def _usable(dpi: object) -> bool:
+    return isinstance(dpi, tuple) and len(dpi) == 2 and all(1 <= x <= 65_535 for x in dpi)
+
+
+def save_png(path: str | Path, pixels: Tensor, *, alpha: Tensor | None = None, icc: bytes | None = None) -> None:
+    """Write pixels (3, H, W) in [0, 1] as an 8-bit PNG; the file appears complete or not at all."""
+    with atomic(path) as file:
+        png.write(file, with_alpha(to_levels(pixels), alpha), icc=icc)
+
+
+def to_levels(pixels: Tensor) -> Tensor:
+    """Pixels (3, H, W) in [0, 1] as (H, W, 3) uint8."""
+    return (pixels.detach().cpu() * 255).round().clamp(0, 255).to(torch.uint8).permute(1, 2, 0)
+
+
+def with_alpha(levels: Tensor, alpha: Tensor | None) -> np.ndarray:
+    """Levels (H, W, 3) uint8 and, if there is one, alpha (H, W) as one array of 3 or 4 channels."""
+    return np.ascontiguousarray(levels.numpy() if alpha is None else torch.cat([levels, alpha[..., None]], -1).numpy())
+
+
+@contextlib.contextmanager
+def atomic(path: str | Path, *, private: bool = False) -> Iterator[IO[bytes]]:
+    """A file that takes its name only once it is completely written; on any error or Ctrl-C nothing is left behind.
+
+    What a kill leaves is named `.editproof-<process id>-<random>.tmp`. A `private` file only its owner can read.
+    """
+    path = Path(path)
+    check_folder(path.parent)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f"{TEMPORARY}{os.getpid()}-", suffix=".tmp")
+    try:
+        with os.fdopen(handle, "w+b") as file:
+            yield file
+        os.chmod(temporary, 0o600 if private else 0o666 & ~UMASK)
+        os.replace(temporary, path)
+    except BaseException:
+        Path(temporary).unlink(missing_ok=True)
+        raise
+
+
+def _umask() -> int:
+    mask = os.umask(0)
+    os.umask(mask)
+    return mask
+
+
+UMASK = _umask()  # read once: asking means setting it, for all threads
+
+
+def check_output(path: Path, overwrite: bool) -> None:
+    """Raise UserError unless a file may take this name in a folder that check_folder has passed."""
+    if len(os.fsencode(path.name)) > LONGEST_NAME:
+        raise UserError(f"output '{path}' has too long a name; allowed: {LONGEST_NAME} bytes")
+    if path.is_dir():
+        raise UserError(f"output '{path}' is a folder; allowed: the name of a file")
+    if path.exists() and not overwrite:
+        raise UserError(f"output '{path}' exists; allowed: another --out, or --overwrite")
+
+
+def check_folder(folder: str | Path) -> None:
+    """Raise UserError unless files can be written to `folder`, which need not exist yet. Creates nothing."""
+    folder = Path(folder)
+    parent = next(p for p in [folder.absolute(), *folder.absolute().parents] if p.exists())
+    if not parent.is_dir():
+        raise UserError(f"output folder '{folder}': '{parent}' is a file, not a folder")
+    if not os.access(parent, os.W_OK | os.X_OK):
+        raise UserError(f"output folder '{folder}' cannot be written to; allowed: a folder this user may write to")

@@ -1,0 +1,168 @@
+"""Protect photos at their own size: work at the editor's size, lift the perturbation, bound it again."""
+
+import inspect
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from editproof.budgets import L2, Budget, Linf, on_grid
+from editproof.counters.transform import check_transform
+from editproof.editors import pick_device
+from editproof.editors.pipeline import Editor
+from editproof.errors import UserError
+from editproof.immunizer.network import load_immunizer, trained_size
+from editproof.methods import METHODS, PAPERS, PRESETS
+from editproof.protection.own_size import lift
+from editproof.resolution import working_copy, working_mask, working_size
+
+DEFAULT_METHOD = "diffvax"
+CONTEXT_METHOD = "decontext"  # what is demonstrated against in-context editors
+DEFAULT_EDITOR = "tiny-inpaint"
+DEFAULT_BUDGET = Linf(8 / 255)
+WITHOUT_EDITOR = ("noise", "diffvax")
+MOST = 1_000_000  # of a setting that is a number
+SHARED = ("editor", "images", "mask", "prompt", "budget", "steps", "seed", "callback")
+
+
+def protect(
+    images: Tensor,
+    *,
+    method: str = DEFAULT_METHOD,
+    editor: Editor | None = None,
+    mask: Tensor | None = None,
+    budget: Budget | None = DEFAULT_BUDGET,
+    device: str | torch.device | None = None,
+    **settings: Any,
+) -> Tensor:
+    """Protected versions of photos of any one size: (B, 3, H, W) in [0, 1] -> the same, on the 8-bit grid.
+
+    The method works on an anti-aliased copy at the editor's size; its perturbation is scaled up to the photos' own
+    size, bounded again and added there, only where `mask` (1 or B, 1, H, W) is 0. An L2 budget holds at the photos' own
+    size; None: see budget_in_effect. Without an editor, the methods that need none work at the size that the
+    immunizer was trained at (see working_side). `settings` go to the method: prompt, steps, seed, callback, its own
+    knobs. Raises UserError for an unknown method or a missing editor.
+    """
+    height, width = images.shape[-2:]
+    size = working_size(height, width, working_side(method, editor, settings))
+    budget = budget_in_effect(method, budget, (height, width), settings)
+    delta = perturbation(
+        working_copy(images, size),
+        method=method,
+        editor=editor,
+        mask=None if mask is None else working_mask(mask, size),
+        budget=budget_at(size, budget, (height, width)),
+        device=device,
+        **settings,
+    )
+    lifted = lift(delta, (height, width)).to(images.device)
+    if mask is None:
+        return on_grid(images + lifted, images, budget)
+    kept = (1 - mask).expand(len(images), -1, -1, -1)
+    return on_grid(images + lifted * kept, images, budget, kept)
+
+
+def perturbation(
+    small: Tensor,
+    *,
+    method: str,
+    editor: Editor | None,
+    mask: Tensor | None,
+    budget: Budget | None,
+    device: str | torch.device | None = None,
+    **settings: Any,
+) -> Tensor:
+    """What a method adds to photos at the size it works at: (B, 3, h, w) in [0, 1] -> the same shape, on the CPU.
+
+    `mask` (1 or B, 1, h, w) and `budget` are those at that size. Raises UserError as protect does.
+    """
+    function = get_method(method)
+    if editor is None and method not in WITHOUT_EDITOR:
+        raise UserError(f"method '{method}' needs an editor; allowed without one: {', '.join(WITHOUT_EDITOR)}")
+    small = small.to(editor.device if editor is not None else pick_device(device))
+    hole = None if mask is None else mask.expand(len(small), -1, -1, -1).to(small.device)
+    return (function(editor, small, mask=hole, budget=budget, **settings) - small).float().cpu()
+
+
+def working_side(method: str, editor: Editor | None, settings: Mapping[str, Any]) -> int:
+    """The side in pixels that a method works at: the editor's, else the one that its network was trained at.
+
+    That is the one of diffvax's `weights`, and of the embedded ones for a method without a network.
+    """
+    if editor is not None:
+        return editor.size
+    return trained_size(settings.get("weights") if method == "diffvax" else None)
+
+
+def budget_in_effect(
+    method: str, budget: Budget | None, size: tuple[int, int], settings: Mapping[str, Any]
+) -> Budget | None:
+    """`budget`, or where that is None what the method then keeps to for photos of `size` (height, width).
+
+    That is its paper's, for diffvax the bound that its weights were trained with (None if there is none), and
+    8/255 for noise.
+    """
+    if budget is not None:
+        return budget
+    if method in PAPERS:
+        return PAPERS[method](*size)[0]
+    if method == "diffvax":
+        eps = load_immunizer(settings.get("weights")).trained_eps
+        return None if eps is None else Linf(eps)
+    return DEFAULT_BUDGET
+
+
+def budget_at(size: tuple[int, int], budget: Budget | None, meant: tuple[int, int]) -> Budget | None:
+    """A budget that is `meant` at one (height, width) at another `size`: L2 grows with the square root of the area."""
+    if not isinstance(budget, L2):
+        return budget
+    return L2(budget.eps * (size[0] * size[1] / (meant[0] * meant[1])) ** 0.5)
+
+
+def get_method(name: str) -> Callable[..., Tensor]:
+    """The function of METHODS with this name, or a UserError."""
+    if name not in METHODS:
+        raise UserError(f"method '{name}' is unknown; allowed: {', '.join(METHODS)}")
+    return METHODS[name]
+
+
+def own_knobs(method: str) -> dict[str, Any]:
+    """What a method can be told beyond the shared settings: name -> default."""
+    parameters = inspect.signature(get_method(method)).parameters
+    return {name: parameter.default for name, parameter in parameters.items() if name not in SHARED}
+
+
+def check_knob(method: str, name: str, value: Any) -> None:
+    """Raise UserError if a knob is not annotated to take `value`: counts are above 0, other numbers at least 0."""
+    annotation = inspect.signature(get_method(method)).parameters[name].annotation
+    kind, _, optional = (annotation.__name__ if isinstance(annotation, type) else str(annotation)).partition(" | ")
+    number = isinstance(value, int | float) and not isinstance(value, bool)
+    allowed, usable = {
+        "int": ("a whole number above 0", number and isinstance(value, int) and value > 0),
+        "float": (f"a number from 0 to {MOST:,}", number and 0 <= value <= MOST),
+        "Step": (f"a number from 0 to {MOST:,}", callable(value) or (number and 0 <= value <= MOST)),
+        "Transform": ("counters, such as none,jpeg-diff:75", callable(value) or isinstance(value, str)),
+        "str": ("text", isinstance(value, str | Path)),
+    }[kind]
+    if kind == "Transform" and isinstance(value, str):
+        check_transform(value)
+    if not usable and not (optional == "None" and value is None):
+        raise UserError(f"setting {name}={value!r} of '{method}' cannot be used; allowed: {allowed}")
+
+
+def method_settings(method: str, preset: str | None, steps: int | None, knobs: Mapping[str, Any]) -> dict[str, Any]:
+    """The keyword arguments for a method: the preset's, then what was asked for.
+
+    Raises UserError for unknown names and for values of another kind.
+    """
+    if preset is not None and preset not in PRESETS:
+        raise UserError(f"preset '{preset}' is unknown; allowed: {', '.join(PRESETS)}")
+    allowed = own_knobs(method)
+    for name in knobs:
+        if name not in allowed:
+            raise UserError(f"method '{method}' has no setting '{name}'; allowed: {', '.join(allowed) or 'none'}")
+        check_knob(method, name, knobs[name])
+    preset_settings = PRESETS[preset].get(method, {}) if preset is not None else {}
+    return {**preset_settings, **({} if steps is None else {"steps": steps}), **knobs}

@@ -1,0 +1,110 @@
+"""Folders of photos: which files are meant, what their results are called, and what an earlier run has done."""
+
+import os
+from collections.abc import Container, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import psutil
+
+from editproof.errors import UserError
+from editproof.photo.decoding import SUFFIXES
+from editproof.photo.reading import TEMPORARY, check_output, peek
+from editproof.protection.report import check_unprotected, read_report
+from editproof.protection.task import Job, digest
+
+
+@dataclass(frozen=True)
+class Skipped:
+    """A photo that there is nothing to do for, and why: "done before" or "protected already"."""
+
+    photo: Path
+    reason: str
+
+
+def find(inputs: Sequence[Path], out: Path, suffixes: Container[str] = SUFFIXES) -> Iterator[tuple[Path, Path]]:
+    """Photos with the folder that each one's result belongs in, in a steady order.
+
+    Of folders, all files with one of the suffixes, however deep, but none in `out` (unless that is the folder
+    itself) and no hidden ones; links to folders are not followed. Several inputs keep their own folders' names.
+    Folders that cannot be read come last, as if they were photos.
+    """
+    for given in inputs:
+        if not given.is_dir():
+            yield given, out
+            continue
+        base = given if len(inputs) == 1 else given.parent
+        unreadable: list[OSError] = []
+        for folder, folders, files in os.walk(given, onerror=unreadable.append):
+            folders[:] = sorted(
+                f
+                for f in folders
+                if not f.startswith(".") and os.path.realpath(Path(folder, f)) != os.path.realpath(out)
+            )
+            for name in sorted(files):
+                if Path(name).suffix.lower() in suffixes and not name.startswith("."):
+                    yield Path(folder, name), out / Path(folder).relative_to(base)
+        yield from ((Path(error.filename), out) for error in unreadable)
+
+
+def plan_folders(
+    inputs: Sequence[Path], out: Path, suffix: str, request: Mapping[str, Any], *, overwrite: bool, force: bool
+) -> Iterator[Job | Skipped | tuple[Path, UserError]]:
+    """Every photo of `inputs`: to be done (or done, and marked so), skipped, or what is wrong with it."""
+    found = list(find(inputs, out))
+    originals = {os.path.realpath(photo) for photo, _ in found}
+    taken: set[str] = set()
+    for photo, folder in found:
+        try:
+            size, marked = peek(photo)
+            try:
+                if not force:
+                    check_unprotected(photo, marked)
+            except UserError:
+                yield Skipped(photo, "protected already")
+                continue
+            name = free_name(photo, folder, suffix, taken)
+            output, report = folder / f"{name}{suffix}", folder / f"{name}.json"
+            check_output(output, overwrite=True)
+            done = not overwrite and is_done(photo, output, report, request)
+            if os.path.realpath(output) in originals and read_report(report).get("protected") != output.name:
+                raise UserError(f"photo '{photo}' would become '{output}', which is one of the photos to protect")
+            if not done and not overwrite and output.exists():
+                raise UserError(
+                    f"output '{output}' exists and is not what these settings make of '{photo}'; allowed: another "
+                    "--out, or --overwrite"
+                )
+        except UserError as error:
+            yield photo, error
+        else:
+            if done:
+                yield Skipped(photo, "done before")
+            yield Job(photo, size, output, report, done)
+
+
+def free_name(photo: Path, folder: Path, suffix: str, taken: set[str]) -> str:
+    """`<stem>-protected`, or `<name>-protected` if that belongs to another photo; it is `taken` from then on."""
+    for name in (f"{photo.stem}-protected", f"{photo.name}-protected"):
+        key = str(folder / name).casefold()
+        if key not in taken and read_report(folder / f"{name}.json").get("photo", photo.name) == photo.name:
+            taken.add(key)
+            return name
+    raise UserError(
+        f"photo '{photo}' would become '{folder / name}{suffix}', as another photo does; allowed: other names"
+    )
+
+
+def is_done(photo: Path, output: Path, report: Path, request: Mapping[str, Any]) -> bool:
+    """Whether an earlier run has made `output` from this very photo as these settings ask for."""
+    found = read_report(report)
+    return output.is_file() and found.get("request") == request and found.get("photo_sha256") == digest(photo)
+
+
+def clean(folders: Iterable[Path]) -> None:
+    """Remove the unfinished files that killed runs have left; a process that lives keeps its own."""
+    for folder in folders:
+        for path in folder.glob(f"{TEMPORARY}*.tmp"):
+            owner = path.name.removeprefix(TEMPORARY).partition("-")[0]
+            if owner.isdigit() and not psutil.pid_exists(int(owner)):
+                path.unlink(missing_ok=True)

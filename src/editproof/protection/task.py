@@ -1,0 +1,207 @@
+"""One photo on its way: read, protected together with others of its working size, written with its report."""
+
+import hashlib
+import json
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from editproof.budgets import Budget
+from editproof.editors import pick_device
+from editproof.editors.pipeline import Editor
+from editproof.errors import UserError
+from editproof.photo.credentials import sign
+from editproof.photo.formats import FORMATS, QUALITY, check_format, decode, encode
+from editproof.photo.masks import AUTO, check_something_to_protect, found_mask, open_mask
+from editproof.photo.reading import Photo, atomic, open_photo
+from editproof.protection import own_size as native
+from editproof.protection.apply import budget_at, budget_in_effect, perturbation
+from editproof.protection.report import check_unprotected, claim, effective, protected_share, versions
+from editproof.resolution import working_copy, working_mask, working_size
+
+MEANT = (512, 512)  # the size in pixels that an L2 budget is meant at
+
+
+@dataclass(frozen=True)
+class Task:
+    """How photos are to be protected: settings that have been checked, and the editor, loaded."""
+
+    method: str
+    editor: Editor | None
+    side: int  # that the method works at, in pixels
+    budget: Budget | None
+    arguments: Mapping[str, Any]  # of the method: prompt, seed, steps, its own knobs
+    against: str  # the editor that the effect is claimed for
+    preset: str | None = None
+    device: str | None = None
+    mask: str | Path | None = None
+    invert_mask: bool = False
+    force: bool = False
+    format: str = "png"
+    quality: int | None = None
+    credentials: Path | None = None
+    request: Mapping[str, Any] | None = None  # what was asked for, in what JSON can say
+
+
+@dataclass(frozen=True)
+class Job:
+    """One photo to protect and where it goes."""
+
+    photo: Path
+    size: tuple[int, int]  # (height, width)
+    output: Path
+    report: Path
+    done: bool = False  # by an earlier run: it takes its place in the batch, and is not written
+    opened: Photo | None = None
+
+
+@dataclass(frozen=True)
+class Ready:
+    """A photo that has been read, and its copy at the size that the method works at."""
+
+    job: Job
+    photo: Photo
+    small: Tensor  # (1, 3, h, w)
+    small_mask: Tensor | None  # (1, 1, h, w)
+    keep: Tensor | None  # (H, W) bool: what may be changed
+    seconds: float
+    found: str | None = None  # who, for an automatic mask
+
+
+def read(job: Job, task: Task) -> Ready:
+    """Open a photo and its mask and scale both down. Raises UserError."""
+    started = time.perf_counter()
+    photo = job.opened or open_photo(job.photo)
+    if not task.force:
+        check_unprotected(photo.path, photo.marked)
+    check_format(photo, task.format)
+    size = working_size(*photo.size, task.side)
+    mask = small_mask = keep = found = None
+    if task.mask == AUTO:
+        mask, found = found_mask(photo, size)
+    elif task.mask is not None:
+        mask = open_mask(task.mask, photo.size, task.invert_mask)
+        check_something_to_protect(mask, str(task.mask), size)
+    if mask is not None:
+        small_mask, keep = working_mask(mask, size), mask[0, 0] == 0
+    small = working_copy(photo.levels.permute(2, 0, 1)[None], size)
+    return Ready(job, photo, small, small_mask, keep, time.perf_counter() - started, found)
+
+
+def perturb(batch: Sequence[Ready], task: Task, callback: Callable[[int, int, float], None]) -> list[Tensor]:
+    """What the method adds to photos of one working size, all with a mask or none: (3, h, w) each."""
+    masks = [ready.small_mask for ready in batch if ready.small_mask is not None]
+    size = (batch[0].small.shape[-2], batch[0].small.shape[-1])
+    delta = perturbation(
+        torch.cat([ready.small for ready in batch]),
+        method=task.method,
+        editor=task.editor,
+        mask=torch.cat(masks) if masks else None,
+        budget=budget_at(size, budget_in_effect(task.method, task.budget, MEANT, task.arguments), MEANT),
+        device=task.device,
+        callback=callback,
+        **task.arguments,
+    )
+    return list(delta)
+
+
+def finish(ready: Ready, delta: Tensor, task: Task, seconds: float) -> dict[str, Any]:
+    """Add the perturbation at the photo's own size, write the result and its report, and return the report.
+
+    `seconds` is what was spent on this photo since it was read. Raises UserError where nothing would change.
+    """
+    started = time.perf_counter()
+    job, photo = ready.job, ready.photo
+    budget = budget_in_effect(task.method, task.budget, MEANT, task.arguments)
+    result = native.add(photo.levels, delta, budget_at(photo.size, budget, MEANT), ready.keep)
+    if torch.equal(result, photo.levels):
+        raise UserError(
+            f"photo '{job.photo}' came out unchanged, so nothing was written for it; allowed: a larger budget or more "
+            "steps"
+        )
+    file, saved = encode(result, photo, task.format, task.quality), result
+    left = {}
+    if not FORMATS[task.format].lossless:
+        saved = decode(file)
+        left = {"perturbation_left": perturbation_left(saved, result, photo.levels, task.side)}
+    if task.credentials is not None:
+        file = sign(file, FORMATS[task.format].media_type, task.credentials)
+    square, levels = native.changes(saved, photo.levels)
+    report = {
+        **described(ready, task),
+        "psnr_db": round(-10 * torch.tensor(square, dtype=torch.float64).log10().item(), 3),
+        "linf": round(levels / 255, 6),
+        "linf_levels": levels,
+        **left,
+        "seconds": round(ready.seconds + seconds + time.perf_counter() - started, 3),
+        **claim(task.against),
+        "request": task.request,
+        "versions": versions(),
+    }
+    with atomic(job.output) as output, atomic(job.report, private=True) as text:
+        output.write(file.getbuffer())
+        text.write((json.dumps(report, indent=2, allow_nan=False) + "\n").encode())
+    return report
+
+
+def of_method(task: Task, size: tuple[int, int], working: tuple[int, int]) -> dict[str, Any]:
+    """What a report says of method, editor and device, for a picture of `size` worked on at another (height, width)."""
+    return {
+        "method": task.method,
+        "editor": task.editor.name if task.editor is not None else None,
+        "scheduler": type(task.editor.pipe.scheduler).__name__ if task.editor is not None else None,
+        "plan": task.editor.plan if task.editor is not None else None,
+        **effective(task.method, task.arguments, budget_at(size, task.budget, MEANT), size, working),
+        "preset": task.preset,
+        "device": str(task.editor.device if task.editor is not None else pick_device(task.device)),
+    }
+
+
+def described(ready: Ready, task: Task) -> dict[str, Any]:
+    """What the report says of a photo and of the settings in effect."""
+    size, working = ready.photo.size, (ready.small.shape[-2], ready.small.shape[-1])
+    lossy = not FORMATS[task.format].lossless
+    keep = ready.keep
+    return {
+        "photo": ready.job.photo.name,
+        "photo_sha256": ready.photo.sha256,
+        "protected": ready.job.output.name,
+        "size": list(reversed(size)),
+        "working_size": list(reversed(working)),
+        **of_method(task, size, working),
+        "mask": described_mask(task.mask, task.invert_mask, ready.found),
+        "protected_share": protected_share(None if keep is None else (~keep).float()),
+        "format": task.format,
+        "quality": (QUALITY if task.quality is None else task.quality) if lossy else None,
+        "content_credentials": task.credentials is not None,
+    }
+
+
+def described_mask(mask: str | Path | None, inverted: bool, found: str | None) -> dict[str, Any] | None:
+    """What the report says of a mask: a file's name, or who was found and how."""
+    if found is not None:
+        return {"auto": found}
+    return None if mask is None else {"file": Path(mask).name, "inverted": inverted}
+
+
+def perturbation_left(saved: Tensor, result: Tensor, original: Tensor, side: int) -> float:
+    """How much of the perturbation a lossy file holds, as an editor sees it: 1 all, 0 nothing.
+
+    The length, in the direction of what was added, of what is there; both at the size of an editor of side x side
+    pixels, from photos (H, W, 3) uint8.
+    """
+    size = working_size(original.shape[0], original.shape[1], side)
+    saw, added, had = (working_copy(x.permute(2, 0, 1)[None], size).double() for x in (saved, result, original))
+    length = (added - had).square().sum()
+    return round(((saw - had) * (added - had)).sum().item() / length.item(), 3) if length > 0 else 0.0
+
+
+def digest(path: str | Path) -> str:
+    """SHA-256 of a file. Raises OSError."""
+    with Path(path).open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()

@@ -1,0 +1,1 @@
+"""Clips: protected and edited frame by frame, steady over time, with everything else as it was."""

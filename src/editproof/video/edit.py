@@ -1,0 +1,111 @@
+"""Edit a clip as an attacker would: every frame with one seed, at the clip's own size."""
+
+import os
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from torch import Tensor
+
+from editproof.editors import check_plan, load_editor
+from editproof.editors.pipeline import Editor
+from editproof.errors import UserError
+from editproof.photo.masks import AUTO
+from editproof.photo.reading import TEMPORARY, UMASK, check_folder, check_output, to_levels
+from editproof.protection.edit import paste_back
+from editproof.protection.folders import clean
+from editproof.resolution import resize, working_copy, working_mask, working_size
+from editproof.video.masks import check_clip_mask, follow_people, mask_of_people, masks_from, next_mask
+from editproof.video.reading import Clip, open_clip
+from editproof.video.writing import MUXERS, get_codec, rewrite
+
+
+def edit_clip(
+    path: str | Path,
+    prompt: str,
+    out: str | Path,
+    *,
+    mask: str | Path | None = None,
+    invert_mask: bool = False,
+    editor: str = "tiny-inpaint",
+    scheduler: str | None = None,
+    plan: str | None = None,
+    steps: int | None = None,
+    guidance: float | None = None,
+    overwrite: bool = False,
+    seed: int = 0,
+    device: str | None = None,
+    codec: str | None = None,
+    crf: int | None = None,
+    progress: Callable[[str, float], None] = lambda what, share: None,
+) -> None:
+    """Edit every frame with the same seed and write the clip to `out`, sound and times kept; masks: see protect_clip.
+
+    Everything is checked before the editor is loaded. The file appears complete or not at all. Raises UserError.
+    """
+    path, out = Path(path), Path(out)
+    kind = out.suffix.lower().lstrip(".")
+    check_plan(plan)
+    check_folder(out.parent)
+    check_output(out, overwrite)
+    clip = open_clip(path)
+    encoder, quality = get_codec(codec or ("vp9" if kind == "webm" else "h264"), crf, clip)
+    if kind not in MUXERS or kind not in encoder.kinds:
+        raise UserError(
+            f"output '{out}' is no file for the codec; allowed: {', '.join('.' + k for k in encoder.kinds)}"
+        )
+    if os.path.realpath(out) == os.path.realpath(path):
+        raise UserError(f"output '{out}' is the clip to edit; allowed: another name")
+    check_clip_mask(mask, invert_mask, clip, to_edit=True)
+    progress(f"load {editor}", 0)
+    loaded = load_editor(editor, device=device, scheduler=scheduler, plan=plan)
+    progress(f"load {editor}", 1)
+    settings = {"steps": steps, "guidance": guidance, "seed": seed}
+    out.parent.mkdir(parents=True, exist_ok=True)
+    clean([out.parent])
+    temporary = out.parent / f"{TEMPORARY}{os.getpid()}-{out.stem}.tmp"
+    edited: list[int] = []
+    try:
+        rewrite(
+            clip, temporary, _edit(clip, loaded, prompt, mask, invert_mask, settings, edited), kind=kind, codec=encoder,
+            crf=quality, progress=lambda done: progress("edit", min(1, done / clip.frames)),
+        )  # fmt: skip
+        if not edited:
+            found = "nobody is found in it" if mask == AUTO else "its masks keep everything"
+            raise UserError(f"clip '{path}' has nothing to edit: {found}; allowed: another mask")
+        os.chmod(temporary, 0o666 & ~UMASK)
+        os.replace(temporary, out)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def _edit(
+    clip: Clip,
+    editor: Editor,
+    prompt: str,
+    mask: str | Path | None,
+    invert: bool,
+    settings: dict[str, Any],
+    edited: list[int],
+) -> Callable[[int, Tensor], Tensor]:
+    """What edits a frame (H, W, 3) uint8 and notes its number in `edited`; one with nothing to edit stays as it is."""
+    masks, size = masks_from(mask, invert, clip), working_size(*clip.size, editor.size)
+    seen: Tensor | None = None
+
+    def edit(number: int, levels: Tensor) -> Tensor:
+        nonlocal seen
+        region = next_mask(masks, clip)
+        if mask == AUTO:
+            person, people, seen = follow_people(levels, seen)
+            if not people:
+                return levels
+            region = mask_of_people(person, clip.size)
+        hole = None if region is None else working_mask(region, size)
+        if hole is not None and bool((hole == 0).all()):
+            return levels
+        original = levels.permute(2, 0, 1)[None].float() / 255
+        painted = editor.edit(working_copy(original, size), prompt, mask=hole, **settings)
+        edited.append(number)
+        return to_levels(paste_back(resize(painted.cpu(), clip.size).clamp(0, 1), original, region)[0])
+
+    return edit

@@ -1,0 +1,158 @@
+"""Protect clips frame by frame: perturbations that hold still where the clip does, everything else as it was."""
+
+import json
+import os
+import shutil
+import time
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from editproof.budgets import Budget
+from editproof.errors import UserError
+from editproof.photo.masks import AUTO
+from editproof.photo.reading import UMASK, atomic, check_folder, check_output
+from editproof.protection import own_size as native
+from editproof.protection.apply import WITHOUT_EDITOR, budget_at, budget_in_effect
+from editproof.protection.folders import clean
+from editproof.protection.report import check_unprotected, claim, versions
+from editproof.protection.settings import Asked, check_asked, load_task, written
+from editproof.protection.task import MEANT, perturbation_left
+from editproof.resolution import working_size
+from editproof.video.masks import check_clip_mask, mask_of_people, masks_from, next_mask
+from editproof.video.reading import MARK, Clip, frames_of, levels_of, open_clip
+from editproof.video.report import Tally, described
+from editproof.video.segments import SEGMENT, Segment, Work, begin, complete, delta_of, load
+from editproof.video.writing import get_codec, kind_for, rewrite
+
+SHORT = 100  # frames: as many are protected by methods that optimise every frame
+CHECKED = 16  # frames of a lossy result that are read back
+WRITING = 0.2  # of the work on a frame, for the progress
+
+
+def protect_clip(
+    path: str | Path,
+    out: str | Path,
+    asked: Asked | None = None,
+    *,
+    overwrite: bool = False,
+    force: bool = False,
+    codec: str | None = None,
+    crf: int | None = None,
+    progress: Callable[[float], None] = lambda share: None,
+) -> dict[str, Any]:
+    """Protect one clip: writes `<stem>-protected.mp4` (or another end) and `.json` to `out`, and returns the report.
+
+    The mask of `asked`: as for photos, a folder with a picture for each frame, or a clip as long. `codec` and `crf`:
+    see clip_writing.CODECS. Everything is checked before any work; a run that was killed goes on where it was.
+    `progress` is told which share is done. Raises UserError.
+    """
+    path, out, asked = Path(path), Path(out), asked or Asked()
+    check_asked(asked)
+    check_folder(out)
+    clip = open_clip(path)
+    encoder, quality = get_codec(codec, crf, clip)
+    if not force:
+        check_unprotected(path, clip.marked, "clip")
+        check_length(clip, asked.method)
+    request = written(
+        asked, check_clip_mask(asked.mask, asked.invert_mask, clip), codec=codec, crf=crf, clip=clip.sha256
+    )  # fmt: skip
+    output, report_file = (out / f"{path.stem}-protected.{end}" for end in (kind_for(clip, encoder), "json"))
+    if os.path.realpath(output) == os.path.realpath(path):
+        raise UserError(f"clip '{path}' would become '{output}', which is the clip to protect")
+    for file in (output, report_file):
+        check_output(file, overwrite)
+    started = time.perf_counter()
+    task = load_task(asked, force=force, request=request)
+    limit = budget_in_effect(task.method, task.budget, MEANT, task.arguments)
+    size = working_size(*clip.size, task.side)
+    work = Work(clip, task, size, budget_at(size, limit, MEANT), out / f".editproof-{path.stem}.parts")
+    begin(work, request)
+    clean([work.folder, out])
+    share = 1 + WRITING
+    frames = complete(work, lambda done: progress(min(1, done / clip.frames) / share))
+    clip = replace(clip, frames=frames)
+    temporary, tally = work.folder / f"result{output.suffix}", Tally()
+    protected = protector(work, budget_at(clip.size, limit, MEANT), tally)
+    left_out = rewrite(
+        clip, temporary, protected, kind=output.suffix[1:], codec=encoder, crf=quality, comment=MARK,
+        progress=lambda done: progress((1 + WRITING * done / frames) / share),
+    )  # fmt: skip
+    if not tally.levels:
+        shutil.rmtree(work.folder)
+        raise UserError(f"clip '{path}' came out unchanged, so nothing was written; allowed: a larger budget")
+    report = {
+        **described(work, output, left_out, tally, encoder, quality),
+        **(tally.report() if encoder.lossless else read_back(work, temporary, budget_at(clip.size, limit, MEANT))),
+        "seconds": round(time.perf_counter() - started, 3),
+        **claim(task.against),
+        "request": request,
+        "versions": versions(),
+    }
+    os.chmod(temporary, 0o666 & ~UMASK)
+    with atomic(report_file, private=True) as text:
+        text.write((json.dumps(report, indent=2, allow_nan=False) + "\n").encode())
+        os.replace(temporary, output)
+    shutil.rmtree(work.folder)
+    progress(1)
+    return report
+
+
+def check_length(clip: Clip, method: str) -> None:
+    """Raise UserError for a clip too long for a method that optimises each frame."""
+    if method not in WITHOUT_EDITOR and clip.frames > SHORT:
+        raise UserError(
+            f"clip '{clip.path}' has {clip.frames} frames, and method '{method}' optimises each; allowed: up to "
+            f"{SHORT} frames, {' or '.join(WITHOUT_EDITOR)}, or --force"
+        )
+
+
+def protector(work: Work, budget: Budget | None, tally: Tally | None = None) -> Callable[[int, Tensor], Tensor]:
+    """What changes a frame, given its number: (H, W, 3) uint8 -> the same, protected. Frames come in their order."""
+    masks = masks_from(work.task.mask, work.task.invert_mask, work.clip)
+    at, piece = -1, None
+    next_number = 0
+
+    def protect(number: int, levels: Tensor) -> Tensor:
+        nonlocal at, piece, next_number
+        if number // SEGMENT != at:
+            at, piece = number // SEGMENT, load(work, number // SEGMENT)
+        if piece is None or number % SEGMENT >= len(piece.which):
+            raise UserError(f"clip '{work.clip.path}' has other frames than before; allowed: run it again")
+        while next_number < number:  # of frames that are skipped
+            next_mask(masks, work.clip)
+            next_number += 1
+        mask = next_mask(masks, work.clip)
+        next_number += 1
+        if work.task.mask == AUTO:
+            mask = _automatic(piece, number % SEGMENT, work.clip.size)
+        keep = None if mask is None else mask[0, 0] == 0
+        result = native.add(levels, delta_of(work, piece, number % SEGMENT), budget, keep)
+        if tally is not None:
+            tally.add(result, levels)
+            tally.share += 1.0 if keep is None else keep.double().mean().item()
+        return result
+
+    return protect
+
+
+def _automatic(piece: Segment, index: int, size: tuple[int, int]) -> Tensor | None:
+    return mask_of_people(torch.from_numpy(piece.persons[index]), size) if piece.people[index] else None
+
+
+def read_back(work: Work, file: Path, budget: Budget | None) -> dict[str, Any]:
+    """What some frames of a lossy result show, against the original's: distances, and what is left of the change."""
+    protect, tally, left = protector(work, budget), Tally(), []
+    every = max(1, work.clip.frames // CHECKED)
+    result = replace(work.clip, path=file)
+    for (number, frame), (_, saved) in zip(frames_of(work.clip), frames_of(result), strict=False):
+        if number % every == 0:
+            original, seen = levels_of(frame, work.clip), levels_of(saved, result)
+            tally.add(seen, original)
+            left.append(perturbation_left(seen, protect(number, original), original, work.task.side))
+    return {**tally.report(), "perturbation_left": round(sum(left) / len(left), 3), "frames_read_back": len(left)}

@@ -1,0 +1,230 @@
+"""Reading clips: what is wrong with a file becomes one line, frames become 8-bit RGB as they are looked at. Needs PyAV.
+
+Turned upright, in the order in which they are shown, with the colour matrix and range that the clip says it has.
+"""
+
+import contextlib
+import os
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from fractions import Fraction
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from editproof.errors import UserError
+from editproof.protection.task import digest
+
+if TYPE_CHECKING:
+    import av
+    from av.video.frame import VideoFrame
+    from av.video.stream import VideoStream
+
+SUFFIXES = (".mp4", ".m4v", ".mov", ".mkv", ".webm", ".avi")
+PICTURES = (b"\xff\xd8", b"\x89PNG", b"GIF8", b"BM", b"II*\0", b"MM\0*")  # how files of pictures begin
+PICTURE_BRANDS = (b"avif", b"avis", b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"mif1", b"msf1")
+ATOMS = (b"ftyp", b"moov", b"mdat", b"wide", b"free", b"skip")  # a QuickTime file begins with one of these
+SIDES = (16, 8192)  # pixels
+MAX_PIXELS = 8192 * 4352
+MARK = 'editproof:Protected="True"'  # in the comment of a protected clip
+EXACT = 0x4 | 0x2000 | 0x4000 | 0x40000  # swscale: bicubic, full chroma both ways, accurate rounding
+COLOURS = ("color_range", "color_primaries", "color_trc", "colorspace")
+FULL = 2  # FFmpeg's number of the colour range 0 to 255
+ALLOWED = "allowed: MP4, MOV, MKV, WebM, AVI"
+
+
+@dataclass(frozen=True)
+class Clip:
+    """What is known of a clip before its frames are decoded."""
+
+    path: Path
+    kind: str  # mp4, mov, mkv, webm, avi
+    size: tuple[int, int]  # (height, width) as it is looked at
+    frames: int
+    turns: int  # quarter turns, counter-clockwise, from what is stored to what is looked at
+    rate: Fraction
+    time_base: Fraction
+    codec: str
+    pixel_format: str
+    colours: dict[str, int]  # color_range, color_primaries, color_trc, colorspace: FFmpeg's numbers
+    aspect: Fraction | None  # of a pixel, None: square
+    matrix: tuple[int, ...] | None  # FFmpeg's display matrix
+    marked: bool
+    sha256: str
+    left_out: tuple[str, ...] = ()  # streams that are not taken along
+
+    @property
+    def stored(self) -> tuple[int, int]:
+        """(width, height) of what is stored."""
+        return self.size if self.turns % 2 else (self.size[1], self.size[0])
+
+
+def is_clip(path: str | Path) -> bool:
+    """Whether a file is a clip by its beginning, or is called one and is no picture."""
+    path, start = Path(path), _beginning(Path(path))
+    if _demuxer(start) is not None:
+        return True
+    picture = start.startswith(PICTURES) or (start[:4] == b"RIFF" and start[8:12] == b"WEBP")
+    return path.suffix.lower() in SUFFIXES and not picture and not path.is_dir()
+
+
+def _beginning(path: Path) -> bytes:
+    """The first bytes of a file; none where it cannot be read, or is no regular file, which might keep us waiting."""
+    try:
+        if path.is_file():
+            with path.open("rb") as file:
+                return file.read(64)
+    except OSError:
+        pass
+    return b""
+
+
+def _demuxer(start: bytes) -> str | None:
+    """FFmpeg's name of what reads a file that begins so. Left to itself it would read playlists, and what they name."""
+    if start[4:8] in ATOMS and start[8:12] not in PICTURE_BRANDS:
+        return "mov"
+    if start[:4] == b"\x1a\x45\xdf\xa3":
+        return "matroska"
+    return "avi" if start[:4] == b"RIFF" and start[8:12] == b"AVI " else None
+
+
+def pyav(path: str | Path) -> Any:
+    """The module av. Raises UserError where it is not installed."""
+    os.environ.setdefault("SVT_LOG", "1")  # AV1's encoder writes errors only, not between the lines of the progress
+    try:
+        import av
+    except ImportError:
+        raise UserError(
+            f"clip '{path}' is a video, which needs an extra; allowed: pip install 'editproof[video]'"
+        ) from None
+    return av
+
+
+@contextlib.contextmanager
+def opened(path: Path) -> "Iterator[tuple[av.container.InputContainer, VideoStream]]":
+    """A clip's container and its first video stream; what FFmpeg raises inside the `with` becomes a UserError."""
+    library = pyav(path)
+    try:
+        if not path.is_file():
+            raise UserError(f"clip '{path}' does not exist or is no file")
+        if path.stat().st_size == 0:
+            raise UserError(f"clip '{path}' is empty (0 bytes); {ALLOWED}")
+        with path.open("rb"):  # says why, if it may not be read
+            demuxer = _demuxer(_beginning(path))
+        if demuxer is None:
+            raise UserError(f"clip '{path}' is no clip that can be read; {ALLOWED}")
+        with library.open(os.path.abspath(path), format=demuxer, metadata_errors="replace") as container:
+            videos = [s for s in container.streams.video if not _still(s)]
+            if not videos:
+                raise UserError(f"clip '{path}' has no video stream; allowed: clips with one")
+            videos[0].thread_type = "AUTO"
+            yield container, videos[0]
+    except library.FFmpegError as error:
+        raise UserError(f"clip '{path}' is damaged or cut off ({error.strerror or error})") from None
+    except PermissionError:
+        raise UserError(f"clip '{path}' may not be read by this user") from None
+
+
+def _still(stream: "VideoStream") -> bool:
+    """Whether a video stream is a cover picture: it shows the clip unprotected."""
+    return bool(stream.disposition & (0x400 | 0x800 | 0x100000))
+
+
+def open_clip(path: str | Path) -> Clip:
+    """Look at a clip as far as its first frame and count the rest. Raises UserError for what cannot be used."""
+    path = Path(path)
+    with opened(path) as (container, video):
+        context = video.codec_context
+        if context is None or not context.width:
+            raise UserError(f"clip '{path}' has video that cannot be decoded; allowed: codecs that FFmpeg knows")
+        width, height = context.width, context.height
+        if min(width, height) < SIDES[0] or max(width, height) > SIDES[1] or width * height > MAX_PIXELS:
+            raise UserError(
+                f"clip '{path}' has {width} x {height} pixels; allowed: {SIDES[0]} to {SIDES[1]:,} a side and "
+                f"{MAX_PIXELS // 1_000_000} megapixels"
+            )
+        if context.format is not None and any(c.is_alpha for c in context.format.components):
+            raise UserError(
+                f"clip '{path}' is transparent ({context.pix_fmt}), which is not kept; allowed: opaque clips"
+            )
+        first = next(container.decode(video), None)
+        if first is None:
+            raise UserError(f"clip '{path}' has no frame; allowed: one or more")
+        if first.interlaced_frame:
+            raise UserError(f"clip '{path}' is interlaced; allowed: deinterlace it first")
+        turns = round(first.rotation / 90) % 4
+        matrix = first.side_data.get("DISPLAYMATRIX")
+        clip = Clip(  # while the container is open: PyAV's objects are not to be asked later
+            path=path,
+            kind=_kind(path, container, video),
+            size=(width, height) if turns % 2 else (height, width),
+            frames=0,
+            turns=turns,
+            rate=video.average_rate or video.guessed_rate or Fraction(25),
+            time_base=video.time_base or Fraction(1, 1000),
+            codec=context.name,
+            pixel_format=context.pix_fmt or "",
+            colours={name: int(getattr(first, name)) for name in COLOURS},
+            aspect=None if video.sample_aspect_ratio in (None, 0, 1) else video.sample_aspect_ratio,
+            matrix=None if matrix is None else tuple(np.frombuffer(bytes(matrix), np.int32).tolist()),
+            marked=MARK in " ".join(container.metadata.values()),
+            sha256=digest(path),
+        )
+    frames, left_out = _count(path)
+    return replace(clip, frames=frames, left_out=left_out)
+
+
+def _kind(path: Path, container: Any, video: Any) -> str:
+    """The container's name: by its content, and by the file's name where that says more."""
+    demuxer = container.format.name.partition(",")[0]
+    if demuxer == "matroska":
+        web = path.suffix.lower() == ".webm" and video.codec_context.name.startswith(
+            ("vp", "libvpx", "av1", "libdav1d")
+        )
+        return "webm" if web else "mkv"
+    if demuxer == "mov":
+        return "mov" if container.metadata.get("major_brand", "qt").startswith("qt") else "mp4"
+    return demuxer
+
+
+def _count(path: Path) -> tuple[int, tuple[str, ...]]:
+    """How many frames there are, without decoding them, and which streams are not taken along."""
+    frames, end = 0, 0.0
+    with opened(path) as (container, video):
+        taken = {s.index for s in container.streams if s is video or s.type in ("audio", "subtitle")}
+        left = tuple(
+            f"stream {s.index}: {'a picture' if s.type == 'video' and _still(s) else s.type}"
+            for s in container.streams
+            if s.index not in taken
+        )
+        for packet in container.demux():
+            if packet.size and packet.pts is not None:
+                end = max(end, float((packet.pts + (packet.duration or 0)) * packet.time_base))
+            if packet.stream_index == video.index and packet.size and not packet.is_discard:
+                frames += 1
+        promised = (container.duration or 0) / 1_000_000 + max(0, (container.start_time or 0) / 1_000_000)
+    if end < min(0.9 * promised, promised - 0.5):
+        raise UserError(f"clip '{path}' is cut off: {end:.1f} of {promised:.1f} seconds are there")
+    return frames, left
+
+
+def frames_of(clip: Clip, start: int = 0, stop: int | None = None) -> "Iterator[tuple[int, VideoFrame]]":
+    """The decoded frames of a clip with their numbers, from `start` up to `stop`."""
+    with opened(clip.path) as (container, video):
+        for number, frame in enumerate(container.decode(video)):
+            if stop is not None and number >= stop:
+                return
+            if number >= start:
+                yield number, frame
+
+
+def levels_of(frame: "VideoFrame", clip: Clip) -> Tensor:
+    """A decoded frame as it is looked at: (H, W, 3) uint8. Raises UserError where its size is not the clip's."""
+    rgb = frame.reformat(format="rgb24", interpolation=EXACT, dst_color_range=FULL).to_ndarray()
+    upright = np.rot90(rgb, clip.turns)
+    if upright.shape[:2] != clip.size:
+        raise UserError(f"clip '{clip.path}' changes its size in the middle; allowed: one size")
+    return torch.from_numpy(np.ascontiguousarray(upright))
