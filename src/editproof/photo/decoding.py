@@ -29,15 +29,16 @@ LIMITS = f"{SIDES[0]} to {SIDES[1]:,} pixels a side and {MAX_PIXELS // 1_000_000
 
 
 @contextlib.contextmanager
-def opened(path: Path, what: str) -> Iterator[ImageFile.ImageFile]:
+def opened(path: Path, what: str, data: bytes | None = None) -> Iterator[ImageFile.ImageFile]:
     """A picture file of one frame within the limits, not decoded yet.
 
-    Everything that can be wrong with the file, also while it is decoded inside the `with`, becomes a UserError that
-    calls it `what` ("photo", "mask").
+    With `data`, the content of a file, nothing is read from the disk: `path` is only what messages call it. Everything
+    that can be wrong with the file, also while it is decoded inside the `with`, becomes a UserError that calls it
+    `what` ("photo", "mask").
     """
     try:
-        formats = _formats(path, what)
-        with _quiet(), Image.open(path, formats=formats) as image:
+        formats = _formats(path, what, data)
+        with _quiet(), Image.open(path if data is None else io.BytesIO(data), formats=formats) as image:
             width, height = image.size
             if min(width, height) < SIDES[0] or max(width, height) > SIDES[1] or width * height > MAX_PIXELS:
                 raise UserError(f"{what} '{path}' has {width} x {height} pixels; allowed: {LIMITS}")
@@ -59,21 +60,11 @@ def opened(path: Path, what: str) -> Iterator[ImageFile.ImageFile]:
         raise UserError(f"{what} '{path}' is damaged or cut off ({' '.join(str(error).split())})") from None
 
 
-def _formats(path: Path, what: str) -> tuple[str, ...]:
+def _formats(path: Path, what: str, data: bytes | None) -> tuple[str, ...]:
     """The formats to try for a file that can be opened and is not empty. Raises UserError and OSError."""
-    try:
-        status = path.stat()
-    except (FileNotFoundError, NotADirectoryError):
-        raise UserError(f"{what} '{path}' does not exist") from None
-    if stat.S_ISDIR(status.st_mode) and not os.access(path, os.R_OK | os.X_OK):
-        raise PermissionError
-    if not stat.S_ISREG(status.st_mode):
-        kind = "a folder" if stat.S_ISDIR(status.st_mode) else "no regular file"
-        raise UserError(f"{what} '{path}' is {kind}, not a picture; {ALLOWED}")
-    if status.st_size == 0:
+    beginning = _beginning(path, what) if data is None else data[:64]
+    if not beginning:
         raise UserError(f"{what} '{path}' is empty (0 bytes); {ALLOWED}")
-    with path.open("rb") as file:
-        beginning = file.read(64)
     if beginning[4:8] != b"ftyp" or beginning[8:12] not in HEIF_BRANDS or b"avif" in beginning:
         return FORMATS
     try:
@@ -86,9 +77,27 @@ def _formats(path: Path, what: str) -> tuple[str, ...]:
     return (*FORMATS, "HEIF")
 
 
-def read_image(path: Path, what: str) -> tuple[Image.Image, bytes | None]:
-    """A picture file, upright, as an 8-bit RGB or RGBA image, and its RGB colour profile. Raises UserError."""
-    with opened(path, what) as image:
+def _beginning(path: Path, what: str) -> bytes:
+    """The first bytes of a file on the disk. Raises UserError and OSError."""
+    try:
+        status = path.stat()
+    except (FileNotFoundError, NotADirectoryError):
+        raise UserError(f"{what} '{path}' does not exist") from None
+    if stat.S_ISDIR(status.st_mode) and not os.access(path, os.R_OK | os.X_OK):
+        raise PermissionError
+    if not stat.S_ISREG(status.st_mode):
+        kind = "a folder" if stat.S_ISDIR(status.st_mode) else "no regular file"
+        raise UserError(f"{what} '{path}' is {kind}, not a picture; {ALLOWED}")
+    with path.open("rb") as file:
+        return file.read(64)
+
+
+def read_image(path: Path, what: str, data: bytes | None = None) -> tuple[Image.Image, bytes | None]:
+    """A picture file, upright, as an 8-bit RGB or RGBA image, and its RGB colour profile. Raises UserError.
+
+    `data`: as for opened.
+    """
+    with opened(path, what, data) as image:
         return to_rgb(image)
 
 

@@ -16,13 +16,15 @@ ASPECT_TOLERANCE = 0.02
 AUTO = "auto"  # as a text; a file of that name is "./auto"
 
 
-def open_mask(path: str | Path, size: tuple[int, int], invert: bool = False) -> Tensor:
+def open_mask(path: str | Path, size: tuple[int, int], invert: bool = False, data: bytes | None = None) -> Tensor:
     """Read a mask of any format and size and bring it to `size` (height, width).
+
+    With `data`, the content of a file, nothing is read from the disk: `path` is only what the mask is called.
 
     Returns (1, 1, H, W) float32 with 1 = the editor may repaint (white in the file), 0 = keep; `invert` swaps them.
     Raises UserError if the file cannot be read or has another aspect ratio than the photo.
     """
-    image, _ = read_image(Path(path), "mask")
+    image, _ = read_image(Path(path), "mask", data)
     if image.mode == "RGBA":  # transparent counts as black
         image = Image.alpha_composite(Image.new("RGBA", image.size, "black"), image)
     return fit_mask(image.convert("L"), str(path), size, invert)

@@ -2,6 +2,7 @@
 
 import contextlib
 import hashlib
+import io
 import os
 import tempfile
 from collections.abc import Iterator
@@ -51,18 +52,19 @@ class Photo:
         return self.levels.permute(2, 0, 1).contiguous().float().div_(255)
 
 
-def open_photo(path: str | Path) -> Photo:
+def open_photo(path: str | Path, data: bytes | None = None) -> Photo:
     """Read a photo of any supported format, turned upright.
 
-    EXIF and XMP data are kept but for previews and thumbnails, which would show the photo unprotected.
+    With `data`, the content of a file, nothing is read from the disk: `path` is only what the photo is called. EXIF and
+    XMP data are kept but for previews and thumbnails, which would show the photo unprotected.
     Raises UserError if the file is missing, empty, damaged, not a picture, has several frames, or is out of limits.
     """
     path = Path(path)
-    with opened(path, "photo") as image:
+    with opened(path, "photo", data) as image:
         image.load()  # some metadata comes after the picture
         exif, packet, captions = _exif(image), _xmp(image), read_captions(image)
         dpi = image.info.get("dpi")
-        with path.open("rb") as file:
+        with path.open("rb") if data is None else io.BytesIO(data) as file:
             digest = hashlib.file_digest(file, "sha256").hexdigest()
         upright, icc = to_rgb(image)
     levels = torch.from_numpy(np.array(upright))

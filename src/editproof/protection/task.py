@@ -40,6 +40,7 @@ class Task:
     preset: str | None = None
     device: str | None = None
     mask: str | Path | None = None
+    mask_data: bytes | None = None  # the content of that file, where it is not on this disk
     invert_mask: bool = False
     force: bool = False
     format: str = "png"
@@ -85,7 +86,7 @@ def read(job: Job, task: Task) -> Ready:
     if task.mask == AUTO:
         mask, found = found_mask(photo, size)
     elif task.mask is not None:
-        mask = open_mask(task.mask, photo.size, task.invert_mask)
+        mask = open_mask(task.mask, photo.size, task.invert_mask, task.mask_data)
         check_something_to_protect(mask, str(task.mask), size)
     if mask is not None:
         small_mask, keep = working_mask(mask, size), mask[0, 0] == 0
@@ -111,7 +112,21 @@ def perturb(batch: Sequence[Ready], task: Task, callback: Callable[[int, int, fl
 
 
 def finish(ready: Ready, delta: Tensor, task: Task, seconds: float) -> dict[str, Any]:
-    """Add the perturbation at the photo's own size, write the result and its report, and return the report.
+    """Write the result and its report (see result_of), each whole or not at all, and return the report."""
+    file, report = result_of(ready, delta, task, seconds)
+    with atomic(ready.job.output) as output, atomic(ready.job.report, private=True) as text:
+        output.write(file)
+        text.write(report_bytes(report))
+    return report
+
+
+def report_bytes(report: Mapping[str, Any]) -> bytes:
+    """What the file beside a protected photo holds."""
+    return (json.dumps(report, indent=2, allow_nan=False) + "\n").encode()
+
+
+def result_of(ready: Ready, delta: Tensor, task: Task, seconds: float) -> tuple[memoryview, dict[str, Any]]:
+    """Add the perturbation at the photo's own size; returns the content of the protected file, and its report.
 
     `seconds` is what was spent on this photo since it was read. Raises UserError where nothing would change.
     """
@@ -143,10 +158,7 @@ def finish(ready: Ready, delta: Tensor, task: Task, seconds: float) -> dict[str,
         "request": task.request,
         "versions": versions(),
     }
-    with atomic(job.output) as output, atomic(job.report, private=True) as text:
-        output.write(file.getbuffer())
-        text.write((json.dumps(report, indent=2, allow_nan=False) + "\n").encode())
-    return report
+    return file.getbuffer(), report
 
 
 def of_method(task: Task, size: tuple[int, int], working: tuple[int, int]) -> dict[str, Any]:
