@@ -409,3 +409,25 @@ def test_a_visit_without_a_page_is_soon_over(tmp_path: Path, monkeypatch: pytest
     monkeypatch.setattr(visits.time, "monotonic", lambda now=mine.seen: now + visits.KEEP + 1)
     visits.sweep(tmp_path)
     assert not mine.folder.exists()
+
+
+def test_a_tab_finds_its_work_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(visits, "_visits", {})
+    secret, now = "0123456789abcdef" * 2, time.monotonic()
+    mine = visits.enter("first page", secret, tmp_path)
+    visits.left("first page")  # a reload
+    assert visits.enter("second page", secret, tmp_path) is mine and mine.away is None
+    copy = visits.enter("copy of the tab", secret, tmp_path)
+    visits.left("second page")
+    assert copy is mine and mine.away is None  # the copy is open
+    visits.left("copy of the tab")
+    monkeypatch.setattr(visits.time, "monotonic", lambda: now + visits.AWAY)
+    assert visit("copy of the tab", tmp_path) is mine and mine.away is None  # a connection that was lost is back
+    visits.left("copy of the tab")
+    monkeypatch.setattr(visits.time, "monotonic", lambda: now + 2 * visits.AWAY + 1)
+    sweep(tmp_path)
+    assert not mine.folder.exists() and not visits._visits and "copy of the tab" not in visits._tabs
+    for bad in ("", "short", "../" + secret, None):
+        assert visits.enter("guest", bad, tmp_path) is visit("guest", tmp_path)  # type: ignore[arg-type]
+        visits.left("guest")
+        assert not visits._visits

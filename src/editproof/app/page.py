@@ -54,8 +54,8 @@ def build(root: Path, results: Path | None = None) -> gr.Blocks:
 
 
 def left(request: gr.Request) -> None:
-    """A page was closed or reloaded: what belongs to it goes."""
-    visits.leave(request.session_hash)
+    """A page was closed or reloaded, or its connection was lost."""
+    visits.left(request.session_hash)
 
 
 def head() -> str:

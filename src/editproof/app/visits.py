@@ -1,13 +1,16 @@
-"""What the app keeps of a visitor, in a folder that is deleted when they leave.
+"""What the app keeps of a visitor, in a folder that is deleted soon after they leave.
 
-A visit is one open page (Gradio's session). Uploads lie where Gradio puts them, by content: two visitors with the same
-photo share a file, which goes when the last of them does. What nobody can be told to own, such as uploads that were
-broken off and what Gradio's painter sends, goes by its age.
+A visit is what one tab of a browser shows. The tab remembers a secret word for it, so that the work is there again
+after a reload, the back button or a lost connection; who calls over HTTP has a visit for each of Gradio's sessions.
+Uploads lie where Gradio puts them, by content: two visitors with the same photo share a file, which goes when the last
+of them does. What nobody can be told to own, such as uploads that were broken off and what Gradio's painter sends, goes
+by its age.
 """
 
 import atexit
 import contextlib
 import os
+import re
 import shutil
 import tempfile
 import threading
@@ -20,6 +23,8 @@ from typing import Any
 import psutil
 
 KEEP = 2 * 3600  # seconds without a click after which a visit ends
+AWAY = 600  # seconds without an open page after which it ends
+SECRET = re.compile(r"[0-9a-f]{32}")  # what a tab remembers
 STRAY, ALONE = 600, 60  # seconds after which files of nobody go, and while nobody is here
 SWEEP = 20  # seconds between looks for these
 PREFIX = "editproof-app-"
@@ -27,15 +32,21 @@ PREFIX = "editproof-app-"
 
 @dataclass(eq=False)
 class Visit:
-    """One open page: its folder, the uploads it refers to, its results, and what is being computed for it."""
+    """One tab: its folder, the uploads it refers to, its choices and results, and what is being computed for it."""
 
     folder: Path
     uploads: set[Path] = field(default_factory=set)
-    results: list[Any] = field(default_factory=list)  # protect_tab.Protected
+    chosen: dict[str, Any] = field(default_factory=dict)  # on the first tab: name of a component -> its value
+    people: dict[Path, Any] = field(default_factory=dict)  # of photos: choosing.People
+    results: list[Any] = field(default_factory=list)  # protecting.Protected
+    latest: Any = None  # of results: what the last run on the first tab gave, protect_tab.Outcome
+    running: Any = None  # work.Running of the first tab
     masks: dict[Any, Any] = field(default_factory=dict)  # of uploads: what was found, by (file, how)
     stops: set[threading.Event] = field(default_factory=set)  # of what is being computed: set to end it
     working: threading.Lock = field(default_factory=threading.Lock)  # held while something is computed
     seen: float = field(default_factory=time.monotonic)
+    pages: set[str] = field(default_factory=set)  # sessions of pages that are open
+    away: float | None = None  # since when none is
     runs: int = 0
 
     def new_folder(self) -> Path:
@@ -51,7 +62,8 @@ class Visit:
             event.set()
 
 
-_visits: dict[str, Visit] = {}
+_visits: dict[str, Visit] = {}  # by a session, or by what a tab remembers
+_tabs: dict[str, str] = {}  # session -> what its tab remembers
 _lock = threading.Lock()
 
 
@@ -69,14 +81,39 @@ def make_root() -> Path:
     return root
 
 
+def enter(session: str | None, secret: str, root: Path) -> Visit:
+    """A page was opened in a tab that remembers `secret` (32 hex digits; anything else is ignored): its visit."""
+    if session and SECRET.fullmatch(secret or ""):
+        with _lock:
+            _tabs[session] = f"tab {secret}"
+    return visit(session, root)
+
+
 def visit(session: str | None, root: Path) -> Visit:
     """The visit of a session, begun if there is none."""
     session, now = session or "", time.monotonic()
     with _lock:
-        if session not in _visits:
-            _visits[session] = Visit(Path(tempfile.mkdtemp(prefix="visit-", dir=root)))
-        _visits[session].seen = now
-        return _visits[session]
+        key = _tabs.get(session, session)
+        if key not in _visits:
+            _visits[key] = Visit(Path(tempfile.mkdtemp(prefix="visit-", dir=root)))
+        mine = _visits[key]
+        mine.seen = now
+        if session in _tabs:
+            mine.pages.add(session)
+            mine.away = None
+        return mine
+
+
+def left(session: str | None) -> None:
+    """A page was closed or reloaded, or its connection was lost: without a tab that remembers it, the visit ends."""
+    session = session or ""
+    with _lock:
+        mine = _visits.get(_tabs.get(session, ""))
+        if mine is not None:
+            mine.pages.discard(session)
+            mine.away = time.monotonic() if not mine.pages else None
+    if session not in _tabs:
+        leave(session)
 
 
 def keep(visit: Visit, uploads: Iterable[str | Path]) -> None:
@@ -91,9 +128,17 @@ def soon_over(visit: Visit) -> None:
 
 
 def leave(session: str | None) -> None:
-    """End a visit: what is being computed stops, then its files are deleted."""
+    """End the visit of a session: what is being computed stops, then its files are deleted."""
+    session = session or ""
+    end(_tabs.get(session, session))
+
+
+def end(key: str) -> None:
+    """End a visit."""
     with _lock:
-        left = _visits.pop(session or "", None)
+        left = _visits.pop(key, None)
+        for session in [session for session, of in _tabs.items() if of == key]:
+            del _tabs[session]
     if left is None:
         return
     left.stop()
@@ -110,9 +155,9 @@ def sweep(root: Path) -> None:
     """End visits that were forgotten, and delete files that belong to no visit and are old enough."""
     now = time.monotonic()
     with _lock:
-        old = [key for key, other in _visits.items() if now - other.seen > KEEP and not other.working.locked()]
+        old = [key for key, other in _visits.items() if _over(other, now)]
     for key in old:
-        leave(key)
+        end(key)
     with _lock:
         folders = {other.folder for other in _visits.values()}
         uploads = {upload for other in _visits.values() for upload in other.uploads}
@@ -123,6 +168,12 @@ def sweep(root: Path) -> None:
                 with contextlib.suppress(OSError):  # gone already, or a folder with something in it
                     if path.stat().st_ctime < newest:
                         path.rmdir() if path.is_dir() else path.unlink()
+
+
+def _over(visit: Visit, now: float) -> bool:
+    if visit.away is not None and now - visit.away > AWAY:
+        return True
+    return now - visit.seen > KEEP and not visit.working.locked()
 
 
 def keep_sweeping(root: Path) -> None:

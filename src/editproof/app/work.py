@@ -33,6 +33,41 @@ class Told:
     left: float | None
 
 
+class Running:
+    """A job in a thread of its own, which goes on until it is done or told to stop, whoever looks at it."""
+
+    def __init__(self, visit: Visit, job: Callable[[Progress], Any]) -> None:
+        self.told = Told("Waiting", 0.0, None)
+        self.stop = threading.Event()
+        self._visit, self._job, self._outcome, self._started = visit, job, list[Any](), time.monotonic()
+        visit.stops.add(self.stop)
+        self.thread = threading.Thread(target=self._run, daemon=True)
+        self.thread.start()
+
+    def result(self) -> Any:
+        """What the job returned, once it is done. Raises what it raised, Stopped where it was told to stop."""
+        if isinstance(self._outcome[0], _Failed):
+            raise self._outcome[0].error
+        return self._outcome[0]
+
+    def _progress(self, what: str, share: float) -> None:
+        if self.stop.is_set():
+            raise Stopped
+        spent = time.monotonic() - self._started
+        self.told = Told(what, share, spent * (1 - share) / share if share > 0.02 and spent > 0.5 else None)
+
+    def _run(self) -> None:
+        try:
+            with self._visit.working, _turn(self._progress):
+                self._started = time.monotonic()
+                self._progress("Starting", 0.0)
+                self._outcome.append(self._job(self._progress))
+        except BaseException as error:
+            self._outcome.append(_Failed(error))
+        finally:
+            self._visit.stops.discard(self.stop)
+
+
 def follow(
     visit: Visit, job: Callable[[Progress], Result], show: Callable[[Told], Any]
 ) -> Generator[Any, None, Result]:
@@ -41,39 +76,25 @@ def follow(
     `job` is given a function to tell its progress to, which raises Stopped in it once the visitor wants to stop; so the
     computation itself ends, at its next step. Raises Stopped, UserError where too many wait, and what `job` raises.
     """
-    stop, told, outcome, started = threading.Event(), [Told("Waiting", 0.0, None)], list[Any](), [time.monotonic()]
-    visit.stops.add(stop)
-
-    def progress(what: str, share: float) -> None:
-        if stop.is_set():
-            raise Stopped
-        spent = time.monotonic() - started[0]
-        told[0] = Told(what, share, spent * (1 - share) / share if share > 0.02 and spent > 0.5 else None)
-
-    def run() -> None:
-        try:
-            with visit.working, _turn(progress):
-                started[0] = time.monotonic()
-                progress("Starting", 0.0)
-                outcome.append(job(progress))
-        except BaseException as error:
-            outcome.append(_Failed(error))
-
-    thread = threading.Thread(target=run, daemon=True)
-    thread.start()
+    running = Running(visit, job)
     try:
-        shown = None
-        while thread.is_alive():
-            if told[0] != shown:
-                shown = told[0]
-                yield show(shown)
-            thread.join(POLL)
+        return (yield from watch(running, show))
     finally:
-        stop.set()  # also where the page has gone and nobody asks for more
-        visit.stops.discard(stop)
-    if isinstance(outcome[0], _Failed):
-        raise outcome[0].error
-    return outcome[0]
+        running.stop.set()  # also where the page has gone and nobody asks for more
+
+
+def watch(running: Running, show: Callable[[Told], Any]) -> Generator[Any, None, Any]:
+    """Yield `show` of how far a job is, until it is done; returns its result. The job goes on if nobody asks for more.
+
+    Raises what `job` raises.
+    """
+    shown = None
+    while running.thread.is_alive():
+        if running.told != shown:
+            shown = running.told
+            yield show(shown)
+        running.thread.join(POLL)
+    return running.result()
 
 
 @dataclass(frozen=True)
