@@ -11,8 +11,7 @@ import torch
 from PIL import Image, ImageCms
 
 from editproof.errors import UserError
-from editproof.photo import reading as photo
-from editproof.photo.reading import atomic, check_folder, open_photo, peek, save_png
+from editproof.photo.reading import open_photo, peek, save_png
 
 HEIGHT, WIDTH = 24, 40
 
@@ -117,7 +116,7 @@ def test_sixteen_bits_as_older_pillows_and_pgm_have_them(tmp_path: Path, monkeyp
         assert image.mode == "I"
         return image
 
-    monkeypatch.setattr(photo.Image, "open", older)
+    monkeypatch.setattr(Image, "open", older)
     for name in ("photo.pgm", "photo.png"):
         assert torch.equal((open_photo(tmp_path / name).pixels[1] * 255).round(), torch.from_numpy(gradient()[..., 0]))
 
@@ -158,31 +157,3 @@ def test_saved_is_what_was_given(tmp_path: Path) -> None:
     pixels = torch.randint(0, 256, (3, 30, 20), generator=torch.Generator().manual_seed(0)) / 255
     save_png(tmp_path / "new" / "folder" / "a.png", pixels)
     assert torch.equal(open_photo(tmp_path / "new" / "folder" / "a.png").pixels, pixels)
-
-
-@pytest.mark.parametrize("interruption", [KeyboardInterrupt, RuntimeError])
-@pytest.mark.parametrize("name", ["a.txt", "b.txt"])
-def test_an_interrupted_write_leaves_what_was_there(
-    interruption: type[BaseException], name: str, tmp_path: Path
-) -> None:
-    def write() -> None:
-        with atomic(tmp_path / name) as file:
-            file.write(b"half")
-            raise interruption
-
-    (tmp_path / "a.txt").write_text("old")
-    with pytest.raises(interruption):
-        write()
-    assert [path.name for path in tmp_path.iterdir()] == ["a.txt"]
-    assert (tmp_path / "a.txt").read_text() == "old"
-
-
-def test_folders_that_cannot_be_written_to(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    check_folder(tmp_path / "not" / "yet")
-    assert not (tmp_path / "not").exists()
-    (tmp_path / "file").write_text("")
-    with pytest.raises(UserError, match="is a file"):
-        check_folder(tmp_path / "file" / "below")
-    monkeypatch.setattr(photo.os, "access", lambda path, mode: False)  # root may write everywhere
-    with pytest.raises(UserError, match="cannot be written to"):
-        check_folder(tmp_path)

@@ -20,11 +20,12 @@ from editproof.budgets import Budget, Linf
 from editproof.editors import load_editor
 from editproof.editors.pipeline import Editor
 from editproof.errors import UserError
+from editproof.files import atomic, check_folder, check_output
 from editproof.methods.checks import require, why_not_on
 from editproof.metrics import edit_change, psnr
 from editproof.pgd import Callback
 from editproof.photo.masks import AUTO, check_something_to_protect, edit_mask
-from editproof.photo.reading import Photo, atomic, check_folder, check_output, open_photo
+from editproof.photo.reading import Photo, open_photo
 from editproof.protection.apply import protect
 from editproof.resolution import working_copy, working_mask, working_size
 

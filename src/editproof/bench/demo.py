@@ -15,11 +15,12 @@ from torch import Tensor
 from editproof.budgets import Budget
 from editproof.editors import check_plan, load_editor
 from editproof.errors import UserError
+from editproof.files import atomic, check_folder
 from editproof.methods import METHODS
 from editproof.methods.checks import why_not_on, works_on
 from editproof.metrics import edit_change, psnr
 from editproof.photo.masks import AUTO, check_mask, check_something_to_protect, edit_mask, open_mask
-from editproof.photo.reading import atomic, check_folder, open_photo, save_png
+from editproof.photo.reading import open_photo, save_png
 from editproof.protection.apply import CONTEXT_METHOD, DEFAULT_METHOD, method_settings, protect
 from editproof.resolution import working_copy, working_mask, working_size
 

@@ -24,9 +24,9 @@ from editproof.bench.store import Store, read_lines
 from editproof.counters import counter_label
 from editproof.editors import EDITORS, pick_device
 from editproof.errors import UserError
+from editproof.files import atomic, check_folder
 from editproof.methods import METHODS
 from editproof.metrics import METRICS, Trial
-from editproof.photo.reading import atomic, check_folder
 from editproof.protection.report import versions
 from editproof.randomness import same_bits
 from editproof.resolution import working_size

@@ -16,6 +16,7 @@ import os
 import threading
 from collections.abc import Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
 from pathlib import Path
 from typing import IO, Any, NamedTuple, Self
 
@@ -23,7 +24,8 @@ import torch
 from torch import Tensor
 
 from editproof.errors import UserError
-from editproof.photo.reading import atomic, check_folder, open_photo, save_png
+from editproof.files import atomic, check_folder, clean, held
+from editproof.photo.reading import open_photo, save_png
 
 Row = dict[str, Any]
 
@@ -103,11 +105,14 @@ class Store:
         check_folder(folder)
         folder.mkdir(parents=True, exist_ok=True)
         self.folder = folder
-        self._lock, self._writing = _lock(folder / ".lock"), threading.Lock()
-        self._files = {name: _open_whole(folder / f"{name}.jsonl") for name in ("results", "pictures", "timings")}
-        self.rows = {key_of(row): row for row in read_rows(folder / "results.jsonl")}
-        for unfinished in (*folder.glob(".*.tmp"), *folder.glob("cache/*/.*.tmp")):  # of a run that was killed
-            unfinished.unlink()
+        taken = f"another benchmark is writing to '{folder}'; allowed: another --out"
+        with ExitStack() as opened:
+            opened.enter_context(held(folder / ".lock", taken))
+            names = ("results", "pictures", "timings")
+            self._files = {name: opened.enter_context(_open_whole(folder / f"{name}.jsonl")) for name in names}
+            self.rows = {key_of(row): row for row in read_rows(folder / "results.jsonl")}
+            clean([folder, *folder.glob("cache/*")])
+            self._opened, self._writing = opened.pop_all(), threading.Lock()
         self._pool = ThreadPoolExecutor(8)  # PNG compression, which releases the interpreter
 
     def __enter__(self) -> Self:
@@ -115,8 +120,8 @@ class Store:
 
     def __exit__(self, *error: object) -> None:
         self._pool.shutdown()
-        for file in (*self._files.values(), self._lock):
-            file.close()
+        self._files["results"].close()  # sort() has opened it anew
+        self._opened.close()
 
     def has(self, key: Key, metrics: Iterable[str]) -> bool:
         """Whether a row is there and has all of the metrics."""
@@ -200,19 +205,4 @@ def _open_whole(path: Path) -> IO[bytes]:
             break
         end = start
     file.truncate(end)
-    return file
-
-
-def _lock(path: Path) -> IO[bytes]:
-    """A file that only one process can hold; the system lets go of it however that process ends."""
-    file = path.open("ab")
-    try:
-        import fcntl
-    except ImportError:  # Windows: nothing keeps two runs apart there
-        return file
-    try:
-        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError:
-        file.close()
-        raise UserError(f"another benchmark is writing to '{path.parent}'; allowed: another --out") from None
     return file

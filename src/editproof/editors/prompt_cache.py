@@ -20,7 +20,7 @@ from torch import Tensor, nn
 
 from editproof.editors.hub import one_line, quiet
 from editproof.errors import UserError
-from editproof.photo.reading import atomic
+from editproof.files import atomic
 
 # Of pipelines whose text encoders are large: the encoders, and where in each the layers are ("": it is small).
 ENCODERS = {

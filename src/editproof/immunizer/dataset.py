@@ -17,8 +17,9 @@ from torch import Tensor
 from torch.utils.data import Dataset
 
 from editproof.errors import UserError
+from editproof.files import check_folder
 from editproof.photo.masks import check_something_to_edit, check_something_to_protect, open_mask
-from editproof.photo.reading import check_folder, open_photo
+from editproof.photo.reading import open_photo
 from editproof.resolution import resize
 
 REPOSITORY = "ozdentarikcan/DiffVaxDataset"

@@ -12,7 +12,7 @@ from torch.nn import functional
 
 from editproof.editors.speed.fused import works
 from editproof.errors import UserError
-from editproof.photo.reading import atomic
+from editproof.files import atomic
 
 DEPTHS = (32, 64, 128, 256, 512)
 WIDE = 5_000_000  # parameters of a network that takes more than a second for 512x512 pixels on two cores in float32

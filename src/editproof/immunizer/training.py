@@ -28,10 +28,10 @@ from editproof.counters.transform import check_transform, make_transform
 from editproof.editors import load_editor, pick_device
 from editproof.editors.pipeline import Editor
 from editproof.errors import UserError
+from editproof.files import atomic, check_folder
 from editproof.immunizer.config import TrainConfig
 from editproof.immunizer.dataset import Entry, PhotoPrompts, read_split
 from editproof.immunizer.network import NestedUNet, perturb, save_immunizer
-from editproof.photo.reading import atomic, check_folder
 from editproof.randomness import same_bits
 
 MAY_CHANGE = ("iter_num", "checkpoint_every", "resume", "workers")  # between a checkpoint and its continuation

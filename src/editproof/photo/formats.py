@@ -12,9 +12,10 @@ from PIL import Image
 from torch import Tensor
 
 from editproof.errors import UserError
+from editproof.files import atomic
 from editproof.photo import png, tiff
 from editproof.photo.decoding import opened
-from editproof.photo.reading import Photo, atomic, to_levels, with_alpha
+from editproof.photo.reading import Photo, to_levels, with_alpha
 from editproof.photo.xmp import mark
 
 QUALITY = 95

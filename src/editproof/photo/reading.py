@@ -1,29 +1,21 @@
-"""Photos: what is read of a photo file, and files that are written whole or not at all."""
+"""Photos: what is read of a photo file, turned upright, and PNG files of pixels."""
 
-import contextlib
 import hashlib
-import io
-import os
-import tempfile
-from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO
 
 import numpy as np
 import torch
 from PIL import Image
 from torch import Tensor
 
-from editproof.errors import UserError
+from editproof.files import atomic, digest
 from editproof.photo import png
 from editproof.photo.captions import read_captions
 from editproof.photo.decoding import opened, to_rgb
 from editproof.photo.exif import clean_exif
 from editproof.photo.xmp import clean_xmp, is_marked
 
-TEMPORARY = ".editproof-"  # how the names of unfinished files begin
-LONGEST_NAME = 255  # bytes, of a file on all common file systems
 ORIENTATION, TURNED = 0x0112, (5, 6, 7, 8)  # the EXIF tag, and the values that exchange height and width
 
 
@@ -64,8 +56,7 @@ def open_photo(path: str | Path, data: bytes | None = None) -> Photo:
         image.load()  # some metadata comes after the picture
         exif, packet, captions = _exif(image), _xmp(image), read_captions(image)
         dpi = image.info.get("dpi")
-        with path.open("rb") if data is None else io.BytesIO(data) as file:
-            digest = hashlib.file_digest(file, "sha256").hexdigest()
+        sha256 = digest(path) if data is None else hashlib.sha256(data).hexdigest()
         upright, icc = to_rgb(image)
     levels = torch.from_numpy(np.array(upright))
     alpha = levels[..., 3].clone() if levels.shape[-1] == 4 else None
@@ -78,7 +69,7 @@ def open_photo(path: str | Path, data: bytes | None = None) -> Photo:
         clean_xmp(packet, captions),
         dpi if _usable(dpi) else None,
         is_marked(packet),
-        digest,
+        sha256,
     )
 
 
@@ -121,52 +112,3 @@ def to_levels(pixels: Tensor) -> Tensor:
 def with_alpha(levels: Tensor, alpha: Tensor | None) -> np.ndarray:
     """Levels (H, W, 3) uint8 and, if there is one, alpha (H, W) as one array of 3 or 4 channels."""
     return np.ascontiguousarray(levels.numpy() if alpha is None else torch.cat([levels, alpha[..., None]], -1).numpy())
-
-
-@contextlib.contextmanager
-def atomic(path: str | Path, *, private: bool = False) -> Iterator[IO[bytes]]:
-    """A file that takes its name only once it is completely written; on any error or Ctrl-C nothing is left behind.
-
-    What a kill leaves is named `.editproof-<process id>-<random>.tmp`. A `private` file only its owner can read.
-    """
-    path = Path(path)
-    check_folder(path.parent)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f"{TEMPORARY}{os.getpid()}-", suffix=".tmp")
-    try:
-        with os.fdopen(handle, "w+b") as file:
-            yield file
-        os.chmod(temporary, 0o600 if private else 0o666 & ~UMASK)
-        os.replace(temporary, path)
-    except BaseException:
-        Path(temporary).unlink(missing_ok=True)
-        raise
-
-
-def _umask() -> int:
-    mask = os.umask(0)
-    os.umask(mask)
-    return mask
-
-
-UMASK = _umask()  # read once: asking means setting it, for all threads
-
-
-def check_output(path: Path, overwrite: bool) -> None:
-    """Raise UserError unless a file may take this name in a folder that check_folder has passed."""
-    if len(os.fsencode(path.name)) > LONGEST_NAME:
-        raise UserError(f"output '{path}' has too long a name; allowed: {LONGEST_NAME} bytes")
-    if path.is_dir():
-        raise UserError(f"output '{path}' is a folder; allowed: the name of a file")
-    if path.exists() and not overwrite:
-        raise UserError(f"output '{path}' exists; allowed: another --out, or --overwrite")
-
-
-def check_folder(folder: str | Path) -> None:
-    """Raise UserError unless files can be written to `folder`, which need not exist yet. Creates nothing."""
-    folder = Path(folder)
-    parent = next(p for p in [folder.absolute(), *folder.absolute().parents] if p.exists())
-    if not parent.is_dir():
-        raise UserError(f"output folder '{folder}': '{parent}' is a file, not a folder")
-    if not os.access(parent, os.W_OK | os.X_OK):
-        raise UserError(f"output folder '{folder}' cannot be written to; allowed: a folder this user may write to")

@@ -10,8 +10,9 @@ from torch import Tensor
 from editproof.editors import check_plan, load_editor
 from editproof.editors.pipeline import Editor
 from editproof.errors import UserError
+from editproof.files import check_folder, check_output
 from editproof.photo.masks import AUTO, check_mask, check_something_to_edit, edit_mask, open_mask
-from editproof.photo.reading import check_folder, check_output, open_photo, save_png
+from editproof.photo.reading import open_photo, save_png
 from editproof.resolution import resize, working_copy, working_mask, working_size
 
 

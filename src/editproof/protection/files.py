@@ -7,16 +7,17 @@ from typing import Any
 
 from editproof.budgets import Budget
 from editproof.errors import UserError
+from editproof.files import check_folder, check_output, clean, digest
 from editproof.photo.credentials import check_credentials
 from editproof.photo.formats import check_format, get_format
 from editproof.photo.masks import AUTO, check_mask, check_something_to_protect, open_mask
-from editproof.photo.reading import check_folder, check_output, open_photo
+from editproof.photo.reading import open_photo
 from editproof.protection.apply import DEFAULT_BUDGET, DEFAULT_METHOD
 from editproof.protection.batch import BATCH_PIXELS, one_line, run
-from editproof.protection.folders import Skipped, clean, plan_folders
+from editproof.protection.folders import Skipped, plan_folders
 from editproof.protection.report import check_unprotected
 from editproof.protection.settings import Asked, check_asked, load_task, written
-from editproof.protection.task import Job, digest
+from editproof.protection.task import Job
 from editproof.resolution import working_size
 
 

@@ -1,18 +1,17 @@
 """Folders of photos: which files are meant, what their results are called, and what an earlier run has done."""
 
 import os
-from collections.abc import Container, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Container, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import psutil
-
 from editproof.errors import UserError
+from editproof.files import check_output, digest
 from editproof.photo.decoding import SUFFIXES
-from editproof.photo.reading import TEMPORARY, check_output, peek
+from editproof.photo.reading import peek
 from editproof.protection.report import check_unprotected, read_report
-from editproof.protection.task import Job, digest
+from editproof.protection.task import Job
 
 
 @dataclass(frozen=True)
@@ -99,12 +98,3 @@ def is_done(photo: Path, output: Path, report: Path, request: Mapping[str, Any])
     """Whether an earlier run has made `output` from this very photo as these settings ask for."""
     found = read_report(report)
     return output.is_file() and found.get("request") == request and found.get("photo_sha256") == digest(photo)
-
-
-def clean(folders: Iterable[Path]) -> None:
-    """Remove the unfinished files that killed runs have left; a process that lives keeps its own."""
-    for folder in folders:
-        for path in folder.glob(f"{TEMPORARY}*.tmp"):
-            owner = path.name.removeprefix(TEMPORARY).partition("-")[0]
-            if owner.isdigit() and not psutil.pid_exists(int(owner)):
-                path.unlink(missing_ok=True)

@@ -1,6 +1,5 @@
 """One photo on its way: read, protected together with others of its working size, written with its report."""
 
-import hashlib
 import json
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -15,10 +14,11 @@ from editproof.budgets import Budget
 from editproof.editors import pick_device
 from editproof.editors.pipeline import Editor
 from editproof.errors import UserError
+from editproof.files import atomic
 from editproof.photo.credentials import sign
 from editproof.photo.formats import FORMATS, QUALITY, check_format, decode, encode
 from editproof.photo.masks import AUTO, check_something_to_protect, found_mask, open_mask
-from editproof.photo.reading import Photo, atomic, open_photo
+from editproof.photo.reading import Photo, open_photo
 from editproof.protection import own_size as native
 from editproof.protection.apply import budget_at, budget_in_effect, perturbation
 from editproof.protection.report import check_unprotected, claim, effective, protected_share, versions
@@ -211,9 +211,3 @@ def perturbation_left(saved: Tensor, result: Tensor, original: Tensor, side: int
     saw, added, had = (working_copy(x.permute(2, 0, 1)[None], size).double() for x in (saved, result, original))
     length = (added - had).square().sum()
     return round(((saw - had) * (added - had)).sum().item() / length.item(), 3) if length > 0 else 0.0
-
-
-def digest(path: str | Path) -> str:
-    """SHA-256 of a file. Raises OSError."""
-    with Path(path).open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()

@@ -10,10 +10,10 @@ from torch import Tensor
 from editproof.editors import check_plan, load_editor
 from editproof.editors.pipeline import Editor
 from editproof.errors import UserError
+from editproof.files import atomic, check_folder, check_output, clean
 from editproof.photo.masks import AUTO
-from editproof.photo.reading import TEMPORARY, UMASK, check_folder, check_output, to_levels
+from editproof.photo.reading import to_levels
 from editproof.protection.edit import paste_back
-from editproof.protection.folders import clean
 from editproof.resolution import resize, working_copy, working_mask, working_size
 from editproof.video.masks import check_clip_mask, follow_people, mask_of_people, masks_from, next_mask
 from editproof.video.reading import Clip, open_clip
@@ -61,22 +61,16 @@ def edit_clip(
     loaded = load_editor(editor, device=device, scheduler=scheduler, plan=plan)
     progress(f"load {editor}", 1)
     settings = {"steps": steps, "guidance": guidance, "seed": seed}
-    out.parent.mkdir(parents=True, exist_ok=True)
     clean([out.parent])
-    temporary = out.parent / f"{TEMPORARY}{os.getpid()}-{out.stem}.tmp"
     edited: list[int] = []
-    try:
+    with atomic(out) as file:
         rewrite(
-            clip, temporary, _edit(clip, loaded, prompt, mask, invert_mask, settings, edited), kind=kind, codec=encoder,
-            crf=quality, progress=lambda done: progress("edit", min(1, done / clip.frames)),
+            clip, Path(file.name), _edit(clip, loaded, prompt, mask, invert_mask, settings, edited), kind=kind,
+            codec=encoder, crf=quality, progress=lambda done: progress("edit", min(1, done / clip.frames)),
         )  # fmt: skip
         if not edited:
             found = "nobody is found in it" if mask == AUTO else "its masks keep everything"
             raise UserError(f"clip '{path}' has nothing to edit: {found}; allowed: another mask")
-        os.chmod(temporary, 0o666 & ~UMASK)
-        os.replace(temporary, out)
-    finally:
-        temporary.unlink(missing_ok=True)
 
 
 def _edit(

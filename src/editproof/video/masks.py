@@ -9,6 +9,7 @@ from PIL import Image
 from torch import Tensor
 
 from editproof.errors import UserError
+from editproof.files import digest
 from editproof.photo.decoding import SUFFIXES
 from editproof.photo.masks import (
     AUTO,
@@ -18,7 +19,6 @@ from editproof.photo.masks import (
     fit_mask,
     open_mask,
 )
-from editproof.protection.task import digest
 from editproof.video.reading import Clip, frames_of, is_clip, levels_of, open_clip
 
 FADE, ENOUGH = 0.6, 0.35  # of what was seen before; and what then counts as a person: found at once, lost in 3 frames

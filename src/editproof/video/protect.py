@@ -14,11 +14,10 @@ from torch import Tensor
 
 from editproof.budgets import Budget
 from editproof.errors import UserError
+from editproof.files import atomic, check_folder, check_output, clean
 from editproof.photo.masks import AUTO
-from editproof.photo.reading import UMASK, atomic, check_folder, check_output
 from editproof.protection import own_size as native
 from editproof.protection.apply import WITHOUT_EDITOR, budget_at, budget_in_effect
-from editproof.protection.folders import clean
 from editproof.protection.report import check_unprotected, claim, versions
 from editproof.protection.settings import Asked, check_asked, load_task, written
 from editproof.protection.task import MEANT, perturbation_left
@@ -94,7 +93,6 @@ def protect_clip(
         "request": request,
         "versions": versions(),
     }
-    os.chmod(temporary, 0o666 & ~UMASK)
     with atomic(report_file, private=True) as text:
         text.write((json.dumps(report, indent=2, allow_nan=False) + "\n").encode())
         os.replace(temporary, output)

@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 
 from editproof.errors import UserError
-from editproof.protection.task import digest
+from editproof.files import digest
 
 if TYPE_CHECKING:
     import av

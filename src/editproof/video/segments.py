@@ -17,8 +17,8 @@ import torch
 from torch import Tensor
 
 from editproof.budgets import Budget, Linf
+from editproof.files import atomic
 from editproof.photo.masks import AUTO
-from editproof.photo.reading import atomic
 from editproof.protection.apply import perturbation
 from editproof.protection.task import Task
 from editproof.resolution import working_copy, working_mask

@@ -26,8 +26,8 @@ from editproof.bench.report.tables import (
 )
 from editproof.bench.store import Row, key_of, read_lines, read_rows
 from editproof.errors import UserError
+from editproof.files import atomic
 from editproof.metrics import METRICS
-from editproof.photo.reading import atomic
 
 VISIBILITY = ("psnr", "ssim", "lpips")  # in the summary, and what protection is drawn against
 BESIDE = ("prompt", "identity", "quality", "truth")  # groups of which the summary shows the first metric

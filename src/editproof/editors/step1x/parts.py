@@ -13,7 +13,7 @@ from typing import Any
 
 from editproof.editors.hub import one_line, told
 from editproof.errors import UserError
-from editproof.photo.reading import atomic
+from editproof.files import atomic
 
 TRANSFORMERS = {"v1.0": "step1x-edit-i1258.safetensors", "v1.1": "step1x-edit-v1p1-official.safetensors"}
 VAE = "vae.safetensors"
