@@ -2,7 +2,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: demo app docs test lint tables clean
+.PHONY: demo app docs test mutants lint tables clean
 
 demo: .venv/installed
 	$(BIN)/editproof demo --out outputs/demo
@@ -15,6 +15,9 @@ docs: .venv/installed
 
 test: lint
 	$(BIN)/python -m pytest -n auto
+
+mutants: .venv/installed
+	$(BIN)/python tests/mutants.py
 
 lint: .venv/installed
 	$(BIN)/ruff check .

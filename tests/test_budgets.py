@@ -24,8 +24,14 @@ def test_projection_is_the_nearest_point_of_the_ball(budget: Budget) -> None:
     inside = budget.project(delta)
     assert (size(inside, budget) <= budget.eps * (1 + 1e-6)).all()
     assert torch.allclose(budget.project(inside), inside)
-    others = budget.project(delta + 0.3 * torch.randn(200, 3, 3, 8, 8).flatten(0, 1)[:3])
-    assert (norms(delta - inside) <= norms(delta - others)).all()
+    near = delta + 0.3 * torch.randn(200, 3, 3, 8, 8)
+    rivals = budget.project(near.flatten(0, 1)).view_as(near)
+    for number, distances in enumerate((delta - rivals).flatten(2).norm(dim=2)):
+        assert (norms(delta - inside).flatten() <= distances).all(), f"rival {number} is nearer"
+    # the nearest of a convex set: no point of the ball lies farther along the way that is left
+    left = (delta - inside).flatten(1)
+    farthest = left.abs().sum(1) if isinstance(budget, Linf) else left.norm(dim=1)
+    assert torch.allclose((left * inside.flatten(1)).sum(1), budget.eps * farthest, rtol=1e-4)
 
 
 @pytest.mark.parametrize("budget", BUDGETS, ids=str)

@@ -214,6 +214,29 @@ def test_the_moving_masks_of_diffusionguard_keep_a_part_of_what_is_kept() -> Non
     assert Contour(dot).shrink(generators(0, 1)[0]).sum() == 1
 
 
+@pytest.mark.parametrize("samples", [1, 3])
+@pytest.mark.parametrize("mask", [MASK, None], ids=["mask", "no mask"])
+def test_diffusionguard_shows_the_editor_another_mask_at_each_step(
+    tiny_editor: Load, monkeypatch: pytest.MonkeyPatch, mask: Tensor | None, samples: int
+) -> None:
+    editor, holes = tiny_editor("sd-inpaint"), list[Tensor]()
+
+    def record(images: Tensor, prompt: str, *, mask: Tensor, **more: object) -> Tensor:
+        holes.append(mask)
+        return images.repeat(len(mask) // len(images), 1, 1, 1)
+
+    monkeypatch.setattr(editor, "first_prediction", record)
+    protect("diffusionguard", editor, tiny.people(2, 64, 64), None if mask is None else tiny.hole(2, 64, 64), steps=8,
+            samples=samples)  # fmt: skip
+    assert [len(hole) for hole in holes] == [2 * samples] * 8
+    for row in range(2):
+        drawn = [hole[0] for step in holes for hole in step[row::2]]
+        different = {hole.numpy().tobytes() for hole in drawn}
+        assert len(different) > 0.8 * len(drawn)
+        if mask is not None:
+            assert all((hole >= tiny.hole(2, 64, 64)[row, 0]).all() for hole in drawn), "more is kept than was asked"
+
+
 def test_a_kept_region_that_fills_the_border_has_an_outline() -> None:
     kept = torch.ones(32, 32)
     kept[:, :8] = 0

@@ -55,6 +55,25 @@ def test_l2_reaches_the_closed_form_optimum(images: Tensor, momentum: float) -> 
     assert (norms(result - images) <= 1 + 1e-6).all()
 
 
+@pytest.mark.parametrize("momentum", [0.0, 0.5, 0.9])
+def test_momentum_keeps_a_share_of_the_directions_before(momentum: float) -> None:
+    """Gradients that are known: (3, 1) on the two halves, then (1, 3) the other way; each has a mean of 2."""
+    grey, steps = torch.full((1, 3, 2, 2), 0.5), iter([(3.0, 1.0), (-1.0, -3.0), (0.0, 0.0)])
+    grey = (grey * 255).round() / 255
+
+    def objective(images: Tensor) -> Tensor:
+        left, right = next(steps)
+        return left * images[..., 0].sum((1, 2)) + right * images[..., 1].sum((1, 2))
+
+    result = pgd(objective, grey, Linf(0.5), steps=3, step_size=10 * LEVEL, momentum=momentum)
+    expected = torch.zeros(2)
+    direction = torch.zeros(2)
+    for gradient in ([1.5, 0.5], [-0.5, -1.5], [0.0, 0.0]):
+        direction = momentum * direction + torch.tensor(gradient)
+        expected -= 10 * direction.sign()
+    assert torch.equal(((result - grey) * 255).round()[0, 0, 0], expected)
+
+
 def test_only_the_support_changes(images: Tensor, target: Tensor) -> None:
     support = torch.zeros(3, 1, 8, 8)
     support[:, :, 2:5] = 1
