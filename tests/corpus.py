@@ -317,7 +317,7 @@ CASES: dict[str, Case] = {
     "xmp-orientation.jpg": Case(
         content(
             saved(
-                Image.fromarray(np.rot90(PIXELS).copy()),
+                RGB,  # viewers turn pictures as EXIF says, not as XMP does
                 "JPEG",
                 quality=95,
                 subsampling=0,

@@ -1,5 +1,7 @@
 """Formats that results are written in: what is saved, what is left of it, Content Credentials, and the writers."""
 
+import base64
+import binascii
 import datetime
 import io
 import json
@@ -20,6 +22,7 @@ from editproof.errors import UserError
 from editproof.photo import png, tiff
 from editproof.photo.exif import LONGEST_BLOCK, clean_exif, read_directories
 from editproof.photo.formats import FORMATS, decode, encode, get_format, save_photo
+from editproof.photo.prose import reads_as_text
 from editproof.photo.reading import Photo, open_photo
 from editproof.photo.xmp import clean_xmp, is_marked, mark
 from editproof.protection.files import protect_photos
@@ -159,20 +162,54 @@ def test_exif_of_any_bytes_raises_nothing_and_grows_no_previews() -> None:
     assert clean_exif(whole, 10, 20) == clean_exif(clean_exif(whole, 10, 20), 10, 20)
 
 
-def test_long_exif_is_cut_to_what_a_jpeg_holds() -> None:
+def test_long_exif_is_left_out_and_fits_into_a_jpeg() -> None:
     tags = Image.Exif()
     tags[0x010E] = "kept"
     inner = tags.get_ifd(0x8769)
-    for tag in (0x9286, 0xA433, 0xA434, 0xA431, 0xA430):
-        inner[tag] = b"x" * 15_000
+    for tag in (0xA433, 0xA434, 0xA431, 0xA430):
+        inner[tag] = b"word " * 3_000
     inner[0xA435] = b"y" * 40_000
+    inner[0x9286] = b"ASCII\0\0\0" + b"word " * 390
     cleaned = clean_exif(tags.tobytes(), 10, 20)
     assert cleaned is not None
     assert len(cleaned) <= LONGEST_BLOCK
     _, directories = read_directories(cleaned)
     assert 0x010E in directories[0]
-    assert 0xA435 not in directories[0x8769]
-    assert len(directories[0x8769]) == 4 - 1 + 2  # four of the five fit, less what the rest takes; width and height
+    assert directories[0x8769].keys() == {0x9286, 0xA002, 0xA003}
+
+
+HIDING = {  # ways to write a picture as text
+    "base64": lambda data: base64.b64encode(data).decode(),
+    "base32": lambda data: base64.b32encode(data).decode(),
+    "hex": lambda data: data.hex(),
+    "decimal": lambda data: ", ".join(map(str, data)),
+    "percent": lambda data: "".join(f"%{x:02X}" for x in data),
+    "base85": lambda data: base64.b85encode(data).decode(),
+    "uuencode": lambda data: "".join(binascii.b2a_uu(data[i : i + 45]).decode() for i in range(0, len(data), 45)),
+}
+PEOPLE_WRITE = [
+    "Canon EF 70-200mm f/2.8L IS II USM + 1.4x Extender",
+    "WASHINGTON, DC - MARCH 3: Sen. Jane Doe (D-CA) speaks to the media after the vote. (Photo by John Smith/Getty)",
+    "\u00a9 2024 J\u00fcrgen M\u00fcller, K\u00f6ln. Alle Rechte vorbehalten. https://example.com/lizenz?id=8f3a9c0d11",
+    "\u0417\u0430\u043a\u0430\u0442 \u043d\u0430\u0434 " * 5,
+    "\u5317\u4eac\u6545\u5bab\u7684\u65e5\u843d" * 9,
+    "#sunset #BeachLife #travel2024 #canon #EOSR5 #goldenhour with the family",
+    "Xiaomi 13T Pro; f/1.9, 1/125 s, ISO 50, 24 mm; Leica Vibrant; edited with Snapseed 2.21",
+]
+
+
+@pytest.mark.parametrize("text", PEOPLE_WRITE, ids=lambda text: text[:12])
+def test_what_people_write_is_kept(text: str) -> None:
+    assert reads_as_text(text)
+
+
+@pytest.mark.parametrize("name", HIDING)
+def test_a_picture_written_as_text_is_no_text(name: str) -> None:
+    for data in (corpus.preview(), corpus.preview()[300:], random.Random(0).randbytes(600)):
+        text = HIDING[name](data)
+        for width in (1, 2, 3, 4, 5, 8, 12, 16, 39, 60, 10**6):
+            for between in (" ", "\n", ", ", ". "):
+                assert not reads_as_text(between.join(text[i : i + width] for i in range(0, len(text), width)))
 
 
 def test_mark_says_nothing_but_that_the_photo_is_protected() -> None:

@@ -4,15 +4,19 @@ import contextlib
 import io
 import os
 import stat
+import struct
 import threading
 import warnings
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
+from typing import IO
 
-import numpy as np
-from PIL import Image, ImageCms, ImageFile, ImageOps
+from PIL import Image, ImageFile
 
 from editproof.errors import UserError
+from editproof.photo import png, raw
+from editproof.photo.colour import COLOURS, Said, of_chunks, of_numbers
 
 # Pillow's names; what phones write as MPO opens as JPEG. HEIF is pillow-heif's.
 FORMATS = ("PNG", "JPEG", "WEBP", "TIFF", "BMP", "GIF", "AVIF", "JPEG2000", "PPM")
@@ -24,6 +28,20 @@ HEIF_BRANDS = (b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"mif1", b"
 SIXTEEN_BIT = ("PNG", "PPM")  # with these, Pillow's mode I (32-bit integers) is a 16-bit picture, 0 to 65535
 SIDES = (16, 20_000)  # pixels
 MAX_PIXELS = 150_000_000
+EMPTY_FROM, EMPTIEST = 16_000_000, 500  # a photo of more pixels has a byte for every 500 of them
+SCANS, SCANNED = 20, 500_000_000  # of a JPEG, that are always read; more if all their pixels are no more than these
+MOST_BOXES = 1_000_000  # bytes of an AVIF in which its colours are looked for
+XMP_TAG = 700  # of a TIFF
+Turn = Image.Transpose
+TURNS = {  # EXIF's orientation: what makes a picture upright
+    2: Turn.FLIP_LEFT_RIGHT,
+    3: Turn.ROTATE_180,
+    4: Turn.FLIP_TOP_BOTTOM,
+    5: Turn.TRANSPOSE,
+    6: Turn.ROTATE_270,
+    7: Turn.TRANSVERSE,
+    8: Turn.ROTATE_90,
+}
 ALLOWED = f"allowed: {', '.join(FORMATS)}, HEIC"
 LIMITS = f"{SIDES[0]} to {SIDES[1]:,} pixels a side and {MAX_PIXELS // 1_000_000} megapixels"
 
@@ -37,9 +55,14 @@ def opened(path: Path, what: str, data: bytes | None = None) -> Iterator[ImageFi
     `what` ("photo", "mask").
     """
     try:
-        formats = _formats(path, what, data)
-        with _quiet(), Image.open(path if data is None else io.BytesIO(data), formats=formats) as image:
+        with (
+            _file(path, what, data) as file,
+            _quiet(),
+            _open(file, _formats(path, what, file)) as image,
+        ):
             width, height = image.size
+            if image.format == "TIFF":
+                image.info.pop("xmp", None)  # or Pillow turns the picture as it says (see xmp_of)
             if min(width, height) < SIDES[0] or max(width, height) > SIDES[1] or width * height > MAX_PIXELS:
                 raise UserError(f"{what} '{path}' has {width} x {height} pixels; allowed: {LIMITS}")
             frames = getattr(image, "n_frames", 1)
@@ -47,6 +70,9 @@ def opened(path: Path, what: str, data: bytes | None = None) -> Iterator[ImageFi
                 raise UserError(f"{what} '{path}' has {frames} frames or pages; allowed: one")
             if image.mode == "F" or (image.mode == "I" and image.format not in SIXTEEN_BIT):
                 raise UserError(f"{what} '{path}' has {image.mode} pixels (32 bits a channel); allowed: 8 or 16 bits")
+            if what == "photo":
+                _check_content(path, image, file)
+            image.info[COLOURS] = _colours(image, file, f"{what} '{path}'")
             yield image
     except (UserError, MemoryError):
         raise
@@ -60,11 +86,37 @@ def opened(path: Path, what: str, data: bytes | None = None) -> Iterator[ImageFi
         raise UserError(f"{what} '{path}' is damaged or cut off ({' '.join(str(error).split())})") from None
 
 
-def _formats(path: Path, what: str, data: bytes | None) -> tuple[str, ...]:
-    """The formats to try for a file that can be opened and is not empty. Raises UserError and OSError."""
-    beginning = _beginning(path, what) if data is None else data[:64]
+def _file(path: Path, what: str, data: bytes | None) -> IO[bytes]:
+    """The file, open, or its content as one. Raises UserError and OSError."""
+    if data is not None:
+        return io.BytesIO(data)
+    try:
+        status = path.stat()
+    except (FileNotFoundError, NotADirectoryError):
+        raise UserError(f"{what} '{path}' does not exist") from None
+    if stat.S_ISDIR(status.st_mode) and not os.access(path, os.R_OK | os.X_OK):
+        raise PermissionError
+    if not stat.S_ISREG(status.st_mode):
+        kind = "a folder" if stat.S_ISDIR(status.st_mode) else "no regular file"
+        raise UserError(f"{what} '{path}' is {kind}, not a picture; {ALLOWED}")
+    return path.open("rb")
+
+
+def _beginning(file: IO[bytes], size: int = 64) -> bytes:
+    file.seek(0)
+    return file.read(size)
+
+
+def _formats(path: Path, what: str, file: IO[bytes]) -> tuple[str, ...]:
+    """The formats to try for a file. Raises UserError if it is empty, a raw photo, or needs an extra."""
+    beginning = _beginning(file)
     if not beginning:
         raise UserError(f"{what} '{path}' is empty (0 bytes); {ALLOWED}")
+    kind = raw.raw_kind(path, file)
+    if kind is not None:
+        raise UserError(
+            f"{what} '{path}' is a raw photo ({kind}), of which only a preview could be read; {raw.ALLOWED}"
+        )
     if beginning[4:8] != b"ftyp" or beginning[8:12] not in HEIF_BRANDS or b"avif" in beginning:
         return FORMATS
     try:
@@ -77,62 +129,94 @@ def _formats(path: Path, what: str, data: bytes | None) -> tuple[str, ...]:
     return (*FORMATS, "HEIF")
 
 
-def _beginning(path: Path, what: str) -> bytes:
-    """The first bytes of a file on the disk. Raises UserError and OSError."""
+def _open(file: IO[bytes], formats: tuple[str, ...]) -> ImageFile.ImageFile:
+    """The picture, without what would keep a healthy one from being read: texts with names of Pillow's own in a PNG,
+    EXIF that cannot be read in an AVIF."""
+    beginning = _beginning(file)
+    if beginning.startswith(png.SIGNATURE) and png.look(file)[1]:
+        return Image.open(png.without_reserved_texts(file), formats=formats)
+    file.seek(0)
     try:
-        status = path.stat()
-    except (FileNotFoundError, NotADirectoryError):
-        raise UserError(f"{what} '{path}' does not exist") from None
-    if stat.S_ISDIR(status.st_mode) and not os.access(path, os.R_OK | os.X_OK):
-        raise PermissionError
-    if not stat.S_ISREG(status.st_mode):
-        kind = "a folder" if stat.S_ISDIR(status.st_mode) else "no regular file"
-        raise UserError(f"{what} '{path}' is {kind}, not a picture; {ALLOWED}")
-    with path.open("rb") as file:
-        return file.read(64)
+        return Image.open(file, formats=formats)
+    except Image.UnidentifiedImageError:
+        if b"avif" not in beginning:
+            raise
+        file.seek(0)
+        boxes, mdat, rest = file.read().partition(b"mdat")
+        return Image.open(io.BytesIO(boxes.replace(b"Exif\0", b"skip\0") + mdat + rest), formats=formats)
 
 
-def read_image(path: Path, what: str, data: bytes | None = None) -> tuple[Image.Image, bytes | None]:
-    """A picture file, upright, as an 8-bit RGB or RGBA image, and its RGB colour profile. Raises UserError.
-
-    `data`: as for opened.
-    """
-    with opened(path, what, data) as image:
-        return to_rgb(image)
-
-
-def to_rgb(image: Image.Image) -> tuple[Image.Image, bytes | None]:
-    """An opened picture, upright, as 8-bit RGB or RGBA, and its RGB colour profile.
-
-    Pictures in CMYK, Lab, or grey with a profile of their own become sRGB by way of their profile.
-    """
-    profile = image.info.get("icc_profile") or b""
-    space = profile[16:20] if profile[36:40] == b"acsp" and _whole(profile) else b""
-    image = ImageOps.exif_transpose(image)
-    if image.mode.startswith("I"):  # 16 bits; Pillow's own conversion would cut off at 255
-        image = Image.fromarray((np.asarray(image, dtype=np.uint16) >> 8).astype(np.uint8))
-    if image.mode == "LAB" or (image.mode, space) in (("CMYK", b"CMYK"), ("L", b"GRAY"), ("LA", b"GRAY")):
-        return _by_profile(image, profile), None
-    return image.convert("RGBA" if image.has_transparency_data else "RGB"), profile if space == b"RGB " else None
+def _check_content(path: Path, image: ImageFile.ImageFile, file: IO[bytes]) -> None:
+    """Raise UserError for a photo that takes far longer to read, or far more memory, than a file of its size should."""
+    pixels, size, scans = image.width * image.height, file.seek(0, io.SEEK_END), 0
+    if pixels > EMPTY_FROM and size * EMPTIEST < pixels:
+        raise UserError(
+            f"photo '{path}' has {pixels // 1_000_000} megapixels in {size:,} bytes, so next to nothing is in it; "
+            f"allowed above {EMPTY_FROM // 1_000_000} megapixels: a byte for every {EMPTIEST} pixels"
+        )
+    if image.format in ("JPEG", "MPO"):
+        here = file.tell()
+        file.seek(0)
+        scans = file.read().count(b"\xff\xda")
+        file.seek(here)
+    if scans > SCANS and scans * pixels > SCANNED:
+        raise UserError(
+            f"photo '{path}' is a JPEG of {scans} scans, which would take very long to read; allowed at its size: "
+            f"{max(SCANS, SCANNED // pixels)}"
+        )
 
 
-def _whole(profile: bytes) -> bool:
-    return 128 < int.from_bytes(profile[:4], "big") <= len(profile)
-
-
-def _by_profile(image: Image.Image, profile: bytes) -> Image.Image:
-    """RGB (RGBA) in sRGB; where the profile cannot be used, as Pillow converts without one."""
-    alpha = image.getchannel("A") if image.mode == "LA" else None
-    colours = image.convert("L") if alpha is not None else image
+def exif_of(image: Image.Image) -> bytes | None:
+    """The EXIF block of an opened picture, wherever its format has it; damaged ones, too."""
+    block = image.info.get("exif")
+    if isinstance(block, bytes):
+        return block
     try:
-        source = ImageCms.createProfile("LAB") if image.mode == "LAB" else ImageCms.ImageCmsProfile(io.BytesIO(profile))
-        converted = ImageCms.profileToProfile(colours, source, ImageCms.createProfile("sRGB"), outputMode="RGB")
-        assert converted is not None
-    except (ImageCms.PyCMSError, OSError):
-        converted = colours.convert("RGB")
-    if alpha is not None:
-        converted.putalpha(alpha)
-    return converted
+        if image.format == "TIFF":  # whose orientation Pillow has applied, from its own tag only
+            return image.getexif().tobytes()
+        hexadecimal = "".join(image.info["Raw profile type exif"].split("\n")[3:])  # as ImageMagick writes it in PNG
+        return bytes.fromhex(hexadecimal)
+    except Exception:  # a damaged block; Pillow's writer raises many kinds
+        return None
+
+
+def xmp_of(image: Image.Image) -> bytes | str | None:
+    """The XMP packet of an opened picture."""
+    tag = getattr(image, "tag_v2", {}).get(XMP_TAG) if image.format == "TIFF" else None
+    packet = image.info.get("xmp") or image.info.get("XML:com.adobe.xmp") or tag
+    return packet if isinstance(packet, bytes | str) else None
+
+
+def upright(image: Image.Image, orientation: int) -> Image.Image:
+    """The picture as it is looked at; `orientation` as EXIF has it. XMP's is no other viewer's business either."""
+    return image.transpose(TURNS[orientation]) if orientation in TURNS else image
+
+
+def _colours(image: Image.Image, file: IO[bytes], name: str) -> Said:
+    """What a file says of its colours beside a profile. Raises UserError for what results cannot hold."""
+    if image.format == "PNG":
+        found, _ = png.look(file)
+        if len(found.get(b"cICP", b"")) == 4:
+            return of_numbers(found[b"cICP"][0], found[b"cICP"][1], name)
+        if b"sRGB" in found:
+            return Said()
+        gamma, points = (_hundred_thousandths(found.get(kind, b"")) for kind in (b"gAMA", b"cHRM"))
+        return of_chunks(gamma[0] if len(gamma) == 1 else None, points if len(points) == 8 else None)
+    numbers = image.info.get("nclx_profile")
+    if image.format == "HEIF" and isinstance(numbers, dict):
+        primaries, transfer = numbers.get("color_primaries", 2), numbers.get("transfer_characteristics", 2)
+        return replace(of_numbers(int(primaries), int(transfer), name), before_profile=False)
+    if image.format == "AVIF":
+        start = _beginning(file, MOST_BOXES)
+        at = start.find(b"colrnclx")
+        if at >= 0 and at + 12 <= len(start):
+            primaries, transfer = struct.unpack(">HH", start[at + 8 : at + 12])
+            return replace(of_numbers(primaries, transfer, name), before_profile=False)
+    return Said()
+
+
+def _hundred_thousandths(data: bytes) -> tuple[float, ...]:
+    return tuple(x / 100_000 for x in struct.unpack(f">{len(data) // 4}I", data[: len(data) // 4 * 4]))
 
 
 _readers, _lock = contextlib.ExitStack(), threading.Lock()

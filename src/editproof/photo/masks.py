@@ -1,6 +1,7 @@
 """Masks: from files (white = the editor may repaint, black = keep), or of whoever is found in the photo."""
 
 from pathlib import Path
+from typing import NoReturn
 
 import numpy as np
 import torch
@@ -8,26 +9,76 @@ from PIL import Image
 from torch import Tensor
 
 from editproof.errors import UserError
-from editproof.photo.decoding import read_image
+from editproof.photo.colour import to_rgb
+from editproof.photo.decoding import exif_of, opened, upright
+from editproof.photo.exif import orientation
 from editproof.photo.reading import Photo
 from editproof.resolution import working_mask
 
 ASPECT_TOLERANCE = 0.02
+LOW, HIGH = 50, 205  # levels that are black up to here, and white from here
+COLOURED = 60  # levels between the channels of a colour
+LOOKED_AT = 4_000_000  # pixels
+FEW, MOST_BETWEEN = 0.02, 0.15  # shares of a mask: of one grey, or coloured; of greys on all its edges together
 AUTO = "auto"  # as a text; a file of that name is "./auto"
 
 
 def open_mask(path: str | Path, size: tuple[int, int], invert: bool = False, data: bytes | None = None) -> Tensor:
-    """Read a mask of any format and size and bring it to `size` (height, width).
+    """Read a mask of any format and size (see read_mask) and bring it to `size` (height, width).
 
     With `data`, the content of a file, nothing is read from the disk: `path` is only what the mask is called.
 
     Returns (1, 1, H, W) float32 with 1 = the editor may repaint (white in the file), 0 = keep; `invert` swaps them.
-    Raises UserError if the file cannot be read or has another aspect ratio than the photo.
+    Raises UserError if the file cannot be read, is no mask, or has another aspect ratio than the photo.
     """
-    image, _ = read_image(Path(path), "mask", data)
-    if image.mode == "RGBA":  # transparent counts as black
-        image = Image.alpha_composite(Image.new("RGBA", image.size, "black"), image)
-    return fit_mask(image.convert("L"), str(path), size, invert)
+    return fit_mask(read_mask(path, data), str(path), size, invert)
+
+
+def read_mask(path: str | Path, data: bytes | None = None) -> Image.Image:
+    """A mask file as a grey picture, upright. Everything that reads mask files reads them so.
+
+    A mask is black and white, with greys only where edges are soft or blurred; what is transparent counts as black.
+    Raises UserError for everything else, such as a photo, colours, values of 0 and 1, or a plane of grey.
+    """
+    path = Path(path)
+    with opened(path, "mask", data) as image:
+        image.load()
+        deep = image.mode.startswith("I") and int(np.asarray(image).max())
+        if 0 < deep < 256:
+            _refuse(path, f"its values go from 0 to {deep} of 65535")
+        rgb, _ = to_rgb(image, f"mask '{path}'")
+        picture = upright(rgb, orientation(exif_of(image)))
+    colours = np.asarray(picture)[..., :3]
+    seen = np.asarray(picture)[..., 3] >= 128 if picture.mode == "RGBA" else np.ones(colours.shape[:2], bool)
+    grey = np.where(seen, np.asarray(picture.convert("RGB").convert("L")), 0)
+    some = slice(None, None, 1 + grey.size // LOOKED_AT)  # of a very large mask
+    _check_values(path, colours[seen][some], grey[seen][some], int(grey.max()), bool((~seen).any()))
+    return Image.fromarray(grey.astype(np.uint8))
+
+
+def _check_values(path: Path, colours: np.ndarray, grey: np.ndarray, highest: int, transparent: bool) -> None:
+    """Raise UserError unless colours (N, 3) and greys (N,) of what is seen of a mask are black and white."""
+    hole = ", and it has transparent parts" if transparent else ""
+    if len(grey) == 0:
+        _refuse(path, "it is transparent everywhere")
+    coloured = (colours.max(1).astype(int) - colours.min(1) > COLOURED).mean()
+    if coloured > FEW:
+        _refuse(path, f"{coloured:.0%} of it is coloured, as in a photo{hole}")
+    if 0 < highest < HIGH:
+        _refuse(path, f"its values go from 0 to {highest} of 255{hole}")
+    counts = np.bincount(grey, minlength=256) / len(grey)
+    between = counts[LOW + 1 : HIGH]
+    if between.sum() > MOST_BETWEEN or between.max() > FEW:
+        _refuse(path, f"{between.sum():.0%} of it is grey, neither black nor white{hole}")
+    if transparent and highest == 0:
+        _refuse(path, "it is black on transparent ground, and what is transparent counts as black, too")
+
+
+def _refuse(path: Path, found: str) -> NoReturn:
+    raise UserError(
+        f"'{path}' is no mask ({found}); allowed: a black-and-white picture, white (255) where the editor may repaint, "
+        "black (0) where the photo is kept"
+    )
 
 
 def fit_mask(grey: Image.Image, name: str, size: tuple[int, int], invert: bool = False) -> Tensor:
@@ -49,7 +100,7 @@ def check_mask(mask: str | Path | None, invert: bool = False) -> None:
     if mask == AUTO and invert:
         raise UserError("an inverted mask 'auto' would give people away; allowed: a mask file with --invert-mask")
     if mask is not None and mask != AUTO:
-        read_image(Path(mask), "mask")
+        read_mask(mask)
 
 
 def found_mask(photo: Photo, size: tuple[int, int]) -> tuple[Tensor | None, str]:

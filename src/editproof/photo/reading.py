@@ -6,17 +6,17 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from PIL import Image
 from torch import Tensor
 
 from editproof.files import atomic, digest
 from editproof.photo import png
 from editproof.photo.captions import read_captions
-from editproof.photo.decoding import opened, to_rgb
-from editproof.photo.exif import clean_exif
+from editproof.photo.colour import to_rgb
+from editproof.photo.decoding import exif_of, opened, upright, xmp_of
+from editproof.photo.exif import clean_exif, orientation
 from editproof.photo.xmp import clean_xmp, is_marked
 
-ORIENTATION, TURNED = 0x0112, (5, 6, 7, 8)  # the EXIF tag, and the values that exchange height and width
+TURNED = (5, 6, 7, 8)  # the orientations that exchange height and width
 
 
 @dataclass(frozen=True, eq=False)
@@ -54,18 +54,19 @@ def open_photo(path: str | Path, data: bytes | None = None) -> Photo:
     path = Path(path)
     with opened(path, "photo", data) as image:
         image.load()  # some metadata comes after the picture
-        exif, packet, captions = _exif(image), _xmp(image), read_captions(image)
+        exif, packet, captions = exif_of(image), xmp_of(image), read_captions(image)
         dpi = image.info.get("dpi")
         sha256 = digest(path) if data is None else hashlib.sha256(data).hexdigest()
-        upright, icc = to_rgb(image)
-    levels = torch.from_numpy(np.array(upright))
+        rgb, icc = to_rgb(image, f"photo '{path}'")
+    turned = upright(rgb, orientation(exif))
+    levels = torch.from_numpy(np.array(turned))
     alpha = levels[..., 3].clone() if levels.shape[-1] == 4 else None
     return Photo(
         path,
         levels[..., :3].contiguous(),
         alpha,
         icc,
-        clean_exif(exif, upright.width, upright.height),
+        clean_exif(exif, turned.width, turned.height),
         clean_xmp(packet, captions),
         dpi if _usable(dpi) else None,
         is_marked(packet),
@@ -76,22 +77,8 @@ def open_photo(path: str | Path, data: bytes | None = None) -> Photo:
 def peek(path: str | Path) -> tuple[tuple[int, int], bool]:
     """(height, width) and whether it is marked, from the beginning of a photo file. Raises UserError."""
     with opened(Path(path), "photo") as image:
-        turned = image.getexif().get(ORIENTATION) in TURNED
-        return (image.width, image.height) if turned else (image.height, image.width), is_marked(_xmp(image))
-
-
-def _exif(image: Image.Image) -> bytes | None:
-    """The EXIF block of a decoded picture, wherever its format has it."""
-    if "exif" in image.info:
-        return image.info["exif"]
-    try:
-        return image.getexif().tobytes()
-    except Exception:  # a damaged block; Pillow's writer raises many kinds
-        return None
-
-
-def _xmp(image: Image.Image) -> bytes | str | None:
-    return image.info.get("xmp") or image.info.get("XML:com.adobe.xmp")
+        turned = image.format != "TIFF" and orientation(exif_of(image)) in TURNED  # TIFFs are turned by Pillow
+        return (image.width, image.height) if turned else (image.height, image.width), is_marked(xmp_of(image))
 
 
 def _usable(dpi: object) -> bool:

@@ -5,7 +5,7 @@ from collections.abc import Iterable, Mapping
 from xml.dom import minidom
 from xml.parsers.expat import ExpatError
 
-from editproof.photo.exif import holds_picture
+from editproof.photo.prose import holds_picture
 
 RDF, DC = "http://www.w3.org/1999/02/22-rdf-syntax-ns#", "http://purl.org/dc/elements/1.1/"
 XMP, TIFF, EXIF = "http://ns.adobe.com/xap/1.0/", "http://ns.adobe.com/tiff/1.0/", "http://ns.adobe.com/exif/1.0/"

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 SUFFIXES = (".mp4", ".m4v", ".mov", ".mkv", ".webm", ".avi")
 PICTURES = (b"\xff\xd8", b"\x89PNG", b"GIF8", b"BM", b"II*\0", b"MM\0*")  # how files of pictures begin
-PICTURE_BRANDS = (b"avif", b"avis", b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"mif1", b"msf1")
+PICTURE_BRANDS = (b"avif", b"avis", b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"mif1", b"msf1", b"crx ")
 ATOMS = (b"ftyp", b"moov", b"mdat", b"wide", b"free", b"skip")  # a QuickTime file begins with one of these
 SIDES = (16, 8192)  # pixels
 MAX_PIXELS = 8192 * 4352
