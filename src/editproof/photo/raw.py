@@ -4,9 +4,10 @@ Sources: DNG 1.7 (tag 50706, photometric interpretations 32803 and 34892), TIFF/
 the makers' own kinds as ExifTool's documentation lists them.
 """
 
+import mmap
 import struct
 from pathlib import Path
-from typing import IO
+from typing import IO, cast
 
 from editproof.photo.exif import read_directory
 
@@ -53,8 +54,7 @@ def raw_kind(path: Path, file: IO[bytes]) -> str | None:
 
 def _holds_raw(file: IO[bytes]) -> bool:
     """Whether one of the first directories of a TIFF, or of those below them, describes what a sensor saw."""
-    file.seek(0)
-    block = file.read()
+    block = _content(file)
     order = "<" if block[:2] == b"II" else ">"
     offsets, seen = [struct.unpack(order + "I", block[4:8])[0]] if len(block) >= 8 else [], set[int]()
     while offsets and len(seen) < DIRECTORIES:
@@ -70,6 +70,15 @@ def _holds_raw(file: IO[bytes]) -> bool:
         if _numbers(found.get(NEW_SUBFILE), order) == [REDUCED] and MAKE in found and SUB_DIRECTORIES in found:
             return True  # a camera's file that begins with a preview
     return False
+
+
+def _content(file: IO[bytes]) -> bytes:
+    """The file's bytes; of one on the disk, only those that are looked at are read."""
+    try:
+        return cast(bytes, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ))
+    except (OSError, ValueError):  # in memory
+        file.seek(0)
+        return file.read()
 
 
 def _numbers(entry: tuple[int, int, bytes] | None, order: str) -> list[int]:
