@@ -5,6 +5,7 @@ import json
 import os
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +23,8 @@ from editproof.cli.display import percent
 from editproof.cli.main import main
 from editproof.cli.options import parse_number, parse_settings
 from editproof.errors import UserError
-from editproof.methods import METHODS, PAPERS
+from editproof.methods import METHODS
+from editproof.methods.method import Given
 from editproof.photo.reading import open_photo
 from editproof.protection import task
 from editproof.protection.apply import method_settings, own_knobs
@@ -213,12 +215,12 @@ def test_photos_of_one_size_go_through_the_method_together(folder: Path, monkeyp
     sizes = []
     diffvax = METHODS["diffvax"]
 
-    @functools.wraps(diffvax)
-    def counted(editor: object, images: torch.Tensor, **settings: object) -> torch.Tensor:
-        sizes.append(len(images))
-        return diffvax(editor, images, **settings)  # type: ignore[arg-type]
+    @functools.wraps(diffvax.function)
+    def counted(given: Given, **settings: object) -> torch.Tensor:
+        sizes.append(len(given.images))
+        return diffvax.function(given, **settings)
 
-    monkeypatch.setitem(METHODS, "diffvax", counted)
+    monkeypatch.setitem(METHODS, "diffvax", replace(diffvax, function=counted))
     for i in range(10):
         Image.open("photo.png").save(f"copy{i}.png")
     Image.open("photo.png").resize((100, 50)).save("wide.png")
@@ -297,14 +299,14 @@ def test_the_report_says_what_was_in_effect(
         told.append((budget, [size(0), size(settings["steps"] - 1)] if callable(size) else size))
         return pgd.pgd(objective, images, budget, **{**settings, "steps": 2, "samples": 1})  # type: ignore[arg-type]
 
-    if method in PAPERS:
+    if METHODS[method].paper:
         monkeypatch.setattr(sys.modules[METHODS[method].__module__], "pgd", two_steps)
         options += ["--editor", str(tiny_folder("sd-inpaint"))]  # type: ignore[operator]
     assert main([*PROTECT.split(), "--mask", "quarter.png", "--method", method, *options]) == 0
     report = json.loads((folder / "out/photo-protected.json").read_text())
     assert report["budget"] == {"norm": norm, "eps": pytest.approx(eps)}
     assert report["settings"].get("step_size") == (step if step is None else pytest.approx(step))
-    assert report["scheduler"] == ("DDIMScheduler" if method in PAPERS else None)
+    assert report["scheduler"] == ("DDIMScheduler" if METHODS[method].paper else None)
     delta = open_photo("out/photo-protected.png").pixels - open_photo("photo.png").pixels
     assert 0 < (delta.abs().max() if norm == "Linf" else delta.norm()) <= eps + 1e-6
     height, width = reversed(report["working_size"])
@@ -358,7 +360,7 @@ def test_too_little_memory_is_one_line(
     def fail(*arguments: object, **settings: object) -> torch.Tensor:
         raise error
 
-    monkeypatch.setitem(METHODS, "diffvax", fail)
+    monkeypatch.setitem(METHODS, "diffvax", replace(METHODS["diffvax"], function=fail))
     assert main(PROTECT.split()) == 2
     assert "not enough memory" in capsys.readouterr().err
     assert not (folder / "out").exists()

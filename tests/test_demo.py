@@ -12,7 +12,7 @@ from editproof.bench import demo
 from editproof.bench.demo import INSTRUCTION, PROMPT, astronaut, panels, run_demo
 from editproof.budgets import Linf
 from editproof.cli.main import main
-from editproof.methods import PRESETS
+from editproof.methods import METHODS
 from editproof.metrics import edit_change, psnr
 from editproof.photo.reading import open_photo
 
@@ -80,7 +80,7 @@ def test_an_in_context_editor_is_shown_decontext_and_every_method_that_works_on_
     tmp_path: Path, tiny_folder: object, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     editor = str(tiny_folder("flux-kontext"))  # type: ignore[operator]
-    for knobs in PRESETS["fast"].values():
+    for knobs in [method.fast for method in METHODS.values() if method.paper]:
         monkeypatch.setitem(knobs, "steps", 1)
     rows, paths = run_demo(tmp_path / "one", editor=editor, budget=Linf(16 / 255))
     assert [row.method for row in rows] == ["decontext"]

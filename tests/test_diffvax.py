@@ -1,5 +1,7 @@
 """The method diffvax over its kinds of weights, budgets, masks, sizes and batch statistics."""
 
+import functools
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +13,7 @@ from editproof.budgets import L2, Budget, Linf, norms
 from editproof.errors import UserError
 from editproof.immunizer.network import EMBEDDED, NestedUNet, save_immunizer
 from editproof.methods import METHODS
+from editproof.methods.method import Given
 from editproof.photo.reading import save_png
 from editproof.protection.apply import protect
 from editproof.protection.files import protect_photos
@@ -122,11 +125,12 @@ def test_weights_run_at_the_size_they_were_trained_at(tmp_path: Path, monkeypatc
     torch.save(network.state_dict(), tmp_path / "bare.pth")
     seen = []
 
-    def spy(editor: None, images: Tensor, **settings: Any) -> Tensor:
-        seen.append(images.shape[-1])
-        return diffvax(editor, images, **settings)
+    @functools.wraps(diffvax.function)
+    def spy(given: Given, **settings: Any) -> Tensor:
+        seen.append(given.images.shape[-1])
+        return diffvax.function(given, **settings)
 
-    monkeypatch.setitem(METHODS, "diffvax", spy)
+    monkeypatch.setitem(METHODS, "diffvax", replace(diffvax, function=spy))
     for weights in (tmp_path / "ours", tmp_path / "bare.pth", None):
         protect(photos(1, 64, 64), weights=weights and str(weights))
     assert seen == [48, 512, 256]

@@ -12,7 +12,7 @@ from PIL import Image
 from editproof.cli.main import main
 from editproof.editors import pipeline
 from editproof.editors.kontext import KontextEditor
-from editproof.methods import PRESETS
+from editproof.methods import METHODS
 from editproof.photo.reading import save_png
 
 ROOT = Path(__file__).parents[1]
@@ -47,8 +47,9 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def test_commands(folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
-    fast = {method: {**settings, "steps": 1} for method, settings in PRESETS["fast"].items()}
-    monkeypatch.setitem(PRESETS, "fast", fast)
+    for method in METHODS.values():
+        if method.paper:
+            monkeypatch.setitem(method.fast, "steps", 1)
     for editor in (pipeline.Editor, KontextEditor):
         monkeypatch.setattr(editor, "steps", 3)
     assert len(COMMANDS) > 10

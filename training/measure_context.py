@@ -22,7 +22,7 @@ from torch import Tensor
 
 from editproof.budgets import Linf
 from editproof.editors import load_editor
-from editproof.methods import METHODS, PRESETS
+from editproof.methods import METHODS
 
 TRUTHS = {
     "a photo of this person": lambda photo: photo,
@@ -69,7 +69,7 @@ def main() -> None:
             break
         start, safe, label, about = time.perf_counter(), photos, "none", {}
         if run is not None:
-            about = {**PRESETS["fast"].get(run["method"], {}), **run.get("knobs", {})}
+            about = {**METHODS[run["method"]].fast, **run.get("knobs", {})}
             label = f"{number:02}-{run['method']}"
             budget = Linf(float(Fraction(run["eps"].split("/")[0]) / 255))
             safe = torch.cat([

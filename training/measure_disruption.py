@@ -54,7 +54,7 @@ def main() -> None:
     for eps in args.eps:
         for label in args.methods:
             name = label.removesuffix("+mask")
-            knobs = dict(PRESETS[args.preset].get(name, {}))
+            knobs = dict(METHODS[name].fast if args.preset == "fast" else {})
             if name == "diffvax" and args.weights:
                 knobs["weights"] = args.weights
             told = None if label == "diffvax" else masks

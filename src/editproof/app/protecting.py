@@ -13,7 +13,7 @@ from editproof.budgets import Linf
 from editproof.errors import UserError
 from editproof.photo.formats import format_of
 from editproof.photo.reading import open_photo
-from editproof.protection.apply import DEFAULT_METHOD, WITHOUT_EDITOR
+from editproof.protection.apply import DEFAULT_METHOD, get_method
 from editproof.protection.files import protect_photos
 from editproof.protection.settings import Asked
 from editproof.video.protect import protect_clip
@@ -92,7 +92,7 @@ def protect_one(
     words.check_seed(choices.seed)
     if mask is None:
         mask = protected_part(visit, choices.region, choices.painted)
-    editor = None if choices.method in WITHOUT_EDITOR else choices.editor
+    editor = choices.editor if get_method(choices.method).needs != "none" else None
     budget = Linf(words.eps_of(choices.strength))
     if is_clip(photo):
         if choices.region == words.PAINTED:

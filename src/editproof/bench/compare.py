@@ -21,7 +21,8 @@ from editproof.editors import load_editor
 from editproof.editors.pipeline import Editor
 from editproof.errors import UserError
 from editproof.files import atomic, check_folder, check_output
-from editproof.methods.checks import require, why_not_on
+from editproof.methods import METHODS
+from editproof.methods.checks import why_not_on
 from editproof.metrics import edit_change, psnr
 from editproof.pgd import Callback
 from editproof.photo.masks import AUTO, check_something_to_protect, edit_mask
@@ -31,7 +32,6 @@ from editproof.resolution import working_copy, working_mask, working_size
 
 PANEL, GAP, HEAD, FOOT, MARGIN = 256, 8, 34, 24, 16  # pixels
 LARGEST = 120_000_000  # pixels of a figure
-USUAL = ("photoguard-encoder", "diffusionguard", "decontext", "diffvax")  # of these, what works on the editor
 PROTECT_SEED = 1_000_000  # apart from the edit's, so that no method has seen the edit's noise
 
 
@@ -64,7 +64,7 @@ def compare_photos(
     """Write a figure (PNG) and return its numbers: a row for each photo, at the editor's size, in panels of 256 pixels.
 
     mask: a file for all photos, "auto" (people are kept), or a folder with <name>.png or mask_<name>.png for each;
-    None: a centred ellipse is kept; refused by editors that take none. methods: those of USUAL that work on the editor,
+    None: a centred ellipse is kept; refused by editors that take none. methods: the usual ones that work on the editor,
     if None; any other that cannot work on it is refused. budget: Linf(16/255) if None. Everything is checked before any
     work. Raises UserError.
     """
@@ -75,7 +75,8 @@ def compare_photos(
     check_output(out, overwrite)
     if methods is not None and not methods:
         raise UserError("methods is empty; allowed: one or more names")
-    specs = [parse_method(text, preset) for text in methods or USUAL]
+    usual = [name for name, method in METHODS.items() if method.compared]
+    specs = [parse_method(text, preset) for text in methods or usual]
     columns = 2 + len(specs)
     width, height = columns * (PANEL + GAP), len(photos) * (PANEL + FOOT + GAP)
     if width * height > LARGEST:
@@ -99,9 +100,11 @@ def compare_photos(
     against = [others[spec.on] if spec.on else loaded for spec in specs]
     for spec, attacked in zip(specs, against, strict=True):
         if not works(spec, attacked):
-            require(attacked, spec.name)  # says why
+            METHODS[spec.name].check(attacked)  # says why
         for photo, size, hole in zip(opened, sizes, holes, strict=True):
-            if why := why_not_on(spec.name, working_copy(photo.pixels[None], size), hole if spec.told else None):
+            if why := why_not_on(
+                METHODS[spec.name], working_copy(photo.pixels[None], size), hole if spec.told else None
+            ):
                 raise UserError(f"{photo.path.name}: {why}")
     rows, compared, jobs = [], list[Compared](), len(opened) * (1 + len(specs))
 

@@ -17,7 +17,7 @@ from editproof.editors import check_plan, load_editor
 from editproof.errors import UserError
 from editproof.files import atomic, check_folder
 from editproof.methods import METHODS
-from editproof.methods.checks import why_not_on, works_on
+from editproof.methods.checks import why_not_on
 from editproof.metrics import edit_change, psnr
 from editproof.photo.masks import AUTO, check_mask, check_something_to_protect, edit_mask, open_mask
 from editproof.photo.reading import open_photo, save_png
@@ -98,7 +98,7 @@ def run_demo(
     if prompt is None:
         prompt = PROMPT if loaded.masked else INSTRUCTION
     default = CONTEXT_METHOD if loaded.in_context else DEFAULT_METHOD
-    chosen = [method for method in methods or (default,) if works_on(method, loaded)]
+    chosen = [method for method in methods or (default,) if METHODS[method].works_on(loaded)]
     if photo is None:
         name = "astronaut"
         original, region = astronaut(loaded.size)
@@ -114,7 +114,7 @@ def run_demo(
             check_something_to_protect(native, str(mask), size)
             region = working_mask(native, size)
     hole = region if loaded.masked else None
-    methods = [method for method in chosen if not why_not_on(method, original, hole)] or [default]
+    methods = [method for method in chosen if not why_not_on(METHODS[method], original, hole)] or [default]
     shown = default if default in methods else methods[-1]
 
     def edit(images: Tensor, what: str, edit_seed: int = seed) -> Tensor:

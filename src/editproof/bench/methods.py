@@ -18,7 +18,7 @@ from editproof.cli.options import parse_number, parse_settings
 from editproof.errors import UserError
 from editproof.methods import METHODS
 from editproof.metrics import METRICS
-from editproof.protection.apply import DEFAULT_METHOD, WITHOUT_EDITOR, method_settings, own_knobs
+from editproof.protection.apply import DEFAULT_METHOD, get_method, method_settings
 from editproof.randomness import generators, rand
 
 NONE = "none"  # the photo as it is: what a counter-attack alone does to an edit
@@ -43,7 +43,7 @@ class MethodSpec:
     @property
     def needs_editor(self) -> bool:
         """Whether an editor has to be loaded to protect."""
-        return self.name != NONE and self.name not in WITHOUT_EDITOR
+        return self.name != NONE and METHODS[self.name].needs != "none"
 
     @property
     def calls(self) -> float:
@@ -67,14 +67,14 @@ def parse_method(text: str, preset: str | None) -> MethodSpec:
         if settings:
             raise UserError(f"method '{text}': '{NONE}' has no settings")
         return MethodSpec(text, name, {}, None, False, (name,))
-    own_knobs(name)  # refuses an unknown one
+    method = get_method(name)
     on, prompt = settings.pop("on", None), str(settings.pop("prompt", ""))
     told = settings.pop("mask", "untold" if name == DEFAULT_METHOD else "told")
     if told not in TOLD:
         raise UserError(f"method '{text}': mask={told}; allowed: {' or '.join(TOLD)}")
     if on is not None:
         check_editor_name(str(on))
-        if name in WITHOUT_EDITOR:
+        if method.needs == "none":
             raise UserError(f"method '{text}' uses no editor; allowed: no on=")
     steps = settings.pop("steps", None)
     if steps is not None and (not isinstance(steps, int) or isinstance(steps, bool) or steps < 1):

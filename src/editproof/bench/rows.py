@@ -30,7 +30,9 @@ from editproof.counters import Counter, parse_counter
 from editproof.editors import EDITORS
 from editproof.editors.pipeline import Editor
 from editproof.errors import UserError
-from editproof.methods.checks import NEEDS, WITH_FACES, why_not_on, works_on
+from editproof.methods import METHODS
+from editproof.methods.checks import why_not_on
+from editproof.methods.method import NEEDS
 from editproof.metrics import METRICS, Trial
 from editproof.resolution import working_size
 
@@ -75,7 +77,7 @@ def missing(run: Run, name: str, spec: MethodSpec, budget: str, chunk: Sequence[
 
 def works(spec: MethodSpec, editor: Any) -> bool:
     """Whether a method works on an editor (anything with `masked` and `in_context`)."""
-    return spec.name == NONE or works_on(spec.name, editor)
+    return spec.name == NONE or METHODS[spec.name].works_on(editor)
 
 
 def traits(run: Run, name: str) -> Any:
@@ -84,7 +86,7 @@ def traits(run: Run, name: str) -> Any:
     if info is None:
         return run.editor(name)
     size = run.config.size or info.size
-    return SimpleNamespace(masked=info.masked, in_context=info.kind == "kontext", size=size)
+    return SimpleNamespace(masked=info.masked, in_context=info.in_context, size=size)
 
 
 def why_left_out(run: Run, name: str, spec: MethodSpec) -> str:
@@ -97,14 +99,14 @@ def why_left_out(run: Run, name: str, spec: MethodSpec) -> str:
 
 def _why_left_out(run: Run, name: str, spec: MethodSpec) -> str:
     if not works(spec, traits(run, spec.on or name)):
-        kind, why = NEEDS[spec.name][1:]
+        kind, why = NEEDS[METHODS[spec.name].needs]
         return f"for {kind} editors; this one {why}"
-    if spec.name in WITH_FACES:
+    if spec.name != NONE and METHODS[spec.name].needs_faces:
         editor = traits(run, name)
         for photo in run.photos:
             size = working_size(*photo.size, editor.size)
             mask = mask_at(photo, size, run.masks)[None] if editor.masked and spec.told else None
-            if why := why_not_on(spec.name, open_at(photo, size)[None], mask):
+            if why := why_not_on(METHODS[spec.name], open_at(photo, size)[None], mask):
                 return f"{photo.name}: {why}"
     return ""
 

@@ -1,6 +1,5 @@
 """What this machine has and what fits on it."""
 
-import inspect
 import os
 import platform
 import sys
@@ -12,7 +11,7 @@ from typing import Any
 import psutil
 
 from editproof import __version__
-from editproof.editors import EDITORS, VETO_ONLY, EditorInfo
+from editproof.editors import EDITORS, FIRST_BLOCK, EditorInfo
 
 PACKAGES = ("torch", "diffusers", "transformers", "accelerate", "huggingface_hub", "safetensors", "numpy", "pillow")
 PER_PIXEL = 2048  # activations of an edit for each pixel, in numbers of a weight's size: a rule of thumb
@@ -101,23 +100,22 @@ def fitting(info: EditorInfo, device: Device, memory: int) -> str:
     }
     for plan, size in plans.items():
         if usable[plan] and size <= device.total:
-            return f"{plan}, {size / 2**30:.1f} GiB" + (" (veto only)" if plan == VETO_ONLY else "")
+            return f"{plan}, {size / 2**30:.1f} GiB" + (" (veto only)" if plan == FIRST_BLOCK else "")
     return f"no, {min(plans.values()) / 2**30:.1f} GiB"
 
 
 def methods_table() -> list[dict[str, Any]]:
     """The methods: name, whether it needs an editor, its own settings (--set), and what it does with its paper."""
     from editproof.methods import METHODS
-    from editproof.protection.apply import WITHOUT_EDITOR, own_knobs
 
     return [
         {
             "method": name,
-            "needs_editor": name not in WITHOUT_EDITOR,
-            "settings": list(own_knobs(name)),
-            "description": (inspect.getdoc(inspect.getmodule(function)) or "").splitlines()[0],
+            "needs_editor": method.needs != "none",
+            "settings": list(method.settings),
+            "description": method.title,
         }
-        for name, function in METHODS.items()
+        for name, method in METHODS.items()
     ]
 
 

@@ -1,12 +1,9 @@
 """The tables of methods and editors in docs/models.md: `python -m editproof.cli.models_table` prints them."""
 
-import inspect
-
 from editproof.budgets import LEVELS, Linf
 from editproof.editors import EDITORS
-from editproof.methods import METHODS, PAPERS, PRESETS
-from editproof.methods.checks import NEEDS
-from editproof.protection.apply import WITHOUT_EDITOR
+from editproof.methods import METHODS
+from editproof.methods.method import NEEDS
 
 MEANT = (512, 512)  # (height, width) at which the papers' budgets are given
 
@@ -15,16 +12,14 @@ def methods_table() -> str:
     """METHODS as a Markdown table, a line each."""
     lines = ["| method | what it does, paper | editors | its budget and steps | `--preset fast` |",
              "| --- | --- | --- | --- | --- |"]  # fmt: skip
-    for name, function in METHODS.items():
-        first = (inspect.getdoc(inspect.getmodule(function)) or "").splitlines()[0].rstrip(".")
-        needs = "none" if name in WITHOUT_EDITOR else NEEDS[name][1] if name in NEEDS else "any"
+    for name, method in METHODS.items():
         own, fast = "one pass", "one pass"
-        if name in PAPERS:
-            budget, steps, _ = PAPERS[name](*MEANT)
+        if method.paper:
+            budget, steps, _ = method.values(*MEANT)
             size = f"{budget.eps * LEVELS:g}/255" if isinstance(budget, Linf) else f"L2 {budget.eps:g}"
             own = f"{size}, {steps} steps"
-            fast = ", ".join(f"{key} {value}" for key, value in PRESETS["fast"][name].items())
-        lines.append(f"| `{name}` | {first} | {needs} | {own} | {fast} |")
+            fast = ", ".join(f"{key} {value}" for key, value in method.fast.items())
+        lines.append(f"| `{name}` | {method.title} | {NEEDS[method.needs][0]} | {own} | {fast} |")
     return "\n".join(lines)
 
 

@@ -24,6 +24,7 @@ from editproof.counters.impress import impress
 from editproof.counters.jpeg_diff import jpeg_diff
 from editproof.counters.purify import regenerate, vae
 from editproof.errors import UserError
+from editproof.plugins import add_plugins
 
 if TYPE_CHECKING:
     from editproof.editors.pipeline import Editor
@@ -94,6 +95,7 @@ COUNTERS: dict[str, CounterInfo] = {
                               needs_editor=True),
     "impress": CounterInfo(_through(impress), 0.1, 0, 1, "1 - SSIM to the photo that is let pass", needs_editor=True),
 }  # fmt: skip
+add_plugins("editproof.counters", COUNTERS, CounterInfo)
 
 
 def parse_counter(text: str, editor: "Editor | None" = None) -> Counter:

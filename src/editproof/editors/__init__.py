@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from editproof.editors.hub import model_index, one_line, quiet
 from editproof.errors import UserError
+from editproof.plugins import add_plugins
 
 if TYPE_CHECKING:
     import torch
@@ -36,6 +37,11 @@ class EditorInfo:
     weights: int = 0  # of all parts that stay in memory: not of the text encoders of FLUX editors (editors/texts.py)
     largest: int = 0  # of the largest layer: what the plan "stream" has on the device at once
     first_block: int = 0  # of what the plan "first-block" has there; 0: there is no such plan
+
+    @property
+    def in_context(self) -> bool:
+        """Whether it reads the photo as tokens, through attention."""
+        return self.kind == "kontext"
 
 
 EDITORS: dict[str, EditorInfo] = {
@@ -68,6 +74,7 @@ EDITORS: dict[str, EditorInfo] = {
                    "Step1X-Edit's first version", in_parts="v1.0", weights=20830, largest=545),
     )
 }  # fmt: skip
+add_plugins("editproof.editors", EDITORS, EditorInfo)
 
 # The diffusers pipelines that can be differentiated here, and the Editor for each.
 PIPELINES = {
@@ -96,7 +103,7 @@ PLANS = {
     "stream": "in CPU memory, each layer on the device while it computes",
     "first-block": "of a FLUX editor, what VETO needs: VAE, embedders and the first block",
 }
-VETO_ONLY = "first-block"
+FIRST_BLOCK = "first-block"
 
 
 def load_editor(
@@ -123,7 +130,7 @@ def load_editor(
         source = str(files("editproof") / "assets" / source)
     if scheduler is not None and scheduler not in SCHEDULERS:
         raise UserError(f"unknown scheduler {scheduler!r}: one of {', '.join(SCHEDULERS)}")
-    check_plan(plan, "veto")
+    check_plan(plan, first_block=True)
     label = str(name) if embedded or str(name) == source else f"{name} ({source})"
     folder = embedded or Path(source).is_dir()
     if not folder and (source.count("/") != 1 or source.startswith((".", "/", "~"))):
@@ -158,7 +165,7 @@ def load_editor(
             source = pipeline_class.download(source, use_safetensors=True)
         encoders = {} if embedded else texts.encoders(class_name, source)
         parts: dict[str, Any] = dict.fromkeys(encoders)
-        if plan == VETO_ONLY:
+        if plan == FIRST_BLOCK:
             with quiet():  # it would list the blocks that are left out
                 parts |= import_module("editproof.editors.speed.placement").first_block_parts(
                     class_name, label, source, dtype
@@ -188,13 +195,13 @@ def load_editor(
     return editor
 
 
-def check_plan(plan: str | None, method: str | None = None) -> None:
-    """UserError for a plan that is not in PLANS, or that loads too little for a method, or for an edit (None)."""
+def check_plan(plan: str | None, what: str = "an edit", first_block: bool = False) -> None:
+    """UserError for a plan that is not in PLANS, or loads too little for `what` unless a first block is enough."""
     if plan is not None and plan not in PLANS:
         raise UserError(f"unknown plan {plan!r}: one of {', '.join(PLANS)}")
-    if plan == VETO_ONLY and method != "veto":
+    if plan == FIRST_BLOCK and not first_block:
         others = ", ".join(name for name in PLANS if name != plan)
-        raise UserError(f"plan {plan!r} loads what veto needs, too little for {method or 'an edit'}; allowed: {others}")
+        raise UserError(f"plan {plan!r} loads what veto needs, too little for {what}; allowed: {others}")
 
 
 def pick_device(device: "str | torch.device | None" = None) -> "torch.device":

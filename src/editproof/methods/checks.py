@@ -7,17 +7,8 @@ from torch import Tensor
 from editproof.errors import UserError
 
 if TYPE_CHECKING:
-    from editproof.editors.pipeline import Editor
+    from editproof.methods.method import Method
     from editproof.people.face_chips import Chips
-
-IN_CONTEXT = ("in_context", "in-context", "does not read the photo as tokens")
-# What an editor must be, where not any will do: an attribute of Editor, and the words for it and for not being it.
-NEEDS = {
-    "diffusionguard": ("masked", "inpainting", "edits the whole picture"),
-    "decontext": IN_CONTEXT,
-    "veto": IN_CONTEXT,
-}
-WITH_FACES = ("facelock",)  # these need a face in every picture
 
 
 def kept_pixels(images: Tensor, mask: Tensor | None) -> Tensor | None:
@@ -34,16 +25,6 @@ def kept_pixels(images: Tensor, mask: Tensor | None) -> Tensor | None:
     return kept
 
 
-def require(editor: "Editor | None", method: str) -> "Editor":
-    """The editor, if the method can work on it."""
-    if editor is None:
-        raise UserError(f"{method} needs an editor to attack: give one (see `editproof list editors`)")
-    if not works_on(method, editor):
-        kind, why_not = NEEDS[method][1:]
-        raise UserError(f"{method} works on {kind} editors only, and {editor.name} {why_not}")
-    return editor
-
-
 def require_faces(images: Tensor, kept: Tensor | None, method: str) -> "Chips":
     """The faces of pictures (B,3,H,W), each of which has one; with `kept`, where that is 1."""
     from editproof.people.face_chips import find_chips
@@ -57,17 +38,12 @@ def require_faces(images: Tensor, kept: Tensor | None, method: str) -> "Chips":
     return faces
 
 
-def works_on(method: str, editor: "Editor") -> bool:
-    """Whether a method can work on an editor."""
-    return method not in NEEDS or getattr(editor, NEEDS[method][0])
-
-
-def why_not_on(method: str, images: Tensor, mask: Tensor | None) -> str:
+def why_not_on(method: "Method", images: Tensor, mask: Tensor | None) -> str:
     """Why a method cannot work on pictures (B,3,H,W) with a mask, or none; "" where it can."""
-    if method not in WITH_FACES:
+    if not method.needs_faces:
         return ""
     try:
-        require_faces(images, kept_pixels(images, mask), method)
+        require_faces(images, kept_pixels(images, mask), method.name)
     except UserError as error:
         return str(error)
     return ""

@@ -19,6 +19,7 @@ from editproof.metrics.psnr import linf, psnr
 from editproof.metrics.ssim import ssim, ssim_map
 from editproof.metrics.trial import Trial
 from editproof.metrics.vif import vif
+from editproof.plugins import add_plugins
 
 __all__ = [
     "METRICS",
@@ -131,3 +132,4 @@ METRICS: dict[str, Metric] = {
         "the edit of the protected photo with exactly what was asked for", "truth", 0, inf, "lower", inf,
     ),
 }  # fmt: skip
+add_plugins("editproof.metrics", METRICS, Metric)

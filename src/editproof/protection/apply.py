@@ -1,7 +1,6 @@
 """Protect photos at their own size: work at the editor's size, lift the perturbation, bound it again."""
 
-import inspect
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +13,7 @@ from editproof.editors import pick_device
 from editproof.editors.pipeline import Editor
 from editproof.errors import UserError
 from editproof.immunizer.network import load_immunizer, trained_size
-from editproof.methods import METHODS, PAPERS, PRESETS
+from editproof.methods import METHODS, PRESETS, Method
 from editproof.protection.own_size import lift
 from editproof.resolution import working_copy, working_mask, working_size
 
@@ -22,9 +21,7 @@ DEFAULT_METHOD = "diffvax"
 CONTEXT_METHOD = "decontext"  # what is demonstrated against in-context editors
 DEFAULT_EDITOR = "tiny-inpaint"
 DEFAULT_BUDGET = Linf(8 / 255)
-WITHOUT_EDITOR = ("noise", "diffvax")
 MOST = 1_000_000  # of a setting that is a number
-SHARED = ("editor", "images", "mask", "prompt", "budget", "steps", "seed", "callback")
 
 
 def protect(
@@ -79,8 +76,8 @@ def perturbation(
     `mask` (1 or B, 1, h, w) and `budget` are those at that size. Raises UserError as protect does.
     """
     function = get_method(method)
-    if editor is None and method not in WITHOUT_EDITOR:
-        raise UserError(f"method '{method}' needs an editor; allowed without one: {', '.join(WITHOUT_EDITOR)}")
+    if editor is None and function.needs != "none":
+        raise UserError(f"method '{method}' needs an editor; allowed without one: {', '.join(without_editor())}")
     small = small.to(editor.device if editor is not None else pick_device(device))
     hole = None if mask is None else mask.expand(len(small), -1, -1, -1).to(small.device)
     return (function(editor, small, mask=hole, budget=budget, **settings) - small).float().cpu()
@@ -89,11 +86,11 @@ def perturbation(
 def working_side(method: str, editor: Editor | None, settings: Mapping[str, Any]) -> int:
     """The side in pixels that a method works at: the editor's, else the one that its network was trained at.
 
-    That is the one of diffvax's `weights`, and of the embedded ones for a method without a network.
+    That is the one of a one-pass method's `weights`, and of the embedded ones for a method without a network.
     """
     if editor is not None:
         return editor.size
-    return trained_size(settings.get("weights") if method == "diffvax" else None)
+    return trained_size(settings.get("weights") if get_method(method).one_pass else None)
 
 
 def budget_in_effect(
@@ -101,17 +98,15 @@ def budget_in_effect(
 ) -> Budget | None:
     """`budget`, or where that is None what the method then keeps to for photos of `size` (height, width).
 
-    That is its paper's, for diffvax the bound that its weights were trained with (None if there is none), and
-    8/255 for noise.
+    That is its paper's, for a one-pass network the bound that its weights were trained with (None if there is none),
+    and 8/255 for noise.
     """
     if budget is not None:
         return budget
-    if method in PAPERS:
-        return PAPERS[method](*size)[0]
-    if method == "diffvax":
+    if get_method(method).one_pass:
         eps = load_immunizer(settings.get("weights")).trained_eps
         return None if eps is None else Linf(eps)
-    return DEFAULT_BUDGET
+    return get_method(method).default_budget(*size)
 
 
 def budget_at(size: tuple[int, int], budget: Budget | None, meant: tuple[int, int]) -> Budget | None:
@@ -121,22 +116,26 @@ def budget_at(size: tuple[int, int], budget: Budget | None, meant: tuple[int, in
     return L2(budget.eps * (size[0] * size[1] / (meant[0] * meant[1])) ** 0.5)
 
 
-def get_method(name: str) -> Callable[..., Tensor]:
-    """The function of METHODS with this name, or a UserError."""
+def get_method(name: str) -> Method:
+    """The method with this name, or a UserError."""
     if name not in METHODS:
         raise UserError(f"method '{name}' is unknown; allowed: {', '.join(METHODS)}")
     return METHODS[name]
 
 
+def without_editor() -> list[str]:
+    """The methods that need no editor."""
+    return [name for name, method in METHODS.items() if method.needs == "none"]
+
+
 def own_knobs(method: str) -> dict[str, Any]:
     """What a method can be told beyond the shared settings: name -> default."""
-    parameters = inspect.signature(get_method(method)).parameters
-    return {name: parameter.default for name, parameter in parameters.items() if name not in SHARED}
+    return {name: parameter.default for name, parameter in get_method(method).settings.items()}
 
 
 def check_knob(method: str, name: str, value: Any) -> None:
     """Raise UserError if a knob is not annotated to take `value`: counts are above 0, other numbers at least 0."""
-    annotation = inspect.signature(get_method(method)).parameters[name].annotation
+    annotation = get_method(method).settings[name].annotation
     kind, _, optional = (annotation.__name__ if isinstance(annotation, type) else str(annotation)).partition(" | ")
     number = isinstance(value, int | float) and not isinstance(value, bool)
     allowed, usable = {
@@ -164,5 +163,5 @@ def method_settings(method: str, preset: str | None, steps: int | None, knobs: M
         if name not in allowed:
             raise UserError(f"method '{method}' has no setting '{name}'; allowed: {', '.join(allowed) or 'none'}")
         check_knob(method, name, knobs[name])
-    preset_settings = PRESETS[preset].get(method, {}) if preset is not None else {}
+    preset_settings = METHODS[method].fast if preset == "fast" else {}
     return {**preset_settings, **({} if steps is None else {"steps": steps}), **knobs}

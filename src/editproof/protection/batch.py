@@ -9,7 +9,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any
 
 from editproof.errors import UserError
-from editproof.methods.checks import WITH_FACES
+from editproof.methods import METHODS
 from editproof.protection.task import Job, Ready, Task, finish, perturb, read
 from editproof.resolution import working_size
 
@@ -97,7 +97,9 @@ def _compute(
         try:
             deltas = perturb(group, task, callback)
         except Exception as error:
-            if isinstance(error, UserError) and task.method in WITH_FACES and len(group) > 1:  # one may have no face
+            if (
+                isinstance(error, UserError) and METHODS[task.method].needs_faces and len(group) > 1
+            ):  # one may have no face
                 for ready in group:
                     yield from _compute([(ready.job, ready)], task, pool, callback)
                 continue

@@ -1,6 +1,5 @@
 """What is said of a protected photo: the JSON beside it, which stays private, and the claim."""
 
-import inspect
 import json
 from collections.abc import Mapping
 from importlib.metadata import PackageNotFoundError, version
@@ -13,9 +12,9 @@ from editproof import __version__
 from editproof.budgets import Budget
 from editproof.editors import EDITORS
 from editproof.errors import UserError
-from editproof.methods import PAPERS
+from editproof.methods.method import SHARED
 from editproof.pgd import default_step
-from editproof.protection.apply import SHARED, budget_at, budget_in_effect, get_method, own_knobs
+from editproof.protection.apply import budget_at, budget_in_effect, get_method, own_knobs
 
 CLAIM = (
     "Measured against {measured}: the effect on {unmeasured} is unknown until measured. "
@@ -32,15 +31,16 @@ def effective(
     The budget is that at the photo's own `size`, the step size that at the `working` size (both height, width); of a
     step size that changes it is the first and the last.
     """
-    defaults = {n: p.default for n, p in inspect.signature(get_method(method)).parameters.items() if n in SHARED[3:]}
+    row = get_method(method)
+    defaults = {"prompt": "", "steps": row.steps, "seed": 0}
     skipped = ("budget", "callback")
     shared = {n: v for n, v in {**defaults, **arguments}.items() if n in SHARED and n not in skipped}
     own = {n: v for n, v in {**own_knobs(method), **arguments}.items() if n not in SHARED}
     own = {n: str(v) if isinstance(v, Path) else v for n, v in own.items()}
     budget = budget_in_effect(method, budget, size, arguments)
     working_budget = budget_at(working, budget, size)
-    if method in PAPERS and working_budget is not None:
-        step = default_step(own["step_size"], working_budget, shared["steps"], PAPERS[method](*working))
+    if row.paper and working_budget is not None:
+        step = default_step(own["step_size"], working_budget, shared["steps"], row.values(*working))
         own["step_size"] = [step(0), step(shared["steps"] - 1)] if callable(step) else step
     described = None if budget is None else {"norm": type(budget).__name__, "eps": budget.eps}
     return {"budget": described, **shared, "settings": own}

@@ -12,7 +12,7 @@ from editproof.protection.apply import (
     DEFAULT_BUDGET,
     DEFAULT_EDITOR,
     DEFAULT_METHOD,
-    WITHOUT_EDITOR,
+    get_method,
     method_settings,
     working_side,
 )
@@ -48,14 +48,15 @@ def check_asked(asked: Asked) -> None:
     """Raise UserError for settings that a method does not have, and for an editor, scheduler or plan without effect."""
     method, editor = asked.method, asked.editor
     method_settings(method, asked.preset, asked.steps, asked.knobs or {})
-    if editor is not None and method in WITHOUT_EDITOR and editor != DEFAULT_EDITOR:
+    needs_editor = get_method(method).needs != "none"
+    if editor is not None and not needs_editor and editor != DEFAULT_EDITOR:
         raise UserError(f"method '{method}' uses no editor, so '{editor}' would change nothing; allowed: no --editor")
     for option, value in (("scheduler", asked.scheduler), ("plan", asked.plan)):
-        if value is not None and method in WITHOUT_EDITOR:
+        if value is not None and not needs_editor:
             raise UserError(
                 f"method '{method}' uses no editor, so {option} '{value}' would change nothing; allowed: no --{option}"
             )
-    check_plan(asked.plan, method)
+    check_plan(asked.plan, method, get_method(method).first_block)
 
 
 def written(asked: Asked, mask: str | None, **more: Any) -> dict[str, Any]:
@@ -72,7 +73,7 @@ def written(asked: Asked, mask: str | None, **more: Any) -> dict[str, Any]:
 def load_task(asked: Asked, **more: Any) -> Task:
     """The task, its editor loaded; `more` are fields of Task."""
     settings, loaded = asked.settings, None
-    if asked.method not in WITHOUT_EDITOR:
+    if get_method(asked.method).needs != "none":
         loaded = load_editor(
             asked.editor or DEFAULT_EDITOR,
             device=asked.device,

@@ -17,7 +17,7 @@ from editproof.errors import UserError
 from editproof.files import atomic, check_folder, check_output, clean
 from editproof.photo.masks import AUTO
 from editproof.protection import own_size as native
-from editproof.protection.apply import WITHOUT_EDITOR, budget_at, budget_in_effect
+from editproof.protection.apply import budget_at, budget_in_effect, get_method, without_editor
 from editproof.protection.report import check_unprotected, claim, versions
 from editproof.protection.settings import Asked, check_asked, load_task, written
 from editproof.protection.task import MEANT, perturbation_left
@@ -103,10 +103,10 @@ def protect_clip(
 
 def check_length(clip: Clip, method: str) -> None:
     """Raise UserError for a clip too long for a method that optimises each frame."""
-    if method not in WITHOUT_EDITOR and clip.frames > SHORT:
+    if get_method(method).needs != "none" and clip.frames > SHORT:
         raise UserError(
             f"clip '{clip.path}' has {clip.frames} frames, and method '{method}' optimises each; allowed: up to "
-            f"{SHORT} frames, {' or '.join(WITHOUT_EDITOR)}, or --force"
+            f"{SHORT} frames, {' or '.join(without_editor())}, or --force"
         )
 
 

@@ -1,0 +1,231 @@
+"""One row a method: its function and all that is known of it, written beside the function with `@method(...)`."""
+
+import inspect
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, Literal
+
+from torch import Tensor
+
+from editproof.budgets import Budget, Linf
+from editproof.counters.transform import make_transform
+from editproof.errors import UserError
+from editproof.methods.checks import kept_pixels
+from editproof.pgd import Callback, Objective, Paper, Step, default_step, pgd
+from editproof.randomness import generators
+
+if TYPE_CHECKING:
+    from editproof.counters.transform import Transform
+    from editproof.editors.pipeline import Editor
+
+SHARED = ("editor", "images", "mask", "prompt", "budget", "steps", "seed", "callback")
+NEEDS = {  # what an editor has to be: in a table's words, and in a sentence about one that is not
+    "none": ("none", ""),
+    "any": ("any", ""),
+    "masked": ("inpainting", "edits the whole picture"),
+    "in_context": ("in-context", "does not read the photo as tokens"),
+}
+
+
+@dataclass(frozen=True)
+class Descent:
+    """How a method optimises, the same settings for each that does.
+
+    step_size: None is the paper's step at the paper's budget and steps, otherwise 2.5 x eps / steps.
+    momentum: the share of the old direction that is kept.
+    start: None (the photo, or a random point of the budget where the paper says so) or "diffvax", what the embedded
+    one-pass immunizer makes of the photo.
+    transform: counters that the protection should survive, see `editproof.counters.transform.make_transform`.
+    """
+
+    step_size: "Step | None" = None
+    momentum: float = 0.0
+    start: str | None = None
+    transform: "Transform | None" = None
+
+
+@dataclass(frozen=True)
+class Given:
+    """What a method's function is given, checked: photos, what may change in them, how far and for how long."""
+
+    method: "Method"
+    editor: Any  # an editproof.editors.pipeline.Editor; None for methods that need none
+    images: Tensor  # (B, 3, H, W) in [0, 1]
+    mask: Tensor | None  # (1 or B, 1, H, W), 1 = the editor may repaint
+    kept: Tensor | None  # (B, 1, H, W), 1 where the photo may change; None: everywhere
+    prompt: str
+    budget: Any  # a Budget; None for a one-pass network that is asked to keep to its own
+    steps: int
+    seed: int
+    callback: Callback | None
+    descent: Descent
+
+    @property
+    def weight(self) -> Tensor | float:
+        """What a pixel counts in a loss over what may change: `kept`, or 1."""
+        return 1.0 if self.kept is None else self.kept
+
+
+@dataclass(frozen=True)
+class Method:
+    """A protection. Called like a function: `(editor, images, *, mask, prompt, budget, steps, seed, callback, ...)`."""
+
+    name: str
+    function: Callable[..., Tensor]
+    needs: Literal["none", "any", "masked", "in_context"] = "any"  # of an editor, see NEEDS
+    paper: Paper | Callable[[int, int], Paper] | None = None  # where one optimises; may depend on (height, width)
+    momentum: float = 0.0
+    fast: dict[str, Any] = field(default_factory=dict)  # --preset fast: settings that fit a CPU
+    needs_faces: bool = False  # in every photo
+    one_pass: bool = False  # a trained network's, chosen by the setting `weights`
+    first_block: bool = False  # the first block of an editor's transformer is enough (--plan first-block)
+    compared: bool = False  # by `editproof compare` if no methods are named
+
+    @property
+    def __doc__(self) -> str:  # type: ignore[override]
+        return self.function.__doc__ or ""
+
+    @property
+    def title(self) -> str:
+        """What it does, and its paper: the first line of its file."""
+        return (inspect.getdoc(inspect.getmodule(self.function)) or self.__doc__).splitlines()[0].rstrip(".")
+
+    @property
+    def settings(self) -> dict[str, inspect.Parameter]:
+        """What it can be told beyond the shared arguments, by name."""
+        shared = dict(inspect.signature(Descent).parameters) if self.paper else {}
+        if shared:
+            shared["momentum"] = shared["momentum"].replace(default=self.momentum)
+        return shared | dict(list(inspect.signature(self.function).parameters.items())[1:])
+
+    @property
+    def steps(self) -> int:
+        """The paper's steps; 1 where nothing is optimised."""
+        return self.values(512, 512)[1] if self.paper else 1
+
+    @property
+    def __signature__(self) -> inspect.Signature:
+        own = [parameter.replace(kind=inspect.Parameter.KEYWORD_ONLY) for parameter in self.settings.values()]
+        shared = [parameter for name, parameter in _CALL.parameters.items() if name in SHARED]
+        return inspect.Signature(
+            [p.replace(default=self.steps) if p.name == "steps" else p for p in shared] + own, return_annotation=Tensor
+        )
+
+    def values(self, height: int, width: int) -> Paper:
+        """The paper's budget, steps and step size for photos of this size."""
+        assert self.paper is not None, f"{self.name} does not optimise"
+        return self.paper(height, width) if callable(self.paper) else self.paper
+
+    def works_on(self, editor: "Editor") -> bool:
+        """Whether it can protect against an editor."""
+        return self.needs in ("none", "any") or bool(getattr(editor, self.needs))
+
+    def default_budget(self, height: int, width: int) -> Budget:
+        """The budget that is kept to if none is given: the paper's, otherwise 8/255."""
+        return self.values(height, width)[0] if self.paper else Linf(8 / 255)
+
+    def __call__(
+        self,
+        editor: "Editor | None",
+        images: Tensor,
+        *,
+        mask: Tensor | None = None,
+        prompt: str = "",
+        budget: Budget | Literal["default"] | None = "default",
+        steps: int | None = None,
+        seed: int = 0,
+        callback: Callback | None = None,
+        **settings: Any,
+    ) -> Tensor:
+        """Protect photos against an editor.
+
+        Args:
+            editor: What to protect against; methods that need none take None.
+            images: (B, 3, H, W) in [0, 1].
+            mask: (1 or B, 1, H, W), 1 = the editor may repaint; only pixels with 0 change. None: all may change.
+            prompt: What the editor is expected to be told.
+            budget: How far a photo may change; by default the paper's, or 8/255. None: for a one-pass network the bound
+                that it was trained with (no bound, if none), otherwise the default.
+            steps: Of the optimisation; None is the paper's number. Without effect where nothing is optimised.
+            seed: Each photo draws from a generator of its own, so that a result does not depend on its batch.
+            callback: Told (step from 1, steps, loss) after each step.
+            settings: The method's own, see `settings`.
+
+        Returns:
+            The protected photos, (B, 3, H, W) in [0, 1], on the 8-bit grid, within the budget.
+
+        Raises:
+            UserError: For an editor, a mask or photos that the method cannot work with.
+        """
+        descent = Descent(
+            **{"momentum": self.momentum, **{name: settings.pop(name) for name in _DESCENT if name in settings}}
+        )
+        if self.needs != "none":
+            self.check(editor)
+        if budget == "default" or (budget is None and not self.one_pass):
+            budget = self.default_budget(*images.shape[-2:])
+        given = Given(
+            self, editor, images, mask, kept_pixels(images, mask), prompt, budget,
+            self.steps if steps is None else steps, seed, callback, descent,
+        )  # fmt: skip
+        return self.function(given, **settings)
+
+    def check(self, editor: "Editor | None") -> None:
+        """UserError if it cannot protect against this editor."""
+        if editor is None:
+            raise UserError(f"{self.name} needs an editor to attack: give one (see `editproof list editors`)")
+        if not self.works_on(editor):
+            kind, why_not = NEEDS[self.needs]
+            raise UserError(f"{self.name} works on {kind} editors only, and {editor.name} {why_not}")
+
+
+_CALL = inspect.signature(Method.__call__)
+_DESCENT = tuple(inspect.signature(Descent).parameters)
+
+
+def method(name: str, **known: Any) -> Callable[[Callable[..., Tensor]], Method]:
+    """A decorator: the function below is the method `name`, and `known` are the other fields of its row."""
+    return lambda function: Method(name, function, **known)
+
+
+def minimise(
+    objective: Objective,
+    given: Given,
+    *,
+    random_start: bool = False,
+    samples: int = 1,
+    step_size: Step | None = None,
+) -> Tensor:
+    """PGD on what a method was given.
+
+    Args:
+        objective: Photos (B, 3, H, W) -> one loss each (B,); it may draw anew at each call.
+        given: What the method's function was called with.
+        random_start: Start at a random point of the budget instead of at the photos.
+        samples: The gradient is the mean over this many calls of the objective.
+        step_size: Taken where the user has named none; None: see `Descent`.
+
+    Returns:
+        The protected photos, (B, 3, H, W) in [0, 1], on the 8-bit grid, within the budget.
+    """
+    from editproof.methods.starts import first
+
+    images, descent = given.images, given.descent
+    paper = given.method.values(*images.shape[-2:])
+    return pgd(
+        objective,
+        images,
+        given.budget,
+        steps=given.steps,
+        step_size=default_step(
+            step_size if descent.step_size is None else descent.step_size, given.budget, given.steps, paper
+        ),
+        support=given.kept,
+        start=first(descent.start, images, given.mask, given.budget),
+        random_start=random_start,
+        samples=samples,
+        momentum=descent.momentum,
+        transform=make_transform(descent.transform, given.editor, given.seed),
+        generator=generators(given.seed, len(images)),
+        callback=given.callback,
+    )
