@@ -1,0 +1,1 @@
+"""`editproof serve`: photos over HTTP, for platforms (docs/operations.md)."""

@@ -1,0 +1,135 @@
+"""What a request may ask for, and the worker that does it."""
+
+import traceback
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+from editproof.errors import UserError
+from editproof.photo.masks import AUTO
+
+FORMATS = ("png", "webp", "tiff", "avif", "jpeg")
+
+
+@dataclass(frozen=True)
+class Wish:
+    """A photo file, and how it is to be protected where that differs from how the service was started."""
+
+    data: bytes
+    name: str = "photo"
+    mask: str = "none"  # none, auto, or file: mask_data
+    mask_data: bytes | None = None
+    invert_mask: bool = False
+    eps: float | None = None  # in [0, 1]
+    format: str = "png"
+    quality: int | None = None
+    seed: int | None = None
+    force: bool = False
+
+
+@dataclass(frozen=True)
+class Made:
+    """A protected photo file, its report and its media type."""
+
+    data: bytes
+    report: dict[str, Any]
+    media_type: str
+
+
+@dataclass(frozen=True)
+class Failed:
+    """Why a photo was not protected: one line; whether whoever asked can mend it; of our faults the traceback."""
+
+    message: str
+    theirs: bool
+    trace: str = ""
+
+
+def check_wish(wish: Wish) -> None:
+    """Raise UserError for a wish that no photo could be protected by."""
+    from editproof.photo.formats import get_format
+
+    get_format(wish.format, wish.quality)
+    if wish.mask == AUTO and wish.invert_mask:
+        raise UserError("an inverted mask 'auto' would give people away; allowed: a mask file with invert_mask")
+    if (wish.mask == "file") != (wish.mask_data is not None):
+        raise UserError("mask 'file' and a part 'mask' of a multipart body belong together; allowed: both or neither")
+
+
+def start_worker(asked: Any, devices: Sequence[str | None], threads: int, number: int) -> Callable[[list[Wish]], Any]:
+    """Load everything that protecting takes, in a worker; returns the function that protects."""
+    import torch
+
+    from editproof.protection.settings import check_asked, load_task
+
+    torch.set_num_threads(threads)
+    asked = replace(asked, device=devices[number % len(devices)])
+    check_asked(asked)
+    task = load_task(asked)
+    _warm(task)
+    return lambda wishes: protect_wishes(wishes, task, asked)
+
+
+def protect_wishes(wishes: Sequence[Wish], task: Any, asked: Any) -> list[Made | Failed]:
+    """Protect photos as they are wished for, by a task that is loaded."""
+    from editproof.photo.formats import FORMATS
+    from editproof.protection.in_memory import Content, Protected, protect_contents
+
+    todo, outcomes = [], {}
+    for i, wish in enumerate(wishes):
+        try:
+            check_wish(wish)
+            todo.append((i, Content(wish.data, wish.name), _task_for(wish, task, asked)))
+        except Exception as error:
+            outcomes[i] = _failed(error)
+    made = protect_contents([(content, its) for _, content, its in todo])
+    for (i, _, its), outcome in zip(todo, made, strict=True):
+        if isinstance(outcome, Protected):
+            outcomes[i] = Made(outcome.data, outcome.report, FORMATS[its.format].media_type)
+        else:
+            outcomes[i] = _failed(outcome)
+    return [outcomes[i] for i in range(len(wishes))]
+
+
+def _task_for(wish: Wish, task: Any, asked: Any) -> Any:
+    """The task of one wish."""
+    import hashlib
+
+    from editproof.budgets import Linf
+    from editproof.protection.settings import written
+
+    mask = {"none": None, "file": "mask"}.get(wish.mask, wish.mask)
+    wished = replace(
+        asked,
+        mask=mask,
+        invert_mask=wish.invert_mask,
+        budget=asked.budget if wish.eps is None else Linf(wish.eps),
+        seed=asked.seed if wish.seed is None else wish.seed,
+    )
+    named = mask if wish.mask_data is None else hashlib.sha256(wish.mask_data).hexdigest()
+    request = written(wished, named, format=wish.format, quality=wish.quality, content_credentials=False)
+    return replace(
+        task, budget=wished.budget, arguments={**task.arguments, "seed": wished.seed}, mask=mask,
+        mask_data=wish.mask_data, invert_mask=wish.invert_mask, force=wish.force, format=wish.format,
+        quality=wish.quality, request=request,
+    )  # fmt: skip
+
+
+def _failed(error: Exception) -> Failed:
+    from editproof.protection.batch import one_line
+
+    theirs = isinstance(error, UserError)
+    return Failed(one_line(error), theirs, "" if theirs else "".join(traceback.format_exception(error)))
+
+
+def _warm(task: Any) -> None:
+    """Protect one made-up photo, so that the first request does not pay for what is loaded on first use."""
+    import io
+
+    from PIL import Image
+
+    from editproof.protection.in_memory import Content, protect_contents
+
+    file = io.BytesIO()
+    Image.linear_gradient("L").convert("RGB").save(file, format="PNG")
+    protect_contents([(Content(file.getvalue(), "warm.png"), task)])
