@@ -15,6 +15,7 @@ from editproof.cli import app as app_cli
 from editproof.cli import bench as bench_cli
 from editproof.cli import demo as demo_cli
 from editproof.cli import info as info_cli
+from editproof.cli import serve as serve_cli
 from editproof.cli import train as train_cli
 from editproof.cli.clips import check_clip_options, check_clips, show_clip, tell_of_clips
 from editproof.cli.display import ERR, OUT, print_summary, progress_bar, protected_line, rate_shown
@@ -198,7 +199,7 @@ def edit(
     OUT.print(f"{photo} -> {out}", markup=False, soft_wrap=True)
 
 
-for commands in (app_cli.app, bench_cli.app, demo_cli.app, info_cli.app, train_cli.app):
+for commands in (app_cli.app, bench_cli.app, demo_cli.app, info_cli.app, serve_cli.app, train_cli.app):
     app.add_typer(commands)
 
 

@@ -2,7 +2,6 @@
 
 import ast
 import math
-import re
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -10,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from editproof.errors import UserError
+from editproof.numbers import parse_eps, parse_number
 
 if TYPE_CHECKING:
     from editproof.budgets import Budget
@@ -136,30 +136,16 @@ def none_or(value: str) -> str | None:
     return None if value == "none" else value
 
 
-def parse_number(text: str, option: str, largest: float) -> float:
-    """'8/255' or '0.03' -> a number above 0 and at most `largest`, or a UserError."""
-    matched = re.fullmatch(r"\s*(\d+\.?\d*|\.\d+)\s*(?:/\s*(\d+\.?\d*|\.\d+)\s*)?", text)
-    number = math.nan
-    if matched and float(matched[2] or 1) > 0:
-        number = float(matched[1]) / float(matched[2] or 1)
-    if not 0 < number <= largest:
-        limit = f" and at most {largest:g}" if largest < math.inf else ""
-        raise UserError(f"{option} '{text}': allowed is a fraction (8/255) or a decimal (0.03), above 0{limit}")
-    return number
-
-
 def parse_budget(eps: str | None, l2: str | None) -> "Budget | None":
     """The budget of --eps or --l2, None if neither is given."""
     if eps is not None and l2 is not None:
         raise UserError(f"--eps '{eps}' and --l2 '{l2}' exclude each other; allowed: one of them")
-    number = parse_number(eps, "--eps", 1.0) if eps is not None else None
+    number = parse_eps(eps, "--eps") if eps is not None else None
     length = parse_number(l2, "--l2", math.inf) if l2 is not None else None
     if number is None and length is None:
         return None
     from editproof.budgets import L2, Linf
 
-    if number is not None and number < 0.999 / 255:
-        raise UserError(f"--eps '{eps}' is less than one level of an 8-bit picture; allowed: 1/255 and more")
     return Linf(number) if number is not None else L2(length or 0.0)
 
 

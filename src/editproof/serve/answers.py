@@ -43,7 +43,7 @@ def refusal(refused: Refused, request_id: str) -> Response:
 
 
 def photo_answer(made: Made, report: str) -> Response:
-    """The protected file; its report in a header (base64 of JSON), in a second part (multipart/mixed), or not at all."""
+    """The protected file, its report in a header (base64 of JSON), in a second part (multipart/mixed), or nowhere."""
     if report == "multipart":
         return _parts(made)
     headers = {"Cache-Control": "no-store"}

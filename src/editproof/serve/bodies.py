@@ -1,7 +1,7 @@
 """The body of a request: read within limits of size and time, taken apart if it is multipart."""
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator
 
 from starlette.formparsers import MultiPartException, MultiPartParser
 from starlette.requests import Request
@@ -21,7 +21,7 @@ async def read_body(request: Request, most: int, seconds: float) -> bytes:
             async for part in request.stream():
                 size += len(part)
                 if size > most:
-                    raise Refused(413, "too_large", f"the body has more than {most:,} bytes, which are allowed", close=True)
+                    raise Refused(413, "too_large", f"the body is too large; allowed: {most:,} bytes", close=True)
                 parts.append(part)
     except TimeoutError:
         raise Refused(
@@ -35,22 +35,24 @@ async def photo_and_mask(request: Request, body: bytes) -> tuple[bytes, str, byt
     if not request.headers.get("content-type", "").startswith("multipart/form-data"):
         return body, "photo", None
 
-    async def once() -> AsyncIterator[bytes]:
+    async def once() -> AsyncGenerator[bytes, None]:
         yield body
 
     try:
         form = await MultiPartParser(request.headers, once(), max_files=2, max_fields=0).parse()
     except (MultiPartException, KeyError, ValueError) as error:
         raise Refused(400, "bad_multipart", f"the multipart body cannot be read ({error})") from None
-    async with form:
-        files: dict[str, bytes] = {}
-        name = "photo"
+    files: dict[str, bytes] = {}
+    name = "photo"
+    try:
         for field, file in form.multi_items():
             if field not in ("photo", "mask") or isinstance(file, str) or field in files:
                 raise Refused(400, "bad_multipart", f"part '{field}'; allowed: one file 'photo' and one file 'mask'")
             files[field] = await file.read()
             if field == "photo" and file.filename:
                 name = file.filename.replace("\\", "/").rsplit("/", 1)[-1][:100] or name
-        if "photo" not in files:
-            raise Refused(400, "bad_multipart", "the multipart body has no file 'photo'")
-        return files["photo"], name, files.get("mask")
+    finally:
+        await form.close()
+    if "photo" not in files:
+        raise Refused(400, "bad_multipart", "the multipart body has no file 'photo'")
+    return files["photo"], name, files.get("mask")

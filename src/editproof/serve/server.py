@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from editproof.errors import UserError
-from editproof.protection.workers import Pool, threads_each
+from editproof.workers import Pool, threads_each
 
 LOOPBACK = ("127.0.0.1", "localhost", "::1")
 
@@ -82,7 +82,7 @@ def serve(
 
 
 async def _until_told(server: Any, limits: Any, drain_wait: float, host: str, port: int) -> None:
-    """Serve until a signal comes; then refuse what is new for `drain_wait` seconds, answer the rest, and return."""
+    """Serve until a signal comes, and `drain_wait` seconds longer, not ready any more; answer the rest, and return."""
     from editproof.serve.observe import LOG
 
     loop = asyncio.get_running_loop()

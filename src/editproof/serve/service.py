@@ -14,14 +14,14 @@ from starlette.exceptions import HTTPException
 from starlette.responses import JSONResponse, Response
 
 from editproof import __version__
-from editproof.cli.options import parse_number
 from editproof.errors import UserError
-from editproof.protection.workers import Full, Pool, TooLong, WorkerLost
+from editproof.numbers import parse_eps
 from editproof.serve.answers import ERROR_SCHEMA, Refused, photo_answer, refusal
 from editproof.serve.bodies import photo_and_mask, read_body
 from editproof.serve.limits import Rate, name_of
 from editproof.serve.observe import Metrics, observed
-from editproof.serve.wishes import FORMATS, Failed, Made, Wish, check_wish
+from editproof.serve.wishes import Failed, Made, Wish, check_wish
+from editproof.workers import Full, Pool, TooLong, WorkerLost
 
 OPEN = ("/healthz", "/readyz", "/metrics", "/openapi.json")  # without a key
 PHOTO_BODY = {
@@ -42,7 +42,7 @@ PHOTO_BODY = {
 }
 ERRORS = {
     400: "A body that cannot be read.", 401: "No key, or one that is not known.", 408: "An upload that was too slow.",
-    413: "A body that is too large.", 422: "A photo or a setting that cannot be used; the message says what is allowed.",
+    413: "A body that is too large.", 422: "A photo or setting that cannot be used; the message says what is allowed.",
     429: "Too many requests with this key; Retry-After says when the next one may come.",
     503: "The line is full, or the service is about to end; Retry-After says when to try again.",
     504: "The photo was not done in time.",
@@ -94,8 +94,6 @@ def build(pool: Pool, limits: Limits, metrics: Metrics) -> Callable[..., Any]:
         wait = limits.rate.wait(name) if limits.rate is not None else 0
         if wait:
             raise Refused(429, "too_many_requests", f"too many requests; the next one in {wait} s", retry_after=wait)
-        if limits.draining:
-            raise Refused(503, "ending", "the service is about to end; another one may be there", retry_after=5)
         if taken >= pool.room + pool.workers:
             raise Refused(503, "busy", "too many photos are in line", retry_after=patience())
 
@@ -152,7 +150,7 @@ def build(pool: Pool, limits: Limits, metrics: Metrics) -> Callable[..., Any]:
             Query(description="What may be repainted: none (nothing), auto (all but people), file: the part `mask`."),
         ] = None,
         invert_mask: Annotated[bool, Query(description="Black in the mask may be repainted, not white.")] = False,
-        format: Annotated[Literal[FORMATS], Query(description="Of the result; avif and jpeg are lossy.")] = "png",  # type: ignore[valid-type]
+        format: Annotated[str, Query(description="Of the result: png, webp, tiff, avif or jpeg.")] = "png",
         quality: Annotated[int | None, Query(ge=1, le=100, description="Of avif and jpeg.")] = None,
         seed: Annotated[int | None, Query(ge=0, lt=2**63)] = None,
         force: Annotated[bool, Query(description="Protect again what is protected already.")] = False,
@@ -171,9 +169,7 @@ def build(pool: Pool, limits: Limits, metrics: Metrics) -> Callable[..., Any]:
             del body
             named = mask or ("file" if mask_data is not None else "none")
             try:
-                number = None if eps is None else parse_number(eps, "eps", 1.0)
-                if number is not None and number < 0.999 / 255:
-                    raise UserError(f"eps '{eps}' is less than one level of an 8-bit picture; allowed: 1/255 and more")
+                number = None if eps is None else parse_eps(eps, "eps")
                 wish = Wish(photo, name, named, mask_data, invert_mask, number, format, quality, seed, force)
                 check_wish(wish)
             except UserError as error:

@@ -8,8 +8,6 @@ from typing import Any
 from editproof.errors import UserError
 from editproof.photo.masks import AUTO
 
-FORMATS = ("png", "webp", "tiff", "avif", "jpeg")
-
 
 @dataclass(frozen=True)
 class Wish:
@@ -75,7 +73,8 @@ def protect_wishes(wishes: Sequence[Wish], task: Any, asked: Any) -> list[Made |
     from editproof.photo.formats import FORMATS
     from editproof.protection.in_memory import Content, Protected, protect_contents
 
-    todo, outcomes = [], {}
+    todo: list[tuple[int, Any, Any]] = []
+    outcomes: dict[int, Made | Failed] = {}
     for i, wish in enumerate(wishes):
         try:
             check_wish(wish)

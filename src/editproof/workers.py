@@ -157,7 +157,8 @@ class Pool:
                 if orders:
                     pipe = self._hand_over(pipe, orders, number)
                 elif not self._closed and not self._processes[number].is_alive():
-                    pipe = self._lose(pipe, number, "ended while it waited")
+                    self._lose(pipe, number, "ended while it waited")
+                    pipe = None
         finally:
             if pipe is not None:
                 pipe.close()  # the worker reads the end of the pipe, and ends
@@ -245,7 +246,10 @@ class Pool:
             self._busy -= 1
             self._line.extendleft(reversed(again))
             self._moved.notify_all()
-        return pipe if lost is None else self._lose(pipe, number, lost)
+        if lost is None:
+            return pipe
+        self._lose(pipe, number, lost)
+        return None
 
     def _lose(self, pipe: Connection, number: int, why: str) -> None:
         with self._moved:

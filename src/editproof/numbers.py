@@ -1,0 +1,26 @@
+"""Numbers as people write them: 8/255, 0.03."""
+
+import math
+import re
+
+from editproof.errors import UserError
+
+
+def parse_number(text: str, option: str, largest: float) -> float:
+    """'8/255' or '0.03' -> a number above 0 and at most `largest`, or a UserError."""
+    matched = re.fullmatch(r"\s*(\d+\.?\d*|\.\d+)\s*(?:/\s*(\d+\.?\d*|\.\d+)\s*)?", text)
+    number = math.nan
+    if matched and float(matched[2] or 1) > 0:
+        number = float(matched[1]) / float(matched[2] or 1)
+    if not 0 < number <= largest:
+        limit = f" and at most {largest:g}" if largest < math.inf else ""
+        raise UserError(f"{option} '{text}': allowed is a fraction (8/255) or a decimal (0.03), above 0{limit}")
+    return number
+
+
+def parse_eps(text: str, option: str) -> float:
+    """The largest change of a channel, in [0, 1] and at least one level of an 8-bit picture, or a UserError."""
+    number = parse_number(text, option, 1.0)
+    if number < 0.999 / 255:
+        raise UserError(f"{option} '{text}' is less than one level of an 8-bit picture; allowed: 1/255 and more")
+    return number
