@@ -86,11 +86,8 @@ def observed(app: Any, metrics: Metrics, routes: frozenset[str]) -> Callable[...
 
         try:
             await app(scope, receive, sent)
-        except Exception as error:
+        except Exception as error:  # has been answered already
             told["trace"] = "".join(traceback.format_exception(error))
-            if status == 0:
-                status = 500
-                await refuse(send, request_id)
         finally:
             seconds = time.perf_counter() - started
             route = scope["path"] if scope["path"] in routes else "other"
@@ -102,14 +99,6 @@ def observed(app: Any, metrics: Metrics, routes: frozenset[str]) -> Callable[...
             LOG.log(level, "request", extra={"event": {**event, "seconds": round(seconds, 4), **told}})
 
     return answer
-
-
-async def refuse(send: Any, request_id: str) -> None:
-    """Answer that something of ours is broken; what it is, only the log says."""
-    said = {"error": {"code": "internal", "message": "something is broken here", "request_id": request_id}}
-    headers = [(b"content-type", b"application/json"), (b"x-request-id", request_id.encode())]
-    await send({"type": "http.response.start", "status": 500, "headers": headers})
-    await send({"type": "http.response.body", "body": json.dumps(said).encode()})
 
 
 class Json(logging.Formatter):

@@ -84,6 +84,12 @@ def build(pool: Pool, limits: Limits, metrics: Metrics) -> Callable[..., Any]:
         said = f"setting '{first['loc'][-1]}': {first['msg']}"
         return await refused(request, Refused(422, "bad_setting", said))
 
+    @service.exception_handler(Exception)
+    async def broken(request: Request, error: Exception) -> Response:
+        return refusal(
+            Refused(500, "internal", "something is broken here; the log says what"), request.state.request_id
+        )
+
     def admit(request: Request) -> None:
         """Raise Refused unless whoever asks may, now."""
         name = name_of(request.headers, limits.keys) if limits.keys else _address(request)
@@ -197,7 +203,7 @@ def build(pool: Pool, limits: Limits, metrics: Metrics) -> Callable[..., Any]:
     async def readyz() -> JSONResponse:
         """Whether photos may be sent here: a worker is loaded, and the service is not about to end."""
         ready = pool.ready > 0 and not limits.draining
-        said = {"ready": ready, "workers": pool.ready, "waiting": pool.waiting, "ending": limits.draining}
+        said = {"ready": ready, "workers": pool.ready, "accepted": taken, "ending": limits.draining}
         return JSONResponse(said, 200 if ready else 503)
 
     @service.get("/metrics", response_class=Response)

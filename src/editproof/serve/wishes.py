@@ -6,7 +6,6 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from editproof.errors import UserError
-from editproof.photo.masks import AUTO
 
 
 @dataclass(frozen=True)
@@ -46,6 +45,7 @@ class Failed:
 def check_wish(wish: Wish) -> None:
     """Raise UserError for a wish that no photo could be protected by."""
     from editproof.photo.formats import get_format
+    from editproof.photo.masks import AUTO
 
     get_format(wish.format, wish.quality)
     if wish.mask == AUTO and wish.invert_mask:
