@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Sequence
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -224,6 +225,25 @@ def load_immunizer(path: str | Path | None = None) -> NestedUNet:
         raise UserError(f"weights {str(file)!r}: not a NestedUNet state dict") from error
     network.trained_eps, network.size = config["eps"], config["size"]
     return network.eval()
+
+
+def ready_immunizer(path: str | Path | None, batch_norm: str | None, device: torch.device) -> NestedUNet:
+    """load_immunizer's network on a device, its norms switched to `batch_norm` (None: as it was trained).
+
+    The last one is kept while its file stays what it is, and shared: change nothing in it.
+    """
+    file = _weights_file(path)
+    files = [file, file.with_name("config.json")]
+    stamps = tuple((f, f.stat().st_mtime_ns, f.stat().st_size) for f in files if f.is_file())
+    return _ready(file, batch_norm, device, stamps)
+
+
+@lru_cache(maxsize=1)
+def _ready(file: Path, batch_norm: str | None, device: torch.device, stamps: object) -> NestedUNet:
+    network = load_immunizer(file)
+    if batch_norm is not None:
+        network.use_batch_norm(batch_norm)
+    return network.on(device)
 
 
 def trained_size(path: str | Path | None = None) -> int:

@@ -4,7 +4,7 @@ import torch
 from torch import Tensor
 
 from editproof.budgets import Linf, on_grid
-from editproof.immunizer import load_immunizer, perturb
+from editproof.immunizer.network import perturb, ready_immunizer
 from editproof.methods.method import Given, method
 
 
@@ -23,10 +23,7 @@ def diffvax(given: Given, *, weights: str | None = None, batch_norm: str | None 
             were trained.
     """
     images, budget = given.images, given.budget
-    network = load_immunizer(weights)
-    if batch_norm is not None:
-        network.use_batch_norm(batch_norm)
-    network.on(images.device)
+    network = ready_immunizer(weights, batch_norm, images.device)
     hole = None if given.kept is None else 1 - given.kept
     if network.trained_eps is None:
         delta = perturb(network, images.float(), hole)
