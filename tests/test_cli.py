@@ -26,7 +26,7 @@ from editproof.errors import UserError
 from editproof.methods import METHODS
 from editproof.methods.method import Given
 from editproof.photo.reading import open_photo
-from editproof.protection import task
+from editproof.protection import pair
 from editproof.protection.apply import method_settings, own_knobs
 
 
@@ -207,8 +207,10 @@ def test_existing_output_is_replaced_only_on_request(folder: Path, capsys: pytes
     assert (folder / "out/photo-protected.png").read_bytes() == first
     capsys.readouterr()
     (folder / "out/photo-protected.png").unlink()
-    assert main(arguments) == 2  # the report alone is there
+    assert main([*arguments, "--seed", "1"]) == 2  # the report alone is there
     assert "photo-protected.json" in capsys.readouterr().err
+    assert main(arguments) == 0  # as after a kill: see tests/test_kills.py
+    assert (folder / "out/photo-protected.png").read_bytes() == first
 
 
 def test_photos_of_one_size_go_through_the_method_together(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -340,7 +342,7 @@ def test_ctrl_c_leaves_whole_files_only(
     def stop(*arguments: object, **settings: object) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(task.json, "dumps", stop)  # of the report, when the photo is written already
+    monkeypatch.setattr(pair.json, "dumps", stop)  # of the report, when the photo is written already
     assert main(PROTECT.split()) == 130
     assert "half-written" in capsys.readouterr().err
     assert list((folder / "out").iterdir()) == []

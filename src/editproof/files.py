@@ -59,6 +59,7 @@ def held(path: Path, refusal: str | None = None) -> Iterator[None]:
 
     Where another does, raises UserError with the `refusal`, or without one waits.
     """
+    check_folder(path.parent)
     path.parent.mkdir(parents=True, exist_ok=True)
     while True:
         with path.open("ab") as file:

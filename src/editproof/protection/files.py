@@ -7,7 +7,7 @@ from typing import Any
 
 from editproof.budgets import Budget
 from editproof.errors import UserError
-from editproof.files import check_folder, check_output, clean, digest
+from editproof.files import check_folder, clean, digest
 from editproof.photo.credentials import check_credentials
 from editproof.photo.formats import check_format, get_format
 from editproof.photo.masks import AUTO, check_mask, check_something_to_protect, open_mask
@@ -15,6 +15,7 @@ from editproof.photo.reading import open_photo
 from editproof.protection.apply import DEFAULT_BUDGET, DEFAULT_METHOD
 from editproof.protection.batch import BATCH_PIXELS, one_line, run
 from editproof.protection.folders import Skipped, plan_folders
+from editproof.protection.pair import check_pair
 from editproof.protection.report import check_unprotected
 from editproof.protection.settings import Asked, check_asked, load_task, written
 from editproof.protection.task import Job
@@ -22,9 +23,14 @@ from editproof.resolution import working_size
 
 
 def plan_jobs(
-    photos: Sequence[str | Path], out: str | Path, overwrite: bool = False, format: str = "png", force: bool = False
+    photos: Sequence[str | Path],
+    out: str | Path,
+    overwrite: bool = False,
+    format: str = "png",
+    force: bool = False,
+    request: Mapping[str, Any] | None = None,
 ) -> list[Job]:
-    """Check every photo and every output before any work; writes nothing. Raises UserError."""
+    """Check every photo and every output before any work; writes nothing. `request`: see pair. Raises UserError."""
     out, suffix = Path(out), get_format(format).suffix
     inputs = {os.path.realpath(photo) for photo in photos}
     taken: dict[str, Path] = {}
@@ -37,18 +43,18 @@ def plan_jobs(
             raise UserError(f"photos '{other}' and '{photo}' would both become '{output}'; allowed: one photo per name")
         if os.path.realpath(output) in inputs:
             raise UserError(f"photo '{photo}' would become '{output}', which is one of the photos to protect")
-        for path in (output, report):
-            check_output(path, overwrite)
         if photo.is_dir():
             raise UserError(
                 f"photo '{photo}' is a folder; allowed: a file, or --recursive for all photos in the folder"
             )
         opened = open_photo(photo)
+        check_pair(output, report, request, opened.sha256, overwrite)
         if not force:
             check_unprotected(photo, opened.marked)
         check_format(opened, format)
         pixels += opened.size[0] * opened.size[1]
-        jobs.append(Job(photo, opened.size, output, report, opened=opened if pixels <= BATCH_PIXELS else None))
+        kept = opened if pixels <= BATCH_PIXELS else None
+        jobs.append(Job(photo, opened.size, output, report, overwrite=overwrite, opened=kept))
     return jobs
 
 
@@ -119,7 +125,8 @@ def protect_photos(
             raise UserError(f"no photo in {', '.join(map(repr, map(str, files)))}; allowed: folders with photos")
         clean({job.output.parent for job in jobs})
     else:
-        jobs = plan_jobs(files, out, overwrite, format, force)
+        clean([out])
+        jobs = plan_jobs(files, out, overwrite, format, force, request)
         _check_masks(jobs, mask, invert_mask)
     to_do = sum(not job.done for job in jobs)
     if count is not None:

@@ -7,9 +7,9 @@ from pathlib import Path
 from typing import Any
 
 from editproof.errors import UserError
-from editproof.files import check_output, digest
 from editproof.photo.decoding import SUFFIXES
 from editproof.photo.reading import peek
+from editproof.protection.pair import check_pair, is_done
 from editproof.protection.report import check_unprotected, read_report
 from editproof.protection.task import Job
 
@@ -65,8 +65,7 @@ def plan_folders(
                 continue
             name = free_name(photo, folder, suffix, taken)
             output, report = folder / f"{name}{suffix}", folder / f"{name}.json"
-            check_output(output, overwrite=True)
-            done = not overwrite and is_done(photo, output, report, request)
+            done = not overwrite and is_done(output, report, request, photo)
             if os.path.realpath(output) in originals and read_report(report).get("protected") != output.name:
                 raise UserError(f"photo '{photo}' would become '{output}', which is one of the photos to protect")
             if not done and not overwrite and output.exists():
@@ -74,12 +73,13 @@ def plan_folders(
                     f"output '{output}' exists and is not what these settings make of '{photo}'; allowed: another "
                     "--out, or --overwrite"
                 )
+            check_pair(output, report, request, photo, overwrite or done)
         except UserError as error:
             yield photo, error
         else:
             if done:
                 yield Skipped(photo, "done before")
-            yield Job(photo, size, output, report, done)
+            yield Job(photo, size, output, report, done, overwrite)
 
 
 def free_name(photo: Path, folder: Path, suffix: str, taken: set[str]) -> str:
@@ -92,9 +92,3 @@ def free_name(photo: Path, folder: Path, suffix: str, taken: set[str]) -> str:
     raise UserError(
         f"photo '{photo}' would become '{folder / name}{suffix}', as another photo does; allowed: other names"
     )
-
-
-def is_done(photo: Path, output: Path, report: Path, request: Mapping[str, Any]) -> bool:
-    """Whether an earlier run has made `output` from this very photo as these settings ask for."""
-    found = read_report(report)
-    return output.is_file() and found.get("request") == request and found.get("photo_sha256") == digest(photo)

@@ -1,6 +1,6 @@
 """One photo on its way: read, protected together with others of its working size, written with its report."""
 
-import json
+import hashlib
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -14,13 +14,13 @@ from editproof.budgets import Budget
 from editproof.editors import pick_device
 from editproof.editors.pipeline import Editor
 from editproof.errors import UserError
-from editproof.files import atomic
 from editproof.photo.credentials import sign
 from editproof.photo.formats import FORMATS, QUALITY, check_format, decode, encode
 from editproof.photo.masks import AUTO, check_something_to_protect, found_mask, open_mask
 from editproof.photo.reading import Photo, open_photo
 from editproof.protection import own_size as native
 from editproof.protection.apply import budget_at, budget_in_effect, perturbation
+from editproof.protection.pair import turn, write_pair
 from editproof.protection.report import check_unprotected, claim, effective, protected_share, versions
 from editproof.resolution import working_copy, working_mask, working_size
 
@@ -58,6 +58,7 @@ class Job:
     output: Path
     report: Path
     done: bool = False  # by an earlier run: it takes its place in the batch, and is not written
+    overwrite: bool = False
     opened: Photo | None = None
 
 
@@ -112,17 +113,11 @@ def perturb(batch: Sequence[Ready], task: Task, callback: Callable[[int, int, fl
 
 
 def finish(ready: Ready, delta: Tensor, task: Task, seconds: float) -> dict[str, Any]:
-    """Write the result and its report (see result_of), each whole or not at all, and return the report."""
+    """Write the result and its report (see result_of), both whole or not at all, and return the report."""
     file, report = result_of(ready, delta, task, seconds)
-    with atomic(ready.job.output) as output, atomic(ready.job.report, private=True) as text:
-        output.write(file)
-        text.write(report_bytes(report))
+    with turn(ready.job.report):
+        write_pair(file, ready.job.output, ready.job.report, report, ready.job.overwrite)
     return report
-
-
-def report_bytes(report: Mapping[str, Any]) -> bytes:
-    """What the file beside a protected photo holds."""
-    return (json.dumps(report, indent=2, allow_nan=False) + "\n").encode()
 
 
 def result_of(ready: Ready, delta: Tensor, task: Task, seconds: float) -> tuple[memoryview, dict[str, Any]]:
@@ -149,6 +144,7 @@ def result_of(ready: Ready, delta: Tensor, task: Task, seconds: float) -> tuple[
     square, levels = native.changes(saved, photo.levels)
     report = {
         **described(ready, task),
+        "protected_sha256": hashlib.sha256(file.getbuffer()).hexdigest(),
         "psnr_db": round(-10 * torch.tensor(square, dtype=torch.float64).log10().item(), 3),
         "linf": round(levels / 255, 6),
         "linf_levels": levels,

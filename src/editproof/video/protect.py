@@ -1,6 +1,5 @@
 """Protect clips frame by frame: perturbations that hold still where the clip does, everything else as it was."""
 
-import json
 import os
 import shutil
 import time
@@ -14,10 +13,12 @@ from torch import Tensor
 
 from editproof.budgets import Budget
 from editproof.errors import UserError
-from editproof.files import atomic, check_folder, check_output, clean
+from editproof.files import check_folder, clean
 from editproof.photo.masks import AUTO
 from editproof.protection import own_size as native
 from editproof.protection.apply import budget_at, budget_in_effect, get_method, without_editor
+from editproof.protection.folders import free_name
+from editproof.protection.pair import check_pair, is_done, turn, write_pair
 from editproof.protection.report import check_unprotected, claim, versions
 from editproof.protection.settings import Asked, check_asked, load_task, written
 from editproof.protection.task import MEANT, perturbation_left
@@ -25,8 +26,8 @@ from editproof.resolution import working_size
 from editproof.video.masks import check_clip_mask, mask_of_people, masks_from, next_mask
 from editproof.video.reading import MARK, Clip, frames_of, levels_of, open_clip
 from editproof.video.report import Tally, described
-from editproof.video.segments import SEGMENT, Segment, Work, begin, complete, delta_of, load
-from editproof.video.writing import get_codec, kind_for, rewrite
+from editproof.video.segments import SEGMENT, Segment, Work, begin, complete, delta_of, load, parts_of
+from editproof.video.writing import Codec, get_codec, kind_for, rewrite
 
 SHORT = 100  # frames: as many are protected by methods that optimise every frame
 CHECKED = 16  # frames of a lossy result that are read back
@@ -61,44 +62,60 @@ def protect_clip(
     request = written(
         asked, check_clip_mask(asked.mask, asked.invert_mask, clip), codec=codec, crf=crf, clip=clip.sha256
     )  # fmt: skip
-    output, report_file = (out / f"{path.stem}-protected.{end}" for end in (kind_for(clip, encoder), "json"))
+    suffix = f".{kind_for(clip, encoder)}"
+    name = free_name(path, out, suffix, set())
+    output, report_file = out / f"{name}{suffix}", out / f"{name}.json"
     if os.path.realpath(output) == os.path.realpath(path):
         raise UserError(f"clip '{path}' would become '{output}', which is the clip to protect")
-    for file in (output, report_file):
-        check_output(file, overwrite)
+    refusal = f"another run is at work on '{output}'; allowed: wait for it, or another --out"
+    if parts_of(output).exists() and is_done(output, report_file, request, clip.sha256):
+        with turn(report_file, refusal):  # its run was killed while it tidied up
+            shutil.rmtree(parts_of(output))
+    clean([out])
+    check_pair(output, report_file, request, clip.sha256, overwrite)
     started = time.perf_counter()
     task = load_task(asked, force=force, request=request)
     limit = budget_in_effect(task.method, task.budget, MEANT, task.arguments)
     size = working_size(*clip.size, task.side)
-    work = Work(clip, task, size, budget_at(size, limit, MEANT), out / f".editproof-{path.stem}.parts")
-    begin(work, request)
-    clean([work.folder, out])
-    share = 1 + WRITING
-    frames = complete(work, lambda done: progress(min(1, done / clip.frames) / share))
-    clip = replace(clip, frames=frames)
-    temporary, tally = work.folder / f"result{output.suffix}", Tally()
-    protected = protector(work, budget_at(clip.size, limit, MEANT), tally)
+    work = Work(clip, task, size, budget_at(size, limit, MEANT), parts_of(output))
+    with turn(report_file, refusal):
+        begin(work, request)
+        clean([work.folder])
+        finished = work.folder / f"result{suffix}"
+        report = _make(work, finished, budget_at(clip.size, limit, MEANT), encoder, quality, progress)
+        report |= {"protected": output.name, "seconds": round(time.perf_counter() - started, 3)}
+        write_pair(finished, output, report_file, report, overwrite)
+        shutil.rmtree(work.folder)
+    progress(1)
+    return report
+
+
+def _make(
+    work: Work,
+    file: Path,
+    budget: Budget | None,
+    encoder: Codec,
+    quality: int | None,
+    progress: Callable[[float], None],
+) -> dict[str, Any]:
+    """Compute what is missing and write the protected clip to `file`; returns its report. Raises UserError."""
+    share, tally = 1 + WRITING, Tally()
+    frames = complete(work, lambda done: progress(min(1, done / work.clip.frames) / share))
+    work = replace(work, clip=replace(work.clip, frames=frames))
     left_out = rewrite(
-        clip, temporary, protected, kind=output.suffix[1:], codec=encoder, crf=quality, comment=MARK,
+        work.clip, file, protector(work, budget, tally), kind=file.suffix[1:], codec=encoder, crf=quality, comment=MARK,
         progress=lambda done: progress((1 + WRITING * done / frames) / share),
     )  # fmt: skip
     if not tally.levels:
         shutil.rmtree(work.folder)
-        raise UserError(f"clip '{path}' came out unchanged, so nothing was written; allowed: a larger budget")
-    report = {
-        **described(work, output, left_out, tally, encoder, quality),
-        **(tally.report() if encoder.lossless else read_back(work, temporary, budget_at(clip.size, limit, MEANT))),
-        "seconds": round(time.perf_counter() - started, 3),
-        **claim(task.against),
-        "request": request,
+        raise UserError(f"clip '{work.clip.path}' came out unchanged, so nothing was written; allowed: a larger budget")
+    return {
+        **described(work, file, left_out, tally, encoder, quality),
+        **(tally.report() if encoder.lossless else read_back(work, file, budget)),
+        **claim(work.task.against),
+        "request": work.task.request,
         "versions": versions(),
     }
-    with atomic(report_file, private=True) as text:
-        text.write((json.dumps(report, indent=2, allow_nan=False) + "\n").encode())
-        os.replace(temporary, output)
-    shutil.rmtree(work.folder)
-    progress(1)
-    return report
 
 
 def check_length(clip: Clip, method: str) -> None:

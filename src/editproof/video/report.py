@@ -7,6 +7,7 @@ from typing import Any
 
 from torch import Tensor
 
+from editproof.files import digest
 from editproof.photo.masks import AUTO
 from editproof.protection import own_size as native
 from editproof.protection.task import described_mask, of_method
@@ -46,6 +47,7 @@ def described(
         "photo": clip.path.name,  # as in a photo's report
         "photo_sha256": clip.sha256,
         "protected": output.name,
+        "protected_sha256": digest(output),
         "frames": clip.frames,
         "size": list(reversed(clip.size)),
         "working_size": list(reversed(work.size)),

@@ -4,10 +4,12 @@ Every piece starts from what is on disk of the one before, so an unbroken run co
 """
 
 import json
+import os
 import shutil
 import zipfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, fields
+from hashlib import sha256
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -17,7 +19,7 @@ import torch
 from torch import Tensor
 
 from editproof.budgets import Budget, Linf
-from editproof.files import atomic
+from editproof.files import LONGEST_NAME, TEMPORARY, atomic
 from editproof.photo.masks import AUTO
 from editproof.protection.apply import perturbation
 from editproof.protection.task import Task
@@ -67,6 +69,15 @@ class Copy:
     mask: Tensor | None  # (1,h,w)
     person: np.ndarray | None = None
     people: int = 0
+
+
+def parts_of(output: Path) -> Path:
+    """The folder for what is finished of a clip that becomes `output`."""
+    name = f"{TEMPORARY}{output.name}.parts"
+    too_long = len(os.fsencode(name)) > LONGEST_NAME
+    return output.with_name(
+        f"{TEMPORARY}{sha256(os.fsencode(output.name)).hexdigest()[:32]}.parts" if too_long else name
+    )
 
 
 def begin(work: Work, request: Mapping[str, Any]) -> None:
