@@ -33,13 +33,15 @@ def tiny_folder(tmp_path_factory: pytest.TempPathFactory) -> Callable:
 @pytest.fixture(scope="session")
 def tiny_editor(tiny_folder: Callable) -> Callable:
     """name -> that pipeline loaded as a user loads it, on the CPU in float32."""
+    import tiny
+
     from editproof.editors import load_editor
 
     made: dict = {}
 
     def editor(name: str) -> "Editor":
         if name not in made:
-            made[name] = load_editor(tiny_folder(name), device="cpu")
+            made[name] = load_editor(tiny_folder(name), device="cpu", size=tiny.SIZE)
         return made[name]
 
     return editor

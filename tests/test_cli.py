@@ -238,7 +238,7 @@ def test_photos_of_one_size_go_through_the_method_together(folder: Path, monkeyp
 @pytest.mark.parametrize("method", METHODS)
 def test_every_method_by_its_name(method: str, folder: Path, tiny_folder: object) -> None:
     name = "flux-kontext" if method in ("decontext", "veto") else "sd-inpaint"
-    editor = [] if method in ("noise", "diffvax") else ["--editor", str(tiny_folder(name))]  # type: ignore[operator]
+    editor = [] if method in ("noise", "diffvax") else ["--editor", str(tiny_folder(name)), "--size", "32"]  # type: ignore[operator]
     arguments = [*PROTECT.split(), "--method", method, "--steps", "1", "--eps", "0.02", "--mask", "quarter.png"]
     own = ["--set", "samples=2"] if method == "photoguard-diffusion" else []
     kept = 20
@@ -303,7 +303,7 @@ def test_the_report_says_what_was_in_effect(
 
     if METHODS[method].paper:
         monkeypatch.setattr(sys.modules[METHODS[method].__module__], "pgd", two_steps)
-        options += ["--editor", str(tiny_folder("sd-inpaint"))]  # type: ignore[operator]
+        options += ["--editor", str(tiny_folder("sd-inpaint")), "--size", "32"]  # type: ignore[operator]
     assert main([*PROTECT.split(), "--mask", "quarter.png", "--method", method, *options]) == 0
     report = json.loads((folder / "out/photo-protected.json").read_text())
     assert report["budget"] == {"norm": norm, "eps": pytest.approx(eps)}
@@ -319,7 +319,7 @@ def test_the_report_says_what_was_in_effect(
 
 
 def test_edit_keeps_size_and_kept_pixels(folder: Path, tiny_folder: object) -> None:
-    editor = ["--editor", str(tiny_folder("sd-inpaint")), "--mask", "quarter.png", "--steps", "2"]  # type: ignore[operator]
+    editor = ["--editor", str(tiny_folder("sd-inpaint")), "--mask", "quarter.png", "--steps", "2", "--size", "32"]  # type: ignore[operator]
     assert main([*EDIT.split(), *editor]) == 0
     original, edited = open_photo("photo.png").pixels, open_photo("out.png").pixels
     assert edited.shape == original.shape

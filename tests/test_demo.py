@@ -82,11 +82,11 @@ def test_an_in_context_editor_is_shown_decontext_and_every_method_that_works_on_
     editor = str(tiny_folder("flux-kontext"))  # type: ignore[operator]
     for knobs in [method.fast for method in METHODS.values() if method.paper]:
         monkeypatch.setitem(knobs, "steps", 1)
-    rows, paths = run_demo(tmp_path / "one", editor=editor, budget=Linf(16 / 255))
+    rows, paths = run_demo(tmp_path / "one", editor=editor, size=32, budget=Linf(16 / 255))
     assert [row.method for row in rows] == ["decontext"]
     assert [path.name for path in paths] == [f"astronaut_{kind}.png" for kind in FIVE]
     names = ("noise", "photoguard-encoder", "diffusionguard", "decontext", "veto")
-    rows, paths = run_demo(tmp_path / "all", methods=names, editor=editor, budget=Linf(16 / 255))
+    rows, paths = run_demo(tmp_path / "all", methods=names, editor=editor, size=32, budget=Linf(16 / 255))
     assert [row.method for row in rows] == ["noise", "photoguard-encoder", "decontext", "veto"]
     assert {row.prompt for row in rows} == {INSTRUCTION}
     saved = {path.stem.split("_", 1)[1]: open_photo(path).pixels[None] for path in paths[:4]}

@@ -110,6 +110,7 @@ def test_in_a_folder_only_photos_without_a_face_fail(
 ) -> None:
     editor = str(tiny_folder("flux-kontext"))  # type: ignore[operator]
     arguments = ["protect", "in", "--recursive", "--out", "out", "--editor", editor, "--method", "facelock"]
+    arguments += ["--size", "32"]
     assert main([*arguments, "--steps", "1"]) == 1
     assert [path.name for path in (folder / "out").rglob("*.png")] == ["face-protected.png"]
     said = "photo 'in/wall.png': facelock needs a face; the picture has none: try autoencoder"
@@ -118,13 +119,19 @@ def test_in_a_folder_only_photos_without_a_face_fail(
 
 def test_comparisons_leave_it_out_or_refuse_it(folder: Path, tiny_folder: object) -> None:
     editor = str(tiny_folder("flux-kontext"))  # type: ignore[operator]
-    rows, _ = run_demo("demo", image=folder / "in/wall.png", methods=("noise", "facelock"), editor=editor)
+    rows, _ = run_demo("demo", image=folder / "in/wall.png", methods=("noise", "facelock"), editor=editor, size=32)
     assert [row.method for row in rows] == ["noise"]
     both = [folder / "in/face.png", folder / "in/wall.png"]
     with pytest.raises(UserError, match=r"^wall\.png: facelock needs a face; the picture has none"):
-        compare_photos(both, "mirror it", folder / "a.png", methods=["noise", "facelock"], editor=editor)
+        compare_photos(both, "mirror it", folder / "a.png", methods=["noise", "facelock"], editor=editor, size=32)
     (folder / "in").rename(folder / "images")
-    values = {"data": str(folder), "editors": [editor], "methods": ["noise", "facelock:steps=1"], "metrics": ["psnr"]}
+    values = {
+        "data": str(folder),
+        "editors": [editor],
+        "methods": ["noise", "facelock:steps=1"],
+        "metrics": ["psnr"],
+        "size": 32,
+    }
     run_bench(make_config({**values, "prompts": ["mirror it"], "edit_steps": 1}), folder / "out")
     (left_out,) = json.loads((folder / "out/run.json").read_text())["skipped"]
     assert (left_out["method"], left_out["why"][:28]) == ("facelock:steps=1", "wall.png: facelock needs a f")
@@ -136,7 +143,7 @@ def test_without_dlib(folder: Path, tiny_folder: object, monkeypatch: pytest.Mon
     editor = str(tiny_folder("flux-kontext"))  # type: ignore[operator]
     monkeypatch.setitem(sys.modules, "dlib", None)
     monkeypatch.setattr(faces, "_models", faces._models.__wrapped__)
-    rows, _ = run_demo("demo", image=folder / "in/face.png", methods=("noise", "facelock"), editor=editor)
+    rows, _ = run_demo("demo", image=folder / "in/face.png", methods=("noise", "facelock"), editor=editor, size=32)
     assert [row.method for row in rows] == ["noise"]
     with pytest.raises(UserError, match=r"faces cannot be found without dlib.*editproof\[faces\]"):
-        compare_photos([folder / "in/face.png"], "a", folder / "a.png", methods=["facelock"], editor=editor)
+        compare_photos([folder / "in/face.png"], "a", folder / "a.png", methods=["facelock"], editor=editor, size=32)

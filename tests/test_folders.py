@@ -22,6 +22,7 @@ from editproof.protection import task
 from editproof.protection.batch import batches
 from editproof.protection.files import protect_photos
 from editproof.protection.task import Job
+from editproof.resolution import working_size
 
 
 def photo(path: Path, height: int = 60, width: int = 80) -> Path:
@@ -232,19 +233,23 @@ def test_batches_hold_one_working_size_and_not_too_many_pixels() -> None:
         return Job(Path(name), size, Path(name), Path(name), done)
 
     jobs = [job(str(i), (3000, 4000) if i % 3 else (400, 300), done=i < 5) for i in range(30)]
-    rows = batches(jobs, 256)
+
+    def size_for(size: tuple[int, int]) -> tuple[int, int]:
+        return working_size(*size, 256)
+
+    rows = batches(jobs, size_for)
     assert sorted(int(j.photo.name) for row in rows for j in row) == list(range(30))
     for row in rows:
         assert len({j.size for j in row}) == 1
         assert len(row) <= 8
         assert sum(j.size[0] * j.size[1] for j in row) <= 24_000_000
     assert len(rows) == 2 + 10
-    assert rows == batches([Job(j.photo, j.size, j.output, j.report, False) for j in jobs], 256) or any(
+    assert rows == batches([Job(j.photo, j.size, j.output, j.report, False) for j in jobs], size_for) or any(
         j.done for j in jobs
     )
     shape = [[j.photo for j in row] for row in rows]
-    assert shape == [[j.photo for j in row] for row in batches([job(str(j.photo), j.size) for j in jobs], 256)]
-    assert len(batches([job("giant", (10_000, 15_000)), job("other", (10_000, 15_000))], 256)) == 2
+    assert shape == [[j.photo for j in row] for row in batches([job(str(j.photo), j.size) for j in jobs], size_for)]
+    assert len(batches([job("giant", (10_000, 15_000)), job("other", (10_000, 15_000))], size_for)) == 2
 
 
 def test_progress_counts_photos(tree: Path) -> None:

@@ -13,7 +13,7 @@ from editproof.metrics import edit_change
 from editproof.photo.masks import check_something_to_edit
 from editproof.photo.reading import open_photo
 from editproof.protection.edit import edit_images
-from editproof.resolution import working_copy, working_mask, working_size
+from editproof.resolution import working_copy, working_mask
 
 
 def edit_both(
@@ -41,7 +41,7 @@ def edit_both(
     progress(f"Loading {editor}", 0.0)
     loaded = load_editor(editor)
     mask, said = None, ""
-    size = working_size(*photos[0].size, loaded.size)
+    size = loaded.size_for(*photos[0].size)
     if loaded.masked:
         file, said = repainted_part(visit, original, region)
         mask = pictures.read_mask(file, photos[0])

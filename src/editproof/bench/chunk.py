@@ -64,8 +64,7 @@ class Run:
         if own not in self.editors:
             with self.loading:
                 self.show(f"load {editor_label(name)}")
-                editor = load_editor(name, device=self.device, scheduler=self.config.scheduler)
-            editor.size = self.config.size or editor.size
+                editor = load_editor(name, device=self.device, scheduler=self.config.scheduler, size=self.config.size)
             self.editors[own] = editor
         return self.editors[own]
 
@@ -151,7 +150,7 @@ def protect_chunk(
         return chunk.originals, chunk.names, [{"norm": None, "eps": 0.0}] * len(chunk.names)
     against = run.editor(spec.on or name) if spec.needs_editor else None
     told = chunk.masks if spec.told else None
-    model = None if against is None else [editor_label(against.name), str(against.dtype), against.size]
+    model = None if against is None else [editor_label(against.name), str(against.dtype), against.side or against.size]
 
     def hashed(i: int, *more: Any) -> str:
         mask = None if told is None else told[i]

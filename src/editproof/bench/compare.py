@@ -28,7 +28,7 @@ from editproof.pgd import Callback
 from editproof.photo.masks import AUTO, check_something_to_protect, edit_mask
 from editproof.photo.reading import Photo, open_photo
 from editproof.protection.apply import protect
-from editproof.resolution import working_copy, working_mask, working_size
+from editproof.resolution import working_copy, working_mask
 
 PANEL, GAP, HEAD, FOOT, MARGIN = 256, 8, 34, 24, 16  # pixels
 LARGEST = 120_000_000  # pixels of a figure
@@ -59,9 +59,12 @@ def compare_photos(
     overwrite: bool = False,
     seed: int = 0,
     device: str | None = None,
+    size: int | None = None,
     progress: Callable[[str, float], None] = lambda what, share: None,
 ) -> list[Compared]:
-    """Write a figure (PNG) and return its numbers: a row for each photo, at the editor's size, in panels of 256 pixels.
+    """Write a figure (PNG) and return its numbers: a row for each photo, in panels of 256 pixels.
+
+    Photos are worked on at the editor's size for them, or at the area of `size` x `size` pixels.
 
     mask: a file for all photos, "auto" (people are kept), or a folder with <name>.png or mask_<name>.png for each;
     None: a centred ellipse is kept; refused by editors that take none. methods: the usual ones that work on the editor,
@@ -86,24 +89,24 @@ def compare_photos(
     opened = [open_photo(path) for path in photos]
     files = [_mask_file(mask, Path(path)) for path in photos]
     progress(f"load {editor_label(editor)}", 0)
-    loaded = load_editor(editor, device=device)
+    loaded = load_editor(editor, device=device, size=size)
     if mask is not None and not loaded.masked:
         raise UserError(f"{loaded.name} takes no mask: it edits the whole picture")
     if methods is None:
         specs = [spec for spec in specs if works(spec, loaded)]
-    sizes = [working_size(*photo.size, loaded.size) for photo in opened]
+    sizes = [loaded.size_for(*photo.size) for photo in opened]
     holes = [
-        _hole(file, photo, size) if loaded.masked else None
-        for photo, file, size in zip(opened, files, sizes, strict=True)
+        _hole(file, photo, working) if loaded.masked else None
+        for photo, file, working in zip(opened, files, sizes, strict=True)
     ]
-    others = {name: load_editor(name, device=device) for name in {spec.on for spec in specs if spec.on}}
+    others = {name: load_editor(name, device=device, size=size) for name in {spec.on for spec in specs if spec.on}}
     against = [others[spec.on] if spec.on else loaded for spec in specs]
     for spec, attacked in zip(specs, against, strict=True):
         if not works(spec, attacked):
             METHODS[spec.name].check(attacked)  # says why
-        for photo, size, hole in zip(opened, sizes, holes, strict=True):
+        for photo, working, hole in zip(opened, sizes, holes, strict=True):
             if why := why_not_on(
-                METHODS[spec.name], working_copy(photo.pixels[None], size), hole if spec.told else None
+                METHODS[spec.name], working_copy(photo.pixels[None], working), hole if spec.told else None
             ):
                 raise UserError(f"{photo.path.name}: {why}")
     rows, compared, jobs = [], list[Compared](), len(opened) * (1 + len(specs))
@@ -111,8 +114,8 @@ def compare_photos(
     def part(what: str, job: int, share: float = 0.0) -> None:
         progress(what, (job + share) / jobs)
 
-    for number, (photo, size, hole) in enumerate(zip(opened, sizes, holes, strict=True)):
-        name, original, job = photo.path.name, working_copy(photo.pixels[None], size), number * (1 + len(specs))
+    for number, (photo, working, hole) in enumerate(zip(opened, sizes, holes, strict=True)):
+        name, original, job = photo.path.name, working_copy(photo.pixels[None], working), number * (1 + len(specs))
 
         def edit(images: Tensor, what: str, job: int, after: float, hole: Tensor | None = hole) -> Tensor:
             return loaded.edit(
@@ -139,7 +142,8 @@ def compare_photos(
             change = edit_change(edited, row[1][0], hole).item()
             compared.append(Compared(name, spec.label, faint, change, seconds))
         rows.append(row)
-    figure = draw(["Photo", "Edited", *(f"Edited, {spec.label}" for spec in specs)], rows)
+    heads = ["Photo", "Edited", *(f"Edited, {spec.label}" for spec in specs)]
+    figure = draw(heads, rows, [photo.size for photo in opened])
     with atomic(out) as written:
         figure.save(written, format="PNG")
     return compared
@@ -181,10 +185,15 @@ def _hole(file: str | Path | None, photo: Photo, working: tuple[int, int]) -> Te
     return working_mask(native, working)
 
 
-def draw(heads: Sequence[str], rows: Sequence[Sequence[tuple[Tensor, str]]]) -> Image.Image:
-    """A grid of pictures (1,3,H,W), each above its caption, under a line of headings; rows may differ in height."""
+def draw(
+    heads: Sequence[str], rows: Sequence[Sequence[tuple[Tensor, str]]], shapes: Sequence[tuple[int, int]]
+) -> Image.Image:
+    """A grid of pictures (1,3,H,W), each above its caption, under a line of headings.
+
+    shapes: of each row the (height, width) whose aspect ratio it is shown in: some editors squash photos.
+    """
     font, small = ImageFont.load_default(size=17), ImageFont.load_default(size=13)
-    heights = [round(PANEL * row[0][0].shape[-2] / row[0][0].shape[-1]) for row in rows]
+    heights = [round(PANEL * height / width) for height, width in shapes]
     wrapped = [textwrap.wrap(head, 28, break_on_hyphens=False) or [""] for head in heads]
     head_height = HEAD + 20 * (max(map(len, wrapped)) - 1)
     width = 2 * MARGIN + len(heads) * PANEL + (len(heads) - 1) * GAP

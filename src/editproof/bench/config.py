@@ -42,7 +42,7 @@ class BenchConfig:
     preset: str | None = None  # the methods' settings: fast or paper
     masks: str = "auto"
     reference: str = "same"  # what the edit of a protected photo is compared with
-    size: int | None = None  # side in pixels to work at; None: the editor's own
+    size: int | None = None  # photos are worked on at the area of this square; None: as the editor sees them
     edit_steps: int | None = None  # None: the editor's own, with preset fast FAST_EDIT_STEPS
     guidance: float | None = None  # None: the editor's own
     scheduler: str | None = None

@@ -22,7 +22,7 @@ from editproof.metrics import edit_change, psnr
 from editproof.photo.masks import AUTO, check_mask, check_something_to_protect, edit_mask, open_mask
 from editproof.photo.reading import open_photo, save_png
 from editproof.protection.apply import CONTEXT_METHOD, DEFAULT_METHOD, method_settings, protect
-from editproof.resolution import working_copy, working_mask, working_size
+from editproof.resolution import working_copy, working_mask
 
 ASTRONAUT_BOX = (133, 14, 317, 198)  # left, top, right, bottom in scikit-image's picture: the face fills 60 % of it
 PROMPT = "a portrait photo, plain red background"
@@ -73,6 +73,7 @@ def run_demo(
     preset: str | None = "fast",
     seed: int = 0,
     device: str | None = None,
+    size: int | None = None,
     progress: Callable[[str, float], None] = lambda what, share: None,
 ) -> tuple[list[Row], list[Path]]:
     """Protect one picture with each of `methods`, edit everything with one prompt and one seed, write the pictures.
@@ -93,7 +94,7 @@ def run_demo(
     settings = {method: method_settings(method, preset, None, {}) for method in methods or METHODS}
     photo = None if image is None else open_photo(image)
     progress(f"load {editor}", 0)
-    loaded = load_editor(editor, device=device, plan=plan, compile=compile)
+    loaded = load_editor(editor, device=device, plan=plan, compile=compile, size=size)
     progress(f"load {editor}", 1)
     if prompt is None:
         prompt = PROMPT if loaded.masked else INSTRUCTION
@@ -101,18 +102,18 @@ def run_demo(
     chosen = [method for method in methods or (default,) if METHODS[method].works_on(loaded)]
     if photo is None:
         name = "astronaut"
-        original, region = astronaut(loaded.size)
+        original, region = astronaut(size or loaded.size)
     else:
         name = photo.path.stem
-        size = working_size(*photo.size, loaded.size)
-        original = working_copy(photo.pixels[None], size)
+        working = loaded.size_for(*photo.size)
+        original = working_copy(photo.pixels[None], working)
         region = torch.ones_like(original[:, :1])
         if mask is None and loaded.masked:
             raise UserError(f"editor '{editor}' needs a --mask with the --image: white = may be repainted")
         if mask is not None:
-            native = edit_mask(mask, photo, size, invert_mask)
-            check_something_to_protect(native, str(mask), size)
-            region = working_mask(native, size)
+            native = edit_mask(mask, photo, working, invert_mask)
+            check_something_to_protect(native, str(mask), working)
+            region = working_mask(native, working)
     hole = region if loaded.masked else None
     methods = [method for method in chosen if not why_not_on(METHODS[method], original, hole)] or [default]
     shown = default if default in methods else methods[-1]

@@ -27,7 +27,7 @@ from editproof.bench.data import BenchPhoto, mask_at, open_at
 from editproof.bench.methods import NO_BUDGET, NONE, MethodSpec
 from editproof.bench.store import Key, Row, digest, to_json
 from editproof.counters import Counter, parse_counter
-from editproof.editors import EDITORS
+from editproof.editors import EDITORS, attacker_size
 from editproof.editors.pipeline import Editor
 from editproof.errors import UserError
 from editproof.methods import METHODS
@@ -85,8 +85,9 @@ def traits(run: Run, name: str) -> Any:
     info = EDITORS.get(name)
     if info is None:
         return run.editor(name)
-    size = run.config.size or info.size
-    return SimpleNamespace(masked=info.masked, in_context=info.in_context, size=size)
+    side = run.config.size
+    size_for = partial(attacker_size, name) if side is None else partial(working_size, side=side)
+    return SimpleNamespace(masked=info.masked, in_context=info.in_context, size_for=size_for)
 
 
 def why_left_out(run: Run, name: str, spec: MethodSpec) -> str:
@@ -104,7 +105,7 @@ def _why_left_out(run: Run, name: str, spec: MethodSpec) -> str:
     if spec.name != NONE and METHODS[spec.name].needs_faces:
         editor = traits(run, name)
         for photo in run.photos:
-            size = working_size(*photo.size, editor.size)
+            size = editor.size_for(*photo.size)
             mask = mask_at(photo, size, run.masks)[None] if editor.masked and spec.told else None
             if why := why_not_on(METHODS[spec.name], open_at(photo, size)[None], mask):
                 return f"{photo.name}: {why}"
@@ -146,7 +147,7 @@ def bench_editor(run: Run, name: str) -> None:
     batch = 1 if large and run.config.batch is None else run.batch
     sizes: dict[tuple[int, int], list[tuple[BenchPhoto, tuple[str, ...]]]] = {}
     for photo, asked in pairs:
-        sizes.setdefault(working_size(*photo.size, editor.size), []).append((photo, asked))
+        sizes.setdefault(editor.size_for(*photo.size), []).append((photo, asked))
     chunks = [
         partial(_bench_chunk, run, name, size, members[start : start + batch], specs)
         for size, members in sizes.items()

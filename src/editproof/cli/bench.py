@@ -12,6 +12,7 @@ from editproof.cli.options import (
     PhotosArgument,
     SchedulerOption,
     SeedOption,
+    SizeOption,
     at_least,
     none_or,
     parse_budget,
@@ -83,7 +84,9 @@ def bench(
             metavar="same|untouched", help="Original after the same counter-attack, or as it is.", show_default="same"
         ),
     ] = None,
-    size: Annotated[int | None, typer.Option(help="Side in pixels; the editor's own.", show_default=False)] = None,
+    size: Annotated[
+        int | None, typer.Option(help="Side in pixels; as the editor sees photos.", show_default=False)
+    ] = None,
     edit_steps: Annotated[int | None, typer.Option(help="The editor's own by default.", show_default=False)] = None,
     guidance: Annotated[float | None, typer.Option(help="The editor's own by default.", show_default=False)] = None,
     scheduler: SchedulerOption = None,
@@ -205,6 +208,7 @@ def compare(
     ] = "none",
     eps: Annotated[str, typer.Option(metavar="NUMBER", help="Largest change of a channel.")] = "16/255",
     preset: Annotated[str, typer.Option(metavar="fast|paper", help="fast fits a CPU.")] = "fast",
+    size: SizeOption = None,
     overwrite: OverwriteOption = False,
     seed: SeedOption = 0,
     device: DeviceOption = None,
@@ -217,6 +221,7 @@ def compare(
         compare_photos(
             photos, prompt, out, methods=None if methods is None else _listed(methods), editor=editor,
             mask=none_or(mask), budget=parse_budget(eps, None), preset=preset, overwrite=overwrite, seed=seed,
-            device=device, progress=lambda what, share: bar.update(task, description=what, completed=share),
+            device=device, size=size,
+            progress=lambda what, share: bar.update(task, description=what, completed=share),
         )  # fmt: skip
     OUT.print(f"figure: {out}", markup=False, soft_wrap=True)

@@ -14,6 +14,7 @@ from editproof.cli.options import (
     MaskOption,
     PlanOption,
     SeedOption,
+    SizeOption,
     none_or,
     parse_budget,
 )
@@ -40,6 +41,7 @@ def demo(
         str, typer.Option(metavar="fast|paper", help="fast: fits a CPU. paper: the papers' steps.")
     ] = "fast",
     out: Annotated[Path, typer.Option(metavar="DIR", help="Folder for the pictures.")] = Path("outputs/demo"),
+    size: SizeOption = None,
     seed: SeedOption = 0,
     device: DeviceOption = None,
 ) -> None:
@@ -61,7 +63,8 @@ def demo(
         rows, paths = run_demo(
             out, image=image, mask=none_or(mask), invert_mask=invert_mask, prompt=prompt,
             methods=tuple(METHODS) if all_methods else None, editor=editor or "tiny-inpaint",
-            plan=plan, compile=compile, budget=budget, preset=preset, seed=seed, device=device, progress=progress,
+            plan=plan, compile=compile, budget=budget, preset=preset, seed=seed, device=device, size=size,
+            progress=progress,
         )  # fmt: skip
     table = [
         {

@@ -39,6 +39,7 @@ from editproof.cli.options import (
     RecursiveOption,
     SchedulerOption,
     SeedOption,
+    SizeOption,
     at_least,
     none_or,
     parse_budget,
@@ -105,6 +106,7 @@ def protect(
     credentials: CredentialsOption = None,
     codec: CodecOption = None,
     crf: CrfOption = None,
+    size: SizeOption = None,
     seed: SeedOption = 0,
     device: DeviceOption = None,
 ) -> None:
@@ -126,7 +128,7 @@ def protect(
         for clip in clips:
             asked = Asked(
                 method, editor, scheduler, plan, compile, none_or(mask), invert_mask, budget, prompt, steps, preset,
-                seed, device, settings,
+                seed, device, settings, size,
             )  # fmt: skip
             claim = show_clip(bar, clip, out, asked, overwrite=overwrite, force=force, codec=codec, crf=crf)
         task = bar.add_task(f"protect with {escape(method)}", total=None if recursive else len(photos))
@@ -135,7 +137,7 @@ def protect(
             photos, out, method=method, editor=editor, scheduler=scheduler, plan=plan, compile=compile,
             mask=none_or(mask), invert_mask=invert_mask, overwrite=overwrite, budget=budget, prompt=prompt,
             steps=steps, preset=preset, seed=seed, device=device, knobs=settings, recursive=recursive, force=force,
-            format=format, quality=quality, credentials=credentials, progress=progress, count=count,
+            format=format, quality=quality, credentials=credentials, progress=progress, count=count, size=size,
         ):  # fmt: skip
             counts[report.get("skipped") or ("failed" if "error" in report else "protected")] += 1
             errors += [report["error"]] if "error" in report else []
@@ -179,6 +181,7 @@ def edit(
     overwrite: OverwriteOption = False,
     codec: CodecOption = None,
     crf: CrfOption = None,
+    size: SizeOption = None,
     seed: SeedOption = 0,
     device: DeviceOption = None,
 ) -> None:
@@ -194,7 +197,8 @@ def edit(
         (partial(edit_clip, codec=codec, crf=crf) if clip else edit_photo)(
             photo, prompt, out, mask=none_or(mask), invert_mask=invert_mask, editor=editor or "tiny-inpaint",
             scheduler=scheduler, plan=plan, steps=steps, guidance=guidance, overwrite=overwrite, seed=seed,
-            device=device, progress=lambda what, share: bar.update(task, description=what, completed=share),
+            device=device, size=size,
+            progress=lambda what, share: bar.update(task, description=what, completed=share),
         )  # fmt: skip
     OUT.print(f"{photo} -> {out}", markup=False, soft_wrap=True)
 

@@ -112,6 +112,15 @@ CompileOption = Annotated[
         "--compile/--no-compile", help="On a GPU: record what gradients take; quicker from the second step on."
     ),
 ]
+SizeOption = Annotated[
+    int | None,
+    typer.Option(
+        parser=at_least(16, highest=8192),
+        metavar="PIXELS",
+        help="Work at the area of this square; at the size at which the editor sees the photo if not given.",
+        show_default=False,
+    ),
+]
 OverwriteOption = Annotated[bool, typer.Option("--overwrite", help="Replace existing output.")]
 EpsOption = Annotated[
     str | None,

@@ -37,6 +37,7 @@ class EditorInfo:
     weights: int = 0  # of all parts that stay in memory: not of the text encoders of FLUX editors (editors/texts.py)
     largest: int = 0  # of the largest layer: what the plan "stream" has on the device at once
     first_block: int = 0  # of what the plan "first-block" has there; 0: there is no such plan
+    pipeline: str = ""  # a name in PIPELINES
 
     @property
     def in_context(self) -> bool:
@@ -49,29 +50,35 @@ EDITORS: dict[str, EditorInfo] = {
     for info in (
         EditorInfo("tiny-inpaint", "inpaint", "tiny-inpaint", "MIT", 256, True,
                    "embedded: a small latent-diffusion inpainter trained for editproof", embedded=True,
-                   weights=9, largest=1),
+                   weights=9, largest=1,
+                   pipeline="StableDiffusionInpaintPipeline"),
         EditorInfo("tiny-kontext", "kontext", "tiny-kontext", "MIT", 256, False,
                    "embedded: a small FLUX Kontext trained for editproof, edits the whole picture by instruction",
-                   embedded=True, weights=9, largest=1, first_block=5),
+                   embedded=True, weights=9, largest=1, first_block=5, pipeline="FluxKontextPipeline"),
         EditorInfo("sd-inpaint", "inpaint", "stable-diffusion-v1-5/stable-diffusion-inpainting",
-                   "CreativeML OpenRAIL-M", 512, True, "Stable Diffusion 1.5 inpainting", weights=1067, largest=38),
+                   "CreativeML OpenRAIL-M", 512, True, "Stable Diffusion 1.5 inpainting", weights=1067, largest=38,
+                   pipeline="StableDiffusionInpaintPipeline"),
         EditorInfo("sd2-inpaint", "inpaint", "sd2-community/stable-diffusion-2-inpainting", "CreativeML OpenRAIL++-M",
-                   512, True, "Stable Diffusion 2 inpainting", weights=1290, largest=51),
+                   512, True, "Stable Diffusion 2 inpainting", weights=1290, largest=51,
+                   pipeline="StableDiffusionInpaintPipeline"),
         EditorInfo("sdxl-inpaint", "inpaint", "diffusers/stable-diffusion-xl-1.0-inpainting-0.1",
-                   "CreativeML OpenRAIL++-M", 1024, True, "Stable Diffusion XL inpainting", weights=3469, largest=63),
+                   "CreativeML OpenRAIL++-M", 1024, True, "Stable Diffusion XL inpainting", weights=3469, largest=63,
+                   pipeline="StableDiffusionXLInpaintPipeline"),
         EditorInfo("instruct-pix2pix", "instruct", "timbrooks/instruct-pix2pix", "MIT", 512, False,
-                   "InstructPix2Pix: edits the whole picture by instruction, takes no mask", weights=1067, largest=38),
+                   "InstructPix2Pix: edits the whole picture by instruction, takes no mask", weights=1067, largest=38,
+                   pipeline="StableDiffusionInstructPix2PixPipeline"),
         EditorInfo("flux-kontext", "kontext", "black-forest-labs/FLUX.1-Kontext-dev", "FLUX.1-dev Non-Commercial", 1024,
                    False, "FLUX.1 Kontext: edits the whole picture by instruction, takes no mask", weights=11985,
-                   largest=132, first_block=488),
+                   largest=132, first_block=488, pipeline="FluxKontextPipeline"),
         EditorInfo("flux2-klein", "kontext", "black-forest-labs/FLUX.2-klein-4B", "Apache-2.0", 1024, False,
                    "FLUX.2 klein 4B: edits the whole picture by instruction, takes no mask", weights=3960, largest=389,
-                   first_block=524),
+                   first_block=524, pipeline="Flux2KleinPipeline"),
         EditorInfo("step1x-edit", "kontext", "stepfun-ai/Step1X-Edit", "Apache-2.0", 512, False,
                    "Step1X-Edit: edits the whole picture by instruction, takes no mask", in_parts="v1.1",
-                   weights=20830, largest=545),
+                   weights=20830, largest=545, pipeline="Step1XPipeline"),
         EditorInfo("step1x-edit-v1.0", "kontext", "stepfun-ai/Step1X-Edit", "Apache-2.0", 512, False,
-                   "Step1X-Edit's first version", in_parts="v1.0", weights=20830, largest=545),
+                   "Step1X-Edit's first version", in_parts="v1.0", weights=20830, largest=545,
+                   pipeline="Step1XPipeline"),
     )
 }  # fmt: skip
 add_plugins("editproof.editors", EDITORS, EditorInfo)
@@ -113,6 +120,7 @@ def load_editor(
     scheduler: str | None = None,
     plan: str | None = None,
     compile: bool = True,
+    size: int | None = None,
 ) -> "Editor":
     """The editor of this name (see EDITORS), hub id (`owner/model`) or local folder in diffusers' layout.
 
@@ -120,8 +128,9 @@ def load_editor(
     GPU has none); torch.float8_e4m3fn puts the products of a FLUX transformer in float8. scheduler: a name in
     SCHEDULERS; None leaves the one the model came with. plan: a name in PLANS; None is whole, or stream where the
     weights would fill three quarters of a GPU. compile: whether a GPU records the kernels of gradients, which takes
-    some seconds at first; a pipeline that is changed afterwards (LoRA, other processors) needs False. Only safetensors
-    weights are loaded and no code from the hub is run. Raises UserError, one line that says what to do.
+    some seconds at first; a pipeline that is changed afterwards (LoRA, other processors) needs False. size: photos are
+    worked on at the area of size x size pixels; None: at what the shipped pipeline makes of them, see `attacker_size`.
+    Only safetensors weights are loaded and no code from the hub is run. Raises UserError, a line that says what to do.
     """
     info = EDITORS.get(str(name))
     embedded = info is not None and info.embedded
@@ -131,10 +140,9 @@ def load_editor(
     if scheduler is not None and scheduler not in SCHEDULERS:
         raise UserError(f"unknown scheduler {scheduler!r}: one of {', '.join(SCHEDULERS)}")
     check_plan(plan, first_block=True)
+    check_size(size)
     label = str(name) if embedded or str(name) == source else f"{name} ({source})"
-    folder = embedded or Path(source).is_dir()
-    if not folder and (source.count("/") != 1 or source.startswith((".", "/", "~"))):
-        raise UserError(f"unknown editor {name!r}: one of {', '.join(EDITORS)}, a hub id owner/model, or a folder")
+    folder = embedded or _is_folder(source, name)
     chosen_device = pick_device(device)
     try:
         import diffusers
@@ -145,9 +153,7 @@ def load_editor(
 
     version = info.in_parts if info is not None else ""
     index = IN_PARTS if version else model_index(source, label, folder)
-    class_name = index.get("_class_name")
-    if class_name not in PIPELINES:
-        raise UserError(f"editor {label} is a {class_name}: supported are {', '.join(PIPELINES)}")
+    class_name = _supported(index, label)
     if scheduler is not None and "FlowMatch" in str(index.get("scheduler")):
         raise UserError(f"editor {label} works with its own scheduler only (flow matching), not with {scheduler!r}")
     float8 = dtype == torch.float8_e4m3fn
@@ -189,10 +195,39 @@ def load_editor(
             import_module("editproof.editors.speed.float8").to_float8(editor.denoiser, plan)
     except torch.OutOfMemoryError as error:
         raise UserError(f"editor {label} does not fit on {chosen_device}: {one_line(error)}") from error
-    editor.plan = plan
+    editor.plan, editor.side = plan, size
     if encoders:
         editor.texts = texts.Texts(pipe, source, dtype, chosen_device)
     return editor
+
+
+def attacker_size(name: str | Path, height: int, width: int) -> tuple[int, int]:
+    """(height, width) in pixels at which an editor sees a photo of height x width, if nobody tells it otherwise.
+
+    That is what the shipped pipeline does by default (editors/sizes.py). name: as `load_editor` takes it. Of hub ids
+    and folders the class of the pipeline decides, and for inpainting the side in its config; weights are not loaded.
+    The embedded editors, which editproof alone runs, keep the aspect ratio. Raises UserError.
+    """
+    from editproof.editors import sizes
+
+    for what, value in (("height", height), ("width", width)):
+        if isinstance(value, bool) or not isinstance(value, int) or value < 1:
+            raise UserError(f"{what} is {value!r}; allowed: a whole number of pixels above 0")
+    info = EDITORS.get(str(name))
+    if info is not None and info.embedded:
+        return sizes.kept(height, width, info.size, sizes.RULES[info.pipeline][1])
+    if info is not None:
+        return sizes.size_of(info.pipeline, height, width, info.size)
+    source = str(name)
+    folder = _is_folder(source, name)
+    class_name = _supported(model_index(source, source, folder), source)
+    return sizes.size_of(class_name, height, width, *sizes.side_and_multiple(class_name, source, source, folder))
+
+
+def check_size(size: int | None) -> None:
+    """UserError for a side in pixels that no editor can work at; None is allowed."""
+    if size is not None and (isinstance(size, bool) or not isinstance(size, int) or not 16 <= size <= 8192):
+        raise UserError(f"size is {size!r}; allowed: a whole number of pixels from 16 to 8192")
 
 
 def check_plan(plan: str | None, what: str = "an edit", first_block: bool = False) -> None:
@@ -218,6 +253,23 @@ def pick_device(device: "str | torch.device | None" = None) -> "torch.device":
     if chosen is None or not there.get(chosen.type) or (chosen.index or 0) >= max(torch.cuda.device_count(), 1):
         raise UserError(f"no device {str(device)!r} here: {', '.join(kind for kind in there if there[kind])}")
     return chosen
+
+
+def _is_folder(source: str, name: str | Path) -> bool:
+    """Whether an editor is a folder here; a hub id otherwise, or a UserError."""
+    if Path(source).is_dir():
+        return True
+    if source.count("/") != 1 or source.startswith((".", "/", "~")):
+        raise UserError(f"unknown editor {name!r}: one of {', '.join(EDITORS)}, a hub id owner/model, or a folder")
+    return False
+
+
+def _supported(index: dict[str, Any], label: str) -> str:
+    """The class of the pipeline that a model_index.json names, or a UserError."""
+    class_name = index.get("_class_name")
+    if class_name not in PIPELINES:
+        raise UserError(f"editor {label} is a {class_name}: supported are {', '.join(PIPELINES)}")
+    return str(class_name)
 
 
 def _default_dtype(device: "torch.device", embedded: bool) -> "torch.dtype":

@@ -14,10 +14,13 @@ import torch
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
+from editproof.editors import EDITORS
+from editproof.editors.sizes import size_of
 from editproof.editors.speed.graphs import Graphs
 from editproof.editors.speed.memory import roomy
 from editproof.errors import UserError
 from editproof.randomness import Generators, generators
+from editproof.resolution import working_size
 
 if TYPE_CHECKING:
     from editproof.editors.prompt_cache import Texts
@@ -51,6 +54,7 @@ class Editor:
         self.name, self.pipe, self.dtype = name, pipe, dtype
         self.multiple: int = pipe.vae_scale_factor
         self.size: int = self._trained_side()
+        self.side: int | None = None  # photos are worked on at its area; None: as the shipped pipeline does
         self.texts: Texts | None = None  # where text encoders are loaded only when they are needed
         self._texts: dict[str, dict[str, Tensor]] = {}
         self._alike = 1  # how many draws of each photo are encoded as one
@@ -73,6 +77,17 @@ class Editor:
     def batch(self) -> int:
         """How many photos should go through it together: large models have no room for a second one."""
         return 1 if sum(p.numel() for p in self.denoiser.parameters()) > LARGE else 8
+
+    def size_for(self, height: int, width: int) -> tuple[int, int]:
+        """(height, width) at which a photo of height x width pixels is worked on.
+
+        What the shipped pipeline makes of it (see `editors.attacker_size`), or the area of `side` x `side` pixels.
+        """
+        if self.side is not None:
+            return working_size(height, width, self.side)
+        if self.name in EDITORS and EDITORS[self.name].embedded:
+            return working_size(height, width, self.size)
+        return size_of(type(self.pipe).__name__, height, width, self.size, self.multiple)
 
     def forget(self) -> None:
         """Give up the GPU memory that is kept for the next gradient (see graphs.py)."""

@@ -39,11 +39,11 @@ def protect(
     The method works on an anti-aliased copy at the editor's size; its perturbation is scaled up to the photos' own
     size, bounded again and added there, only where `mask` (1 or B, 1, H, W) is 0. An L2 budget holds at the photos' own
     size; None: see budget_in_effect. Without an editor, the methods that need none work at the size that the
-    immunizer was trained at (see working_side). `settings` go to the method: prompt, steps, seed, callback, its own
+    immunizer was trained at (see size_to_work_at). `settings` go to the method: prompt, steps, seed, callback, its own
     knobs. Raises UserError for an unknown method or a missing editor.
     """
     height, width = images.shape[-2:]
-    size = working_size(height, width, working_side(method, editor, settings))
+    size = size_to_work_at(method, editor, settings, (height, width))
     budget = budget_in_effect(method, budget, (height, width), settings)
     delta = perturbation(
         working_copy(images, size),
@@ -83,14 +83,21 @@ def perturbation(
     return (function(editor, small, mask=hole, budget=budget, **settings) - small).float().cpu()
 
 
-def working_side(method: str, editor: Editor | None, settings: Mapping[str, Any]) -> int:
-    """The side in pixels that a method works at: the editor's, else the one that its network was trained at.
+def size_to_work_at(
+    method: str,
+    editor: Editor | None,
+    settings: Mapping[str, Any],
+    photo: tuple[int, int],
+    side: int | None = None,
+) -> tuple[int, int]:
+    """The size that a method works at, of a photo's own (both height, width).
 
-    That is the one of a one-pass method's `weights`, and of the embedded ones for a method without a network.
+    That is the editor's (see Editor.size_for), else the area of `side`, or if None of what its network was trained at:
+    a one-pass method's `weights`, the embedded ones for a method without a network.
     """
     if editor is not None:
-        return editor.size
-    return trained_size(settings.get("weights") if get_method(method).one_pass else None)
+        return editor.size_for(*photo)
+    return working_size(*photo, side or trained_size(settings.get("weights") if get_method(method).one_pass else None))
 
 
 def budget_in_effect(

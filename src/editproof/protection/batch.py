@@ -11,19 +11,20 @@ from typing import Any
 from editproof.errors import UserError
 from editproof.methods import METHODS
 from editproof.protection.task import Job, Ready, Task, finish, perturb, read
-from editproof.resolution import working_size
 
 BATCH, BATCH_PIXELS = 8, 24_000_000  # photos and pixels that go through the method together; larger ones one by one
 FATAL = (errno.ENOSPC, errno.EDQUOT, errno.EROFS)  # no other photo would fare better
 Outcome = tuple[Job, dict[str, Any] | Exception]
 
 
-def batches(jobs: Sequence[Job], side: int, most: int = BATCH) -> list[list[Job]]:
+def batches(
+    jobs: Sequence[Job], size_for: Callable[[tuple[int, int]], tuple[int, int]], most: int = BATCH
+) -> list[list[Job]]:
     """The jobs in groups that go through the method together: one working size, `most`, few enough for the memory."""
     rows: list[list[Job]] = []
     last: dict[tuple[int, int], list[Job]] = {}  # of each working size: its last row
     for job in jobs:
-        size = working_size(*job.size, side)
+        size = size_for(job.size)
         row = last.get(size)
         if row is None or len(row) == most or _pixels([*row, job]) > BATCH_PIXELS:
             row = last[size] = []
@@ -40,7 +41,7 @@ def run(jobs: Sequence[Job], task: Task, progress: Callable[[float], None]) -> I
     the photos that are done take their places, so that a result does not depend on where an earlier run stopped.
     """
     most = BATCH if task.editor is None else min(BATCH, task.editor.batch)
-    waiting = deque(row for row in batches(jobs, task.side, most) if not all(job.done for job in row))
+    waiting = deque(row for row in batches(jobs, task.size_for, most) if not all(job.done for job in row))
     reading: deque[list[tuple[Job, Future[Ready]]]] = deque()
     writing: deque[list[tuple[Job, Future[dict[str, Any]] | Exception]]] = deque()
     begun, written, told = 0, 0, 0.0

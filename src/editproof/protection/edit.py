@@ -7,13 +7,13 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from editproof.editors import check_plan, load_editor
+from editproof.editors import check_plan, check_size, load_editor
 from editproof.editors.pipeline import Editor
 from editproof.errors import UserError
 from editproof.files import check_folder, check_output
 from editproof.photo.masks import AUTO, check_mask, check_something_to_edit, edit_mask, open_mask
 from editproof.photo.reading import open_photo, save_png
-from editproof.resolution import resize, working_copy, working_mask, working_size
+from editproof.resolution import resize, working_copy, working_mask
 
 
 def edit_photo(
@@ -31,17 +31,20 @@ def edit_photo(
     overwrite: bool = False,
     seed: int = 0,
     device: str | None = None,
+    size: int | None = None,
     progress: Callable[[str, float], None] = lambda what, share: None,
 ) -> None:
     """Edit one photo and write the result as a PNG of the photo's own size.
 
-    The editor works on a copy of its own size; kept pixels are the photo's. `mask`: a file, or "auto": all but people.
-    Everything is checked before the editor is loaded. Raises UserError.
+    The editor works on a copy at the size at which it sees such photos, or at the area of `size` x `size` pixels; kept
+    pixels are the photo's. `mask`: a file, or "auto": all but people. Everything is checked before the editor is
+    loaded. Raises UserError.
     """
     out = Path(out)
     if out.suffix.lower() != ".png":
         raise UserError(f"output '{out}' is not a PNG file; allowed: a name that ends in .png")
     check_plan(plan)
+    check_size(size)
     check_folder(out.parent)
     check_output(out, overwrite)
     opened = open_photo(photo)
@@ -49,11 +52,11 @@ def edit_photo(
     if mask is not None and mask != AUTO:
         check_something_to_edit(open_mask(mask, opened.size, invert_mask), str(mask))
     progress(f"load {editor}", 0)
-    loaded = load_editor(editor, device=device, scheduler=scheduler, plan=plan)
+    loaded = load_editor(editor, device=device, scheduler=scheduler, plan=plan, size=size)
     progress(f"load {editor}", 1)
     original = opened.pixels[None]
-    size = working_size(*opened.size, loaded.size)
-    region = None if mask is None else edit_mask(mask, opened, size, invert_mask)
+    working = loaded.size_for(*opened.size)
+    region = None if mask is None else edit_mask(mask, opened, working, invert_mask)
     edited = edit_images(
         loaded, original, prompt, mask=region, steps=steps, guidance=guidance, seed=seed,
         callback=lambda step, steps: progress("edit", step / steps),
@@ -64,11 +67,11 @@ def edit_photo(
 def edit_images(editor: Editor, images: Tensor, prompt: str, *, mask: Tensor | None = None, **settings: Any) -> Tensor:
     """What the editor makes of photos of any one size: (B, 3, H, W) in [0, 1] -> the same shape.
 
-    It works on a copy of its own size; where `mask` (B, 1, H, W) is 0, pixels are the photo's. `settings` go to
-    Editor.edit: steps, guidance, seed, callback.
+    It works on a copy at the size at which it sees such photos; where `mask` (B, 1, H, W) is 0, pixels are the photo's.
+    `settings` go to Editor.edit: steps, guidance, seed, callback.
     """
     height, width = images.shape[-2:]
-    size = working_size(height, width, editor.size)
+    size = editor.size_for(height, width)
     small_mask = None if mask is None else working_mask(mask, size)
     edited = editor.edit(working_copy(images, size), prompt, mask=small_mask, **settings)
     return paste_back(resize(edited, (height, width)).clamp(0, 1), images, mask)

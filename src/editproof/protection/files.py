@@ -19,7 +19,6 @@ from editproof.protection.pair import check_pair
 from editproof.protection.report import check_unprotected
 from editproof.protection.settings import Asked, check_asked, load_task, written
 from editproof.protection.task import Job
-from editproof.resolution import working_size
 
 
 def plan_jobs(
@@ -84,6 +83,7 @@ def protect_photos(
     quality: int | None = None,
     credentials: str | Path | None = None,
     count: Callable[[int], None] | None = None,
+    size: int | None = None,
 ) -> Iterator[dict[str, Any]]:
     """Protect photo files: writes `<stem>-protected.png` and `.json` to `out` and yields each report (the JSON).
 
@@ -91,7 +91,8 @@ def protect_photos(
     by all photos; "auto": all but the people found in each photo may be repainted. An L2 budget is meant at 512x512 and
     scaled with each photo's size; None: see protection.budget_in_effect. `format` and, for avif and jpeg, `quality` (1
     to 100): see formats. Photos that are protected already are refused without `force`. `credentials` (a PEM file): see
-    credentials. `progress` is told how many photos are done, in fractions. Raises UserError.
+    credentials. `size`: photos are worked on at the area of size x size pixels, None: at the size at which the editor
+    sees them (see editors.attacker_size). `progress` is told how many photos are done, in fractions. Raises UserError.
 
     With `recursive`, `photos` may be folders, whose tree is kept in `out`, and the run goes on after what goes wrong:
     it yields {"photo", "error"} of photos that failed and {"photo", "skipped"} of those that are done or protected
@@ -100,7 +101,8 @@ def protect_photos(
     out, files = Path(out), [Path(photo) for photo in photos]
     suffix = get_format(format, quality).suffix
     asked = Asked(
-        method, editor, scheduler, plan, compile, mask, invert_mask, budget, prompt, steps, preset, seed, device, knobs
+        method, editor, scheduler, plan, compile, mask, invert_mask, budget, prompt, steps, preset, seed, device, knobs,
+        size,
     )  # fmt: skip
     check_asked(asked)
     check_folder(out)
@@ -138,7 +140,7 @@ def protect_photos(
         credentials=None if credentials is None else Path(credentials),
     )  # fmt: skip
     if not recursive:
-        _check_masks(jobs, mask, invert_mask, task.side)
+        _check_masks(jobs, mask, invert_mask, task.size_for)
     for job, outcome in run(jobs, task, progress or (lambda done: None)):
         if not isinstance(outcome, Exception):
             yield outcome
@@ -150,8 +152,13 @@ def protect_photos(
             raise outcome
 
 
-def _check_masks(jobs: Sequence[Job], mask: str | Path | None, invert: bool, side: int | None = None) -> None:
-    """Raise UserError if the mask does not fit a photo, or leaves nothing to protect (`side`: once scaled down)."""
+def _check_masks(
+    jobs: Sequence[Job],
+    mask: str | Path | None,
+    invert: bool,
+    size_for: Callable[[tuple[int, int]], tuple[int, int]] | None = None,
+) -> None:
+    """Raise UserError if the mask does not fit a photo, or leaves nothing to protect (`size_for`: once scaled down)."""
     for size in {job.size for job in jobs} if mask is not None and mask != AUTO else ():
         opened = open_mask(str(mask), size, invert)
-        check_something_to_protect(opened, str(mask), None if side is None else working_size(*size, side))
+        check_something_to_protect(opened, str(mask), None if size_for is None else size_for(size))

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from editproof.budgets import Budget
-from editproof.editors import check_plan, load_editor
+from editproof.editors import check_plan, check_size, load_editor
 from editproof.errors import UserError
 from editproof.protection.apply import (
     DEFAULT_BUDGET,
@@ -14,7 +14,6 @@ from editproof.protection.apply import (
     DEFAULT_METHOD,
     get_method,
     method_settings,
-    working_side,
 )
 from editproof.protection.task import Task
 
@@ -37,6 +36,7 @@ class Asked:
     seed: int = 0
     device: str | None = None
     knobs: Mapping[str, Any] | None = None
+    size: int | None = None
 
     @property
     def settings(self) -> dict[str, Any]:
@@ -57,6 +57,7 @@ def check_asked(asked: Asked) -> None:
                 f"method '{method}' uses no editor, so {option} '{value}' would change nothing; allowed: no --{option}"
             )
     check_plan(asked.plan, method, get_method(method).first_block)
+    check_size(asked.size)
 
 
 def written(asked: Asked, mask: str | None, **more: Any) -> dict[str, Any]:
@@ -65,7 +66,7 @@ def written(asked: Asked, mask: str | None, **more: Any) -> dict[str, Any]:
     return {
         "method": asked.method, "editor": asked.editor, "scheduler": asked.scheduler, "plan": asked.plan, "mask": mask,
         "invert_mask": asked.invert_mask, "budget": None if budget is None else [type(budget).__name__, budget.eps],
-        "prompt": asked.prompt, "seed": asked.seed,
+        "prompt": asked.prompt, "seed": asked.seed, "size": asked.size,
         "settings": {name: _plain(value) for name, value in asked.settings.items()}, **more,
     }  # fmt: skip
 
@@ -80,9 +81,10 @@ def load_task(asked: Asked, **more: Any) -> Task:
             scheduler=asked.scheduler,
             plan=asked.plan,
             compile=asked.compile,
+            size=asked.size,
         )
     return Task(
-        method=asked.method, editor=loaded, side=working_side(asked.method, loaded, settings), budget=asked.budget,
+        method=asked.method, editor=loaded, side=asked.size, budget=asked.budget,
         arguments={"prompt": asked.prompt, "seed": asked.seed, **settings},
         against=loaded.name if loaded is not None else settings.get("weights") or DEFAULT_EDITOR,
         preset=asked.preset, device=asked.device, mask=asked.mask, invert_mask=asked.invert_mask, **more,

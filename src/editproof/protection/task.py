@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from editproof.budgets import Budget
-from editproof.editors import pick_device
+from editproof.editors import EDITORS, attacker_size, pick_device
 from editproof.editors.pipeline import Editor
 from editproof.errors import UserError
 from editproof.photo.credentials import sign
@@ -19,10 +19,10 @@ from editproof.photo.formats import FORMATS, QUALITY, check_format, decode, enco
 from editproof.photo.masks import AUTO, check_something_to_protect, found_mask, open_mask
 from editproof.photo.reading import Photo, open_photo
 from editproof.protection import own_size as native
-from editproof.protection.apply import budget_at, budget_in_effect, perturbation
+from editproof.protection.apply import budget_at, budget_in_effect, perturbation, size_to_work_at
 from editproof.protection.pair import turn, write_pair
 from editproof.protection.report import check_unprotected, claim, effective, protected_share, versions
-from editproof.resolution import working_copy, working_mask, working_size
+from editproof.resolution import working_copy, working_mask
 
 MEANT = (512, 512)  # the size in pixels that an L2 budget is meant at
 
@@ -33,7 +33,7 @@ class Task:
 
     method: str
     editor: Editor | None
-    side: int  # that the method works at, in pixels
+    side: int | None  # photos are worked on at the area of this square of pixels; None: as an attacker would
     budget: Budget | None
     arguments: Mapping[str, Any]  # of the method: prompt, seed, steps, its own knobs
     against: str  # the editor that the effect is claimed for
@@ -47,6 +47,10 @@ class Task:
     quality: int | None = None
     credentials: Path | None = None
     request: Mapping[str, Any] | None = None  # what was asked for, in what JSON can say
+
+    def size_for(self, photo: tuple[int, int]) -> tuple[int, int]:
+        """The size that a photo is worked on at, of its own (both height, width)."""
+        return size_to_work_at(self.method, self.editor, self.arguments, photo, self.side)
 
 
 @dataclass(frozen=True)
@@ -82,7 +86,7 @@ def read(job: Job, task: Task) -> Ready:
     if not task.force:
         check_unprotected(photo.path, photo.marked)
     check_format(photo, task.format)
-    size = working_size(*photo.size, task.side)
+    size = task.size_for(photo.size)
     mask = small_mask = keep = found = None
     if task.mask == AUTO:
         mask, found = found_mask(photo, size)
@@ -138,7 +142,7 @@ def result_of(ready: Ready, delta: Tensor, task: Task, seconds: float) -> tuple[
     left = {}
     if not FORMATS[task.format].lossless:
         saved = decode(file)
-        left = {"perturbation_left": perturbation_left(saved, result, photo.levels, task.side)}
+        left = {"perturbation_left": perturbation_left(saved, result, photo.levels, task.size_for(photo.size))}
     if task.credentials is not None:
         file = sign(file, FORMATS[task.format].media_type, task.credentials)
     square, levels = native.changes(saved, photo.levels)
@@ -181,6 +185,7 @@ def described(ready: Ready, task: Task) -> dict[str, Any]:
         "protected": ready.job.output.name,
         "size": list(reversed(size)),
         "working_size": list(reversed(working)),
+        "attacker_size": attackers(task, size),
         **of_method(task, size, working),
         "mask": described_mask(task.mask, task.invert_mask, ready.found),
         "protected_share": protected_share(None if keep is None else (~keep).float()),
@@ -190,6 +195,16 @@ def described(ready: Ready, task: Task) -> dict[str, Any]:
     }
 
 
+def attackers(task: Task, size: tuple[int, int]) -> list[int] | None:
+    """(width, height) at which the editor that the effect is claimed for sees a photo of `size` (height, width).
+
+    None where no editor is known: another's weights for the one-pass method.
+    """
+    if task.editor is None and task.against not in EDITORS:
+        return None
+    return list(reversed(attacker_size(task.against, *size)))
+
+
 def described_mask(mask: str | Path | None, inverted: bool, found: str | None) -> dict[str, Any] | None:
     """What the report says of a mask: a file's name, or who was found and how."""
     if found is not None:
@@ -197,13 +212,12 @@ def described_mask(mask: str | Path | None, inverted: bool, found: str | None) -
     return None if mask is None else {"file": Path(mask).name, "inverted": inverted}
 
 
-def perturbation_left(saved: Tensor, result: Tensor, original: Tensor, side: int) -> float:
+def perturbation_left(saved: Tensor, result: Tensor, original: Tensor, size: tuple[int, int]) -> float:
     """How much of the perturbation a lossy file holds, as an editor sees it: 1 all, 0 nothing.
 
-    The length, in the direction of what was added, of what is there; both at the size of an editor of side x side
-    pixels, from photos (H, W, 3) uint8.
+    The length, in the direction of what was added, of what is there; both at the size (height, width) that an
+    editor works at, from photos (H, W, 3) uint8.
     """
-    size = working_size(original.shape[0], original.shape[1], side)
     saw, added, had = (working_copy(x.permute(2, 0, 1)[None], size).double() for x in (saved, result, original))
     length = (added - had).square().sum()
     return round(((saw - had) * (added - had)).sum().item() / length.item(), 3) if length > 0 else 0.0

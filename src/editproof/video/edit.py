@@ -7,14 +7,14 @@ from typing import Any
 
 from torch import Tensor
 
-from editproof.editors import check_plan, load_editor
+from editproof.editors import check_plan, check_size, load_editor
 from editproof.editors.pipeline import Editor
 from editproof.errors import UserError
 from editproof.files import atomic, check_folder, check_output, clean
 from editproof.photo.masks import AUTO
 from editproof.photo.reading import to_levels
 from editproof.protection.edit import paste_back
-from editproof.resolution import resize, working_copy, working_mask, working_size
+from editproof.resolution import resize, working_copy, working_mask
 from editproof.video.masks import check_clip_mask, follow_people, mask_of_people, masks_from, next_mask
 from editproof.video.reading import Clip, open_clip
 from editproof.video.writing import MUXERS, get_codec, rewrite
@@ -35,6 +35,7 @@ def edit_clip(
     overwrite: bool = False,
     seed: int = 0,
     device: str | None = None,
+    size: int | None = None,
     codec: str | None = None,
     crf: int | None = None,
     progress: Callable[[str, float], None] = lambda what, share: None,
@@ -46,6 +47,7 @@ def edit_clip(
     path, out = Path(path), Path(out)
     kind = out.suffix.lower().lstrip(".")
     check_plan(plan)
+    check_size(size)
     check_folder(out.parent)
     check_output(out, overwrite)
     clip = open_clip(path)
@@ -58,7 +60,7 @@ def edit_clip(
         raise UserError(f"output '{out}' is the clip to edit; allowed: another name")
     check_clip_mask(mask, invert_mask, clip, to_edit=True)
     progress(f"load {editor}", 0)
-    loaded = load_editor(editor, device=device, scheduler=scheduler, plan=plan)
+    loaded = load_editor(editor, device=device, scheduler=scheduler, plan=plan, size=size)
     progress(f"load {editor}", 1)
     settings = {"steps": steps, "guidance": guidance, "seed": seed}
     clean([out.parent])
@@ -83,7 +85,7 @@ def _edit(
     edited: list[int],
 ) -> Callable[[int, Tensor], Tensor]:
     """What edits a frame (H, W, 3) uint8 and notes its number in `edited`; one with nothing to edit stays as it is."""
-    masks, size = masks_from(mask, invert, clip), working_size(*clip.size, editor.size)
+    masks, size = masks_from(mask, invert, clip), editor.size_for(*clip.size)
     seen: Tensor | None = None
 
     def edit(number: int, levels: Tensor) -> Tensor:

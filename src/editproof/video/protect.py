@@ -22,7 +22,6 @@ from editproof.protection.pair import check_pair, is_done, turn, write_pair
 from editproof.protection.report import check_unprotected, claim, versions
 from editproof.protection.settings import Asked, check_asked, load_task, written
 from editproof.protection.task import MEANT, perturbation_left
-from editproof.resolution import working_size
 from editproof.video.masks import check_clip_mask, mask_of_people, masks_from, next_mask
 from editproof.video.reading import MARK, Clip, frames_of, levels_of, open_clip
 from editproof.video.report import Tally, described
@@ -76,7 +75,7 @@ def protect_clip(
     started = time.perf_counter()
     task = load_task(asked, force=force, request=request)
     limit = budget_in_effect(task.method, task.budget, MEANT, task.arguments)
-    size = working_size(*clip.size, task.side)
+    size = task.size_for(clip.size)
     work = Work(clip, task, size, budget_at(size, limit, MEANT), parts_of(output))
     with turn(report_file, refusal):
         begin(work, request)
@@ -169,5 +168,5 @@ def read_back(work: Work, file: Path, budget: Budget | None) -> dict[str, Any]:
         if number % every == 0:
             original, seen = levels_of(frame, work.clip), levels_of(saved, result)
             tally.add(seen, original)
-            left.append(perturbation_left(seen, protect(number, original), original, work.task.side))
+            left.append(perturbation_left(seen, protect(number, original), original, work.size))
     return {**tally.report(), "perturbation_left": round(sum(left) / len(left), 3), "frames_read_back": len(left)}

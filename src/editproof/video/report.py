@@ -10,7 +10,7 @@ from torch import Tensor
 from editproof.files import digest
 from editproof.photo.masks import AUTO
 from editproof.protection import own_size as native
-from editproof.protection.task import described_mask, of_method
+from editproof.protection.task import attackers, described_mask, of_method
 from editproof.video.segments import SEGMENT, Work, load
 from editproof.video.writing import Codec
 
@@ -51,6 +51,7 @@ def described(
         "frames": clip.frames,
         "size": list(reversed(clip.size)),
         "working_size": list(reversed(work.size)),
+        "attacker_size": attackers(task, clip.size),
         **of_method(task, clip.size, work.size),
         "mask": described_mask(task.mask, task.invert_mask, _found(work) if task.mask == AUTO else None),
         "protected_share": round(tally.share / tally.frames, 6),
