@@ -73,7 +73,7 @@ VARIANTS: dict[str, Callable[[Any], Callable[[], None]]] = {
     "eager": _eager,
     "compiled": _compiled,
     "recompute": lambda editor: _undone(editor, "recompute", True),
-    "12 GiB": lambda editor: _undone(pipeline, "roomy", lambda device, size: size <= 11 * 2**30),
+    "12 GiB": lambda editor: _undone(pipeline, "roomy", lambda device, size, own=None: size <= 11 * 2**30),
 }
 
 

@@ -56,6 +56,8 @@ class Graph:
 
     def __init__(self) -> None:
         self.kernels: list[tuple[Any, tuple, dict, Any]] = []
+        self.given: set[int] = set()  # memory that none of them made
+        self.made: set[int] = set()
 
     def replay(self) -> None:
         """Run them again; what they return goes where it went at first."""
@@ -99,6 +101,8 @@ class Gpu(TorchDispatchMode):
         self.alive += tensors((arguments, named, outputs))
         if self.capturing is not None:
             detached = tree_map(lambda x: x.detach() if isinstance(x, Tensor) else x, outputs)
+            self.capturing.given |= inputs - self.capturing.made
+            self.capturing.made |= places(outputs) - inputs
             self.capturing.kernels.append((function, arguments, named, detached))
         return outputs
 
@@ -134,7 +138,7 @@ class Gpu(TorchDispatchMode):
         with torch.no_grad():
             for *_, outputs in graph.kernels:
                 for x in tensors(outputs):
-                    if x.is_floating_point():
+                    if x.is_floating_point() and not places(x) & graph.given:
                         x.data.fill_(torch.nan)
 
 

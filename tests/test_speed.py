@@ -91,7 +91,7 @@ def test_memory_decides(tiny_editor: Load, monkeypatch: pytest.MonkeyPatch) -> N
     editor, cpu = tiny_editor("sd-inpaint"), torch.device("cpu")
     assert room.roomy(cpu, 1) and not room.roomy(cpu, 1e15)
     assert not editor.spares(1, IMAGES, 4)
-    monkeypatch.setattr(pipeline, "roomy", lambda device, size: size < 1e6)
+    monkeypatch.setattr(pipeline, "roomy", lambda device, size, own: size < 1e6)
     assert editor.spares(1, IMAGES, 4)
     assert [room.together(10, pixels) for pixels in (1, 2 * 512**2, 3 * 512**2, 10**9)] == [10, 5, 2, 1]
 
@@ -113,7 +113,7 @@ def test_blocks_are_kept_where_there_is_room(tiny_editor: Load, monkeypatch: pyt
     try:
         kept = mass()
         assert len(calls) == 1
-        monkeypatch.setattr(attention, "roomy", lambda device, size: False)
+        monkeypatch.setattr(attention, "room", lambda device: 0)
         anew = mass()
         assert len(calls) == 3
         compiled = torch.compile(attention._step, backend="eager")

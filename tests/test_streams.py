@@ -5,10 +5,14 @@ from collections.abc import Iterator
 
 import pytest
 import torch
+from diffusers import Flux2Transformer2DModel, FluxTransformer2DModel
 from fake_gpu import Gpu, Race, Stream, gpu
+from test_attention import small
 from torch import Tensor, nn
 
-from editproof.editors.speed import graphs, streaming
+from editproof.editors import attention
+from editproof.editors.attention import record_blocks, token_context_mass
+from editproof.editors.speed import graphs, memory, streaming
 from editproof.editors.speed.graphs import Graphs
 from editproof.pgd import Told
 
@@ -126,3 +130,62 @@ def test_a_step_that_is_told_late_is_read_when_it_has_arrived(card: Gpu, monkeyp
         assert len(news) == step - 1, "the last step is not waited for"
     told.all()
     assert news == [(1, 1.0), (2, 2.0), (3, 3.0)]
+
+
+@pytest.mark.parametrize(
+    ("family", "blocks_that_fit"),
+    [(FluxTransformer2DModel, 5), (FluxTransformer2DModel, 0), (Flux2Transformer2DModel, 2)],
+)
+def test_recorded_blocks_keep_what_fits_and_go_on_as_they_were_recorded(
+    card: Gpu, monkeypatch: pytest.MonkeyPatch, family: type, blocks_that_fit: int
+) -> None:
+    """The recording itself fills the memory that was free before: the second step must not decide anew (at 1024x1024
+    it left the recording idle, computed everything without it beside it, and the memory was too small for both)."""
+    model, tokens = small(family=family)
+    block = 16 if family is FluxTransformer2DModel else 22
+    size = block * 4 * 2 * (15 + 8 + 7) * 16  # bytes of float32 of 2 x 30 tokens, 16 wide
+    free, calls = [blocks_that_fit * size + 1], list[object]()
+    monkeypatch.setattr(attention, "room", lambda device: free[0])
+    hook = model.single_transformer_blocks[0].register_forward_pre_hook(lambda *call: calls.append(call))
+    model.enable_gradient_checkpointing()
+
+    def mass(context: Tensor) -> list[Tensor]:
+        context = context.detach().clone().requires_grad_()
+        value = token_context_mass(model, **{**tokens, "context": context}, blocks="all single")
+        return [value.detach(), torch.autograd.grad(value.sum(), context)[0]]
+
+    contexts = [tokens["context"] + number for number in range(2)]
+    plain = [mass(context) for context in contexts]
+    record_blocks(model)
+    calls.clear()
+    for context, expected in zip(contexts, plain, strict=True):
+        for ours, theirs in zip(mass(context), expected, strict=True):
+            assert torch.allclose(ours, theirs, rtol=1e-3, atol=1e-6)
+        free[0] = 0
+    recorded = vars(model)["recorded_blocks"]
+    assert recorded.choice == {"kept": blocks_that_fit}
+    assert not recorded.fails and len(recorded.idle) == 1
+    again = 1 if blocks_that_fit > 2 else 2  # blocks double.0, double.1, single.0: is the third computed anew?
+    assert len(calls) == (graphs.WARM_UP + 1) * again, "a recording is used again"
+    mass(contexts[0][:, :7])
+    assert recorded.choice == {"kept": 0}, "another size is another decision"
+    hook.remove()
+
+
+def test_what_recordings_keep_is_free_for_those_who_use_them_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    gib = 2**30
+    for name, value in {"memory_reserved": 70 * gib, "memory_allocated": 23 * gib}.items():
+        monkeypatch.setattr(torch.cuda, name, lambda device, value=value: value)
+    monkeypatch.setattr(torch.cuda, "mem_get_info", lambda device: (9 * gib, 80 * gib))
+    ours, others = Graphs(lambda x: x), Graphs(lambda x: x)
+    for owner, size in ((ours, 35 * gib), (others, 7 * gib)):
+        recording = object.__new__(graphs.Recording)
+        recording.held = size
+        owner.idle.append(recording)
+        owner.made.add(recording)
+    monkeypatch.setattr(graphs, "_recordings", [*ours.idle, *others.idle])
+    device = torch.device("cuda")
+    unused = 70 - 23 - 42
+    assert memory.room(device) == pytest.approx(0.8 * (9 + unused) * gib)
+    assert memory.room(device, ours) == pytest.approx(0.8 * (9 + unused + 35) * gib)
+    assert memory.roomy(device, 38 * gib, ours) and not memory.roomy(device, 38 * gib)

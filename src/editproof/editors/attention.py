@@ -10,7 +10,8 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass
 from functools import cache
-from typing import TYPE_CHECKING, Any
+from itertools import accumulate
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import torch
 import torch.nn.functional as F
@@ -18,9 +19,9 @@ from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 from torch.utils.checkpoint import checkpoint
 
-from editproof.editors.blocks import family
+from editproof.editors.blocks import Flux1, Flux2, Tokens, family
 from editproof.editors.speed.graphs import Graphs
-from editproof.editors.speed.memory import roomy
+from editproof.editors.speed.memory import room
 from editproof.errors import UserError
 from editproof.randomness import Generators
 
@@ -28,10 +29,22 @@ if TYPE_CHECKING:
     from editproof.editors.pipeline import Editor, Prompt
 
 Blocks = str | Sequence[str]
-Measure = Callable[[Tensor, Tensor, dict[str, slice]], Tensor]  # queries, keys (B,heads,N,d), token ranges -> (B,)
+Ranges = dict[str, slice]  # which tokens are "text", "target" and "context"
+Measure = Callable[[Tensor, Tensor, Ranges], Tensor]  # queries, keys (B,heads,N,d) -> (B,)
 SLICES = (("target", "context"), ("context", "target"))
-KEPT = 18  # values that a block keeps for the backward pass, of each token, times its width
+KEPT = {Flux1: 16, Flux2: 22}  # values that a block keeps for the backward pass, of each token, times its width
 CHUNK = 128  # queries whose attention rows are held at once where rows are needed
+
+
+class Wanted(NamedTuple):
+    """What is to be found out: the blocks to look into, in the model's order, and what is measured in each.
+
+    compiled: with torch.compile, an experiment.
+    """
+
+    blocks: tuple[str, ...]
+    measure: Measure
+    compiled: bool = False
 
 
 def context_mass(
@@ -49,11 +62,8 @@ def context_mass(
     The edit is pure noise, drawn from `generator` (one per image), as DeContext has it (arXiv 2512.16625). See
     `token_context_mass` for the rest; the guidance is the editor's own.
     """
-    tokens = editor.tokens(images, prompt, generator, timestep)
-    return token_context_mass(
-        editor.denoiser, tokens.target, tokens.context, tokens.text, tokens.pooled, target_ids=tokens.target_ids,
-        context_ids=tokens.context_ids, timestep=timestep, guidance=editor.guidance, blocks=blocks, compiled=compiled,
-    )  # fmt: skip
+    tokens, guidance = editor.tokens(images, prompt, generator, timestep), editor.guidance
+    return _mean_over_blocks(editor.denoiser, tokens, timestep, guidance, blocks, _mass, compiled)
 
 
 def slice_entropy(
@@ -71,12 +81,11 @@ def slice_entropy(
     The edit is the photo itself, noised: (1 - timestep) x its latents + timestep x noise, as VETO has it
     (arXiv 2607.27292); gradients go through both its places. See `token_slice_entropy`.
     """
+    guidance = editor.guidance if guidance is None else guidance
     tokens = editor.tokens(images, prompt, generator, timestep)
-    return token_slice_entropy(
-        editor.denoiser, torch.lerp(tokens.context, tokens.target, _column(timestep, tokens.target)), tokens.context,
-        tokens.text, tokens.pooled, target_ids=tokens.target_ids, context_ids=tokens.context_ids, timestep=timestep,
-        guidance=editor.guidance if guidance is None else guidance, blocks=blocks,
-    )  # fmt: skip
+    level = _per_image(timestep, tokens.target, tokens.target.dtype).reshape(-1, 1, 1)
+    tokens = tokens._replace(target=torch.lerp(tokens.context, tokens.target, level))
+    return _mean_over_blocks(editor.denoiser, tokens, timestep, guidance, blocks, Entropy(SLICES))
 
 
 def token_context_mass(
@@ -100,12 +109,11 @@ def token_context_mass(
     (M,A): positions, with 3 axes (FLUX.2: 4). timestep: noise level in [0,1], one or
     `(B,)`. guidance: for models that embed it. blocks: names such as `single.0` and `double.3`, ranges such as
     `single.0-25`, `all single`, `all double`, as a list or with commas. float32, differentiable with respect to
-    `context`. compiled: with torch.compile, an experiment: not timed on a GPU. Raises UserError for blocks that the
-    transformer does not have.
+    `context`. compiled: with torch.compile, an experiment. Raises UserError for blocks that the transformer does not
+    have.
     """
-    return _mean_over_blocks(
-        transformer, target, context, text, pooled, target_ids, context_ids, timestep, guidance, blocks, _mass, compiled
-    )
+    tokens = Tokens(target, context, text, pooled, target_ids, context_ids)
+    return _mean_over_blocks(transformer, tokens, timestep, guidance, blocks, _mass, compiled)
 
 
 def token_slice_entropy(
@@ -128,10 +136,8 @@ def token_slice_entropy(
     `context`. a is the softmax over all keys, not renormalised within the slice. The other arguments are those of
     `token_context_mass`. No fused kernel gives this with a gradient, so CHUNK rows of the matrix exist at a time.
     """
-    measure = Entropy(tuple(slices))
-    return _mean_over_blocks(
-        transformer, target, context, text, pooled, target_ids, context_ids, timestep, guidance, blocks, measure
-    )
+    tokens = Tokens(target, context, text, pooled, target_ids, context_ids)
+    return _mean_over_blocks(transformer, tokens, timestep, guidance, blocks, Entropy(tuple(slices)))
 
 
 def block_names(transformer: nn.Module, blocks: Blocks) -> list[str]:
@@ -164,116 +170,109 @@ def _named_blocks(transformer: Any) -> Iterator[tuple[str, nn.Module]]:
 
 
 def _mean_over_blocks(
-    transformer: nn.Module,
-    target: Tensor,
-    context: Tensor,
-    text: Tensor,
-    pooled: Tensor | None,
-    target_ids: Tensor,
-    context_ids: Tensor,
+    model: Any,
+    tokens: Tokens,
     timestep: float | Tensor,
     guidance: float | None,
     blocks: Blocks,
     measure: Measure,
     compiled: bool = False,
 ) -> Tensor:
-    """The model's forward up to the last of `blocks`, and the mean over `blocks` of what is measured in each."""
-    names = block_names(transformer, blocks)
-    model: Any = transformer
-    dtype, batch = model.dtype, len(target)
+    """The model's forward up to the last of `blocks`, and the mean over `blocks` of what is measured in each: (B,)."""
+    wanted = Wanted(tuple(block_names(model, blocks)), measure, compiled)
     strength = None
     if model.config.guidance_embeds:
         if guidance is None:
             raise UserError("this transformer embeds the guidance: give one")
-        strength = _per_image(guidance, batch, target, dtype) * 1000
-    positions = torch.cat([
-        target_ids.reshape(-1, target_ids.shape[-1])[: target.shape[1]],
-        context_ids.reshape(-1, context_ids.shape[-1])[: context.shape[1]],
-    ])  # fmt: skip
-    pooled = None if pooled is None else pooled.to(dtype)
-    times = _per_image(timestep, batch, target, dtype) * 1000
-    tokens = text.shape[1] + target.shape[1] + context.shape[1]
-    count = [name for name, _ in _named_blocks(model)].index(names[-1]) + 1
-    spare = (
-        torch.is_grad_enabled() and model.gradient_checkpointing
-        and not _fits(model, count, batch * tokens, dtype.itemsize)
-    )  # fmt: skip
-    through = _through_blocks if spare else vars(model).get("recorded_blocks", _through_blocks)
-    return through(
-        model, tuple(names), measure, spare, compiled, text.to(dtype), target.to(dtype), context.to(dtype), pooled,
-        positions, times, strength,
-    )  # fmt: skip
+        strength = _per_image(guidance, tokens.target, model.dtype) * 1000
+    target, context, text, pooled = (None if x is None else x.to(model.dtype) for x in tokens[:4])
+    ids = [ids.reshape(-1, ids.shape[-1])[: x.shape[1]] for x, ids in ((target, tokens[4]), (context, tokens[5]))]
+    times = _per_image(timestep, tokens.target, model.dtype) * 1000
+    inputs = model, wanted, Tokens(target, context, text, pooled, *ids), times, strength
+    recorded = vars(model).get("recorded_blocks")
+    return recorded(*inputs) if recorded else _through_blocks(*inputs, **_memory(*inputs))
 
 
 def record_blocks(transformer: nn.Module) -> None:
     """Record what is measured in this model's blocks, see graphs.py."""
-    vars(transformer)["recorded_blocks"] = Graphs(_through_blocks)
+    vars(transformer)["recorded_blocks"] = Graphs(_through_blocks, choose=_memory)
+
+
+def _memory(model: Any, wanted: Wanted, tokens: Tokens, *more: Tensor | None) -> dict[str, int]:
+    """How many blocks can keep what their backward pass needs, as an argument of `_through_blocks`.
+
+    All, but for models that spare memory: as many as the device has room for; and none whose weights are streamed,
+    since what is kept for a layer would keep its weights.
+    """
+    blocks = [name for name, _ in _named_blocks(model)].index(wanted.blocks[-1]) + 1
+    if not (torch.is_grad_enabled() and model.gradient_checkpointing):
+        return {"kept": blocks}
+    if any(parameter.is_meta for parameter in model.parameters()):
+        return {"kept": 0}
+    weight, number = model.x_embedder.weight, sum(x.shape[1] for x in tokens[:3]) * len(tokens.target)
+    size = KEPT[family(model)] * number * len(weight) * weight.itemsize
+    return {"kept": min(blocks, int(room(weight.device) / size))}
 
 
 def _through_blocks(
-    model: Any,
-    names: tuple[str, ...],
-    measure: Measure,
-    spare: bool,
-    compiled: bool,
-    words: Tensor,
-    target: Tensor,
-    context: Tensor,
-    pooled: Tensor | None,
-    positions: Tensor,
-    times: Tensor,
-    strength: Tensor | None,
+    model: Any, wanted: Wanted, tokens: Tokens, times: Tensor, strength: Tensor | None, *, kept: int
 ) -> Tensor:
-    """The same, all of it tensors on the model's device, so that it can be recorded."""
-    ends = [0, words.shape[1], words.shape[1] + target.shape[1], words.shape[1] + target.shape[1] + context.shape[1]]
+    """The same as _mean_over_blocks, all of it tensors on the model's device, so that it can be recorded.
+
+    times, strength: noise level and guidance (B,), times 1000. kept: of so many blocks, the first ones, everything is
+    kept for the backward pass; the others are computed anew there.
+    """
+    words, target, context = tokens.text, tokens.target, tokens.context
+    forward = family(model)(model, times, strength, tokens.pooled, words, torch.cat(tokens[4:]))
+    ends = list(accumulate((x.shape[1] for x in (words, target, context)), initial=0))
     ranges = {name: slice(*ends[i : i + 2]) for i, name in enumerate(("text", "target", "context"))}
-    forward = family(model)(model, times, strength, pooled, words, positions)
     words, image = model.context_embedder(words), model.x_embedder(torch.cat([target, context], dim=1))
-    if compiled and torch.is_grad_enabled():
+    if wanted.compiled and torch.is_grad_enabled():
         words = words.detach().requires_grad_()  # so that the first block is compiled with the others
 
     values = []
-    for name, block in _named_blocks(model):
-        kind, asked = name.partition(".")[0], measure if name in names else None
-        arguments = (forward, block, kind, words, image, ranges, asked, name == names[-1])
-        step = _compiled_step() if compiled and name != names[-1] else _step
-        if spare:
-            words, image, value = checkpoint(step, *arguments, use_reentrant=False, preserve_rng_state=False)
-        else:
+    for number, (name, block) in enumerate(_named_blocks(model)):
+        look = Look(wanted.measure if name in wanted.blocks else None, ranges, name == wanted.blocks[-1])
+        step = _compiled_step() if wanted.compiled and not look.last else _step
+        arguments = forward, block, name.partition(".")[0], words, image, look
+        if number < kept:
             words, image, value = step(*arguments)
+        else:
+            words, image, value = checkpoint(step, *arguments, use_reentrant=False, preserve_rng_state=False)
         if value is not None:
             values.append(value)
-        if name == names[-1]:
+        if look.last:
             break
     return torch.stack(values).mean(0)
 
 
+class Look(NamedTuple):
+    """What a block is asked for; of the last one, not what it passes on."""
+
+    measure: Measure | None
+    ranges: Ranges
+    last: bool
+
+
 def _step(
-    forward: Any,
-    block: nn.Module,
-    kind: str,
-    words: Tensor,
-    image: Tensor,
-    ranges: dict[str, slice],
-    measure: Measure | None,
-    last: bool,
+    forward: Any, block: nn.Module, kind: str, words: Tensor, image: Tensor, look: Look
 ) -> tuple[Tensor, Tensor, Tensor | None]:
     """One block: its output, unless it is the last one that is asked for, and what is measured in it, if anything."""
     from diffusers.models.embeddings import apply_rotary_emb
 
     pair, before, compiling = None, (words, image), torch.compiler.is_compiling()
-    if not last:
-        with nullcontext() if measure is None or compiling else Seen() as seen:
+    if not look.last:
+        with nullcontext() if look.measure is None or compiling else Seen() as seen:
             words, image = forward(block, kind, words, image)
         if compiling:  # which wants the same strides from every block
             words, image = (tokens.clone(memory_format=torch.contiguous_format) for tokens in (words, image))
         pair = seen.pair if seen is not None else None
-    if measure is None:
+    if look.measure is None:
         return words, image, None
     if pair is None:
         found = forward.queries_and_keys(block, kind, *before)
         pair = tuple(apply_rotary_emb(tokens, forward.rope, sequence_dim=1).transpose(1, 2) for tokens in found)
-    return words, image, measure(pair[0], pair[1], ranges)
+    return words, image, look.measure(pair[0], pair[1], look.ranges)
 
 
 class Seen(TorchFunctionMode):
@@ -295,16 +294,7 @@ def _compiled_step() -> Any:
     return torch.compile(_step, dynamic=False)
 
 
-def _fits(model: Any, blocks: int, tokens: int, size: int) -> bool:
-    """Whether the device has room for all that so many blocks keep for the backward pass, with values of `size` bytes.
-    Not with weights that are streamed: keeping what a layer needs would keep its weights."""
-    if any(parameter.is_meta for parameter in model.parameters()):
-        return False
-    weight = model.x_embedder.weight
-    return roomy(weight.device, KEPT * size * tokens * len(weight) * blocks)
-
-
-def _mass(queries: Tensor, keys: Tensor, ranges: dict[str, slice]) -> Tensor:
+def _mass(queries: Tensor, keys: Tensor, ranges: Ranges) -> Tensor:
     """One fused attention call that collects 1 from context keys and 0 from the others."""
     collected = torch.zeros_like(keys)
     collected[:, :, ranges["context"]] = 1
@@ -318,7 +308,7 @@ class Entropy:
 
     slices: tuple[tuple[str, str], ...]
 
-    def __call__(self, queries: Tensor, keys: Tensor, ranges: dict[str, slice]) -> Tensor:
+    def __call__(self, queries: Tensor, keys: Tensor, ranges: Ranges) -> Tensor:
         return sum((_entropy(queries[:, :, ranges[a]], keys, ranges[b]) for a, b in self.slices), torch.zeros(()))
 
 
@@ -335,11 +325,8 @@ def _entropy(queries: Tensor, keys: Tensor, columns: slice) -> Tensor:
     return torch.stack(sums).sum(0) / (queries.shape[1] * queries.shape[2])
 
 
-def _per_image(value: float | Tensor, batch: int, like: Tensor, dtype: torch.dtype) -> Tensor:
+def _per_image(value: float | Tensor, like: Tensor, dtype: torch.dtype) -> Tensor:
+    """(B,) where the batch `like` (B,...) is."""
     if not isinstance(value, Tensor):
-        return torch.full((batch,), value, device=like.device, dtype=dtype)
-    return value.to(like.device, dtype).expand(batch)
-
-
-def _column(value: float | Tensor, like: Tensor) -> Tensor:
-    return _per_image(value, len(like), like, like.dtype).reshape(-1, 1, 1)
+        return torch.full((len(like),), value, device=like.device, dtype=dtype)
+    return value.to(like.device, dtype).expand(len(like))

@@ -4,12 +4,23 @@ Each class is one forward of a model: what it makes of noise level, guidance and
 and the queries and keys that the block computes inside. Words and images are tokens (B,N,C).
 """
 
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
 
-Tokens = tuple[Tensor, Tensor]
+Pair = tuple[Tensor, Tensor]
+
+
+class Tokens(NamedTuple):
+    """What such a transformer is given: packed latents (B,N,C), text embeddings and positions (N,3; FLUX.2: 4)."""
+
+    target: Tensor  # what is denoised
+    context: Tensor  # the photo
+    text: Tensor  # (B,T,D)
+    pooled: Tensor | None  # (B,P); FLUX.2 has none
+    target_ids: Tensor
+    context_ids: Tensor
 
 
 class Flux1:
@@ -22,13 +33,13 @@ class Flux1:
         self.state = model.time_text_embed(*times, pooled)
         self.rope = model.pos_embed(torch.cat([torch.zeros_like(ids[:1]).expand(words.shape[1], -1), ids]))
 
-    def __call__(self, block: Any, name: str, words: Tensor, image: Tensor) -> Tokens:
+    def __call__(self, block: Any, name: str, words: Tensor, image: Tensor) -> Pair:
         """The block's output: words and image."""
         return block(
             hidden_states=image, encoder_hidden_states=words, temb=self.state, image_rotary_emb=self.rope
         )  # fmt: skip
 
-    def queries_and_keys(self, block: Any, name: str, words: Tensor, image: Tensor) -> Tokens:
+    def queries_and_keys(self, block: Any, name: str, words: Tensor, image: Tensor) -> Pair:
         """(B,N,heads,d) each, of all tokens, words first, before RoPE."""
         if name.startswith("double"):
             return _joint(
@@ -51,14 +62,14 @@ class Flux2:
         numbers[:, -1] = torch.arange(words.shape[1], device=ids.device)
         self.rope = tuple(torch.cat(pair) for pair in zip(model.pos_embed(numbers), model.pos_embed(ids), strict=True))
 
-    def __call__(self, block: Any, name: str, words: Tensor, image: Tensor) -> Tokens:
+    def __call__(self, block: Any, name: str, words: Tensor, image: Tensor) -> Pair:
         """The block's output: words and image."""
         inputs = {"hidden_states": image, "encoder_hidden_states": words, "image_rotary_emb": self.rope}
         if name.startswith("double"):
             return block(**inputs, temb_mod_img=self.image, temb_mod_txt=self.words)
         return block(**inputs, temb_mod=self.single, split_hidden_states=True)
 
-    def queries_and_keys(self, block: Any, name: str, words: Tensor, image: Tensor) -> Tokens:
+    def queries_and_keys(self, block: Any, name: str, words: Tensor, image: Tensor) -> Pair:
         """(B,N,heads,d) each, of all tokens, words first, before RoPE."""
         if name.startswith("double"):
             return _joint(
@@ -75,13 +86,13 @@ def family(model: Any) -> type[Flux1] | type[Flux2]:
     return Flux2 if hasattr(model, "time_guidance_embed") else Flux1
 
 
-def _joint(attention: Any, words: Tensor, image: Tensor) -> Tokens:
+def _joint(attention: Any, words: Tensor, image: Tensor) -> Pair:
     queries, keys = _normed(attention, attention.to_q(image), attention.to_k(image))
     of_words = _normed(attention, attention.add_q_proj(words), attention.add_k_proj(words), "added_")
     return torch.cat([of_words[0], queries], dim=1), torch.cat([of_words[1], keys], dim=1)
 
 
-def _normed(attention: Any, queries: Tensor, keys: Tensor, kind: str = "") -> Tokens:
+def _normed(attention: Any, queries: Tensor, keys: Tensor, kind: str = "") -> Pair:
     heads = (-1, attention.head_dim)
     norm_queries, norm_keys = (getattr(attention, f"norm_{kind}{name}") for name in "qk")
     return norm_queries(queries.unflatten(-1, heads)), norm_keys(keys.unflatten(-1, heads))

@@ -6,7 +6,8 @@ from typing import Any, ClassVar, NamedTuple
 import torch
 from torch import Tensor
 
-from editproof.editors.kontext import KontextEditor, Tokens
+from editproof.editors.blocks import Tokens
+from editproof.editors.kontext import KontextEditor
 from editproof.editors.pipeline import Prompt, Reading, again, repeated
 from editproof.randomness import Generators
 

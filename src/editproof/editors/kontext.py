@@ -3,25 +3,15 @@
 FLUX.1 Kontext (arXiv 2506.15742) and Step1X-Edit (arXiv 2504.17761); FLUX.2 klein is in klein.py.
 """
 
-from typing import Any, ClassVar, NamedTuple
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor
 
+from editproof.editors.blocks import Tokens
 from editproof.editors.pipeline import Editor, Prompt, Reading, again
 from editproof.errors import UserError
 from editproof.randomness import Generators, generators, sent
-
-
-class Tokens(NamedTuple):
-    """What the transformer is given: packed latents (B,N,C), text embeddings and positions (N,3; FLUX.2: 4)."""
-
-    target: Tensor  # pure noise, drawn
-    context: Tensor  # the photo
-    text: Tensor
-    pooled: Tensor | None
-    target_ids: Tensor
-    context_ids: Tensor
 
 
 class KontextEditor(Editor):

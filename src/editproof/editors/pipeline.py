@@ -185,6 +185,8 @@ class Editor:
         """
         steps = self.steps if steps is None else steps
         spare = torch.is_grad_enabled() and self.spares(len(generator), images, steps)
+        if spare and isinstance(self.denoiser.forward, Graphs):
+            self.denoiser.forward.forget()  # nothing is recorded that is computed anew
         with recomputed(self.denoiser) if spare else nullcontext():
             latents = self._latents(
                 images,
@@ -241,7 +243,7 @@ class Editor:
         if self.recompute is not None or self.batch == 1:
             return bool(self.recompute)
         values = 2 * rows * steps * images.shape[-2] * images.shape[-1] * KEPT  # 2: guided and unguided
-        return not roomy(self.device, values * self.pipe.vae.dtype.itemsize)
+        return not roomy(self.device, values * self.pipe.vae.dtype.itemsize, own=self.denoiser.forward)
 
     # What follows is shared by the three calls above; a subclass says in `_inputs` and `_encode_prompt` what differs.
 

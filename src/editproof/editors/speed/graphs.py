@@ -7,6 +7,7 @@ between gets a recording of its own. Calls without a gradient are not recorded.
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
+from functools import partial
 from threading import RLock
 from typing import Any
 from weakref import WeakSet
@@ -26,27 +27,34 @@ class Graphs:
     """A function of tensors on a GPU, recorded for the inputs' shapes that it was called with last.
 
     cudnn: prefer its attention, which on an H100 broke down within FLUX's blocks (illegal memory access).
+    choose: given the arguments, further ones by name that depend on how much memory is free. A recording is made with
+    what was chosen before there was any, so that it is used again although it now fills that memory itself.
     Tensors are found in nested arguments; all that is no tensor is part of what is recorded. Outputs are copies. Where
     recording fails (an operation that cannot be recorded, too little memory) the function is called as ever.
     """
 
-    def __init__(self, function: Callable[..., Any], cudnn: bool = False) -> None:
-        self.function, self.cudnn = function, cudnn
+    def __init__(
+        self, function: Callable[..., Any], cudnn: bool = False, choose: Callable[..., dict[str, Any]] | None = None
+    ) -> None:
+        self.function, self.cudnn, self.choose = function, cudnn, choose or (lambda *arguments, **named: {})
         self.key: Any = None
+        self.choice: dict[str, Any] = {}
+        self.made: WeakSet[Recording] = WeakSet()
         self.idle, self.fails = list[Recording](), list[Any]()  # of these keys no recording could be made
 
     def __call__(self, *arguments: Any, **named: Any) -> Any:
         leaves, spec = tree_flatten((arguments, named))
         tensors = [x for x in leaves if isinstance(x, Tensor)]
         if not _recordable(tensors):
-            return self.function(*arguments, **named)
+            return self.function(*arguments, **named, **self.choose(*arguments, **named))
         state = torch.are_deterministic_algorithms_enabled(), torch.is_autocast_enabled("cuda")
         key: Any = [spec, state, *map(_known_by, leaves)]
         if key != self.key:
-            self.key, self.idle = key, []
+            self.forget()
+            self.key, self.choice = key, self.choose(*arguments, **named)
         lease = None if key in self.fails else self._lease(key, leaves, spec)
         if lease is None:
-            return self.function(*arguments, **named)
+            return self.function(*arguments, **named, **self.choose(*arguments, **named))
         return tree_unflatten(list(_Replay.apply(lease, *tensors)), lease.recording.spec)
 
     def _lease(self, key: Any, leaves: list[Any], spec: Any) -> "Lease | None":
@@ -59,18 +67,25 @@ class Graphs:
         stream, pool = torch.cuda.current_stream(), torch.cuda.graph_pool_handle()
         try:
             with _one_at_a_time, _attention(self.cudnn):
-                return Lease(Recording(self.function, leaves, spec, pool), idle)
+                recording = Recording(partial(self.function, **self.choice), leaves, spec, pool)
+            self.made.add(recording)
+            return Lease(recording, idle)
         except Exception:  # whatever cannot be recorded can be computed
             self.fails.append(key)
             self.forget()
             torch.cuda.set_stream(stream)  # PyTorch leaves the capture's stream and pool in use
             with suppress(Exception):
                 torch._C._cuda_endAllocateToPool(torch.cuda.current_device(), pool)
+        torch.cuda.empty_cache()  # what the failed recording's pool still holds is of no use to anybody else
         return None
 
     def forget(self) -> None:
         """Give up the recordings that nobody uses, and their memory."""
         self.key, self.idle = None, []
+
+    def held(self) -> int:
+        """Bytes of GPU memory that its recordings keep, between their uses, too."""
+        return sum(recording.held for recording in self.made)
 
 
 class Recording:
@@ -145,7 +160,7 @@ class _Replay(torch.autograd.Function):
 
 
 def held() -> int:
-    """Bytes of GPU memory that recordings keep for themselves."""
+    """Bytes of GPU memory that all recordings keep."""
     return sum(recording.held for recording in _recordings)
 
 

@@ -5,7 +5,7 @@ from collections.abc import Callable
 import psutil
 import torch
 
-from editproof.editors.speed.graphs import held
+from editproof.editors.speed.graphs import Graphs, held
 
 SPARE = 0.2  # the share of free memory that is left alone
 ENOUGH = 10 * 512 * 512  # pixels of all the rows of a denoiser's call that keep a large GPU busy
@@ -16,14 +16,21 @@ def on_cuda(device: torch.device) -> bool:
     return device.type == "cuda"
 
 
-def roomy(device: torch.device, size: float) -> bool:
-    """Whether `size` bytes fit on the device beside what is there."""
-    if device.type == "cuda":
-        unused = max(0, torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device) - held())
-        free = torch.cuda.mem_get_info(device)[0] + unused
-    else:
-        free = psutil.virtual_memory().available
-    return size <= (1 - SPARE) * free
+def room(device: torch.device, own: object = None) -> float:
+    """Bytes that may be used on a device beside what is there.
+
+    own: if these are Graphs, what their recordings keep counts as free, as they are used again or given up.
+    """
+    if device.type != "cuda":
+        return (1 - SPARE) * psutil.virtual_memory().available
+    unused = max(0, torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device) - held())
+    ours = own.held() if isinstance(own, Graphs) else 0
+    return (1 - SPARE) * (torch.cuda.mem_get_info(device)[0] + unused + ours)
+
+
+def roomy(device: torch.device, size: float, own: object = None) -> bool:
+    """Whether `size` bytes fit on the device beside what is there; `own` as in `room`."""
+    return size <= room(device, own)
 
 
 def together(draws: int, pixels: int, fits: Callable[[int], bool] = lambda n: True) -> int:
