@@ -72,6 +72,10 @@ MUTANTS = (
     Mutant("L2 clamps instead of scaling", "src/editproof/budgets.py", f"{L2}.clamp(max=1)",
            "return delta.clamp(-self.eps / delta[0].numel() ** 0.5, self.eps / delta[0].numel() ** 0.5)", BUDGETS),
     Mutant("L2 a hundredth short", "src/editproof/budgets.py", L2, L2.replace("self.eps", "0.99 * self.eps"), BUDGETS),
+    Mutant("room is asked for at each step", GRAPHS, "        if key != self.key:\n",
+           "        if key != self.key or self.choice != self.choose(*arguments, **named):\n", STREAMS),
+    Mutant("recordings count as another's", "src/editproof/editors/speed/memory.py", "ours = own.held()",
+           "ours = 0 * own.held()", STREAMS),
     Mutant("another licence", "pyproject.toml", 'license = "MIT"', 'license = "Apache-2.0"',
            ("tests/test_package.py", "-k", "metadata")),
 )  # fmt: skip

@@ -185,10 +185,12 @@ def _mean_over_blocks(
         if guidance is None:
             raise UserError("this transformer embeds the guidance: give one")
         strength = _per_image(guidance, tokens.target, model.dtype) * 1000
-    target, context, text, pooled = (None if x is None else x.to(model.dtype) for x in tokens[:4])
-    ids = [ids.reshape(-1, ids.shape[-1])[: x.shape[1]] for x, ids in ((target, tokens[4]), (context, tokens[5]))]
+    pooled = None if tokens.pooled is None else tokens.pooled.to(model.dtype)
+    target, context, text = (x.to(model.dtype) for x in (tokens.target, tokens.context, tokens.text))
+    places = ((target, tokens.target_ids), (context, tokens.context_ids))
+    ids = (ids.reshape(-1, ids.shape[-1])[: x.shape[1]] for x, ids in places)
     times = _per_image(timestep, tokens.target, model.dtype) * 1000
-    inputs = model, wanted, Tokens(target, context, text, pooled, *ids), times, strength
+    inputs: Any = model, wanted, Tokens(target, context, text, pooled, *ids), times, strength
     recorded = vars(model).get("recorded_blocks")
     return recorded(*inputs) if recorded else _through_blocks(*inputs, **_memory(*inputs))
 
@@ -198,7 +200,7 @@ def record_blocks(transformer: nn.Module) -> None:
     vars(transformer)["recorded_blocks"] = Graphs(_through_blocks, choose=_memory)
 
 
-def _memory(model: Any, wanted: Wanted, tokens: Tokens, *more: Tensor | None) -> dict[str, int]:
+def _memory(model: Any, wanted: Wanted, tokens: Tokens, *more: Tensor | None) -> dict[str, Any]:
     """How many blocks can keep what their backward pass needs, as an argument of `_through_blocks`.
 
     All, but for models that spare memory: as many as the device has room for; and none whose weights are streamed,
