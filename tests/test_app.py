@@ -32,7 +32,7 @@ from editproof.photo.decoding import SUFFIXES
 from editproof.photo.reading import open_photo, save_png
 from editproof.protection.apply import DEFAULT_BUDGET
 from editproof.protection.files import protect_photos
-from editproof.protection.settings import Asked
+from editproof.protection.settings import ProtectSettings
 from editproof.video.protect import protect_clip
 from editproof.video.reading import SUFFIXES as CLIPS
 
@@ -135,7 +135,7 @@ def test_clips_are_the_librarys(here: Visit, tmp_path: Path) -> None:
     clip = clip_maker.make(tmp_path / "film.mp4")
     choices = Choices(region=words.WHOLE, method="noise")
     (done,), wrong = protect_all(here, [clip], choices, quiet)
-    report = protect_clip(clip, tmp_path / "out", Asked(method="noise", preset="fast"))
+    report = protect_clip(clip, tmp_path / "out", ProtectSettings(method="noise", preset="fast"))
     assert not wrong and done.file.read_bytes() == (tmp_path / "out" / report["protected"]).read_bytes()
     assert "Everything is protected" in facts(done)
     assert open_photo(done.before).size == open_photo(done.after).size == (48, 64)

@@ -18,7 +18,7 @@ from editproof.photo.reading import save_png
 from editproof.protection import in_memory
 from editproof.protection.files import protect_photos
 from editproof.protection.in_memory import Content, Protected, protect_content, protect_contents
-from editproof.protection.settings import Asked, load_task
+from editproof.protection.settings import ProtectSettings, load_task
 from editproof.protection.task import Task
 
 BAD = {
@@ -48,7 +48,7 @@ def picture(height: int = 120, width: int = 90, format: str = "PNG", mode: str =
 
 
 def task_for(weights: str, **more: Any) -> Task:
-    return load_task(Asked(knobs={"weights": weights}, device="cpu"), **more)
+    return load_task(ProtectSettings(knobs={"weights": weights}, device="cpu", **more))
 
 
 def without_seconds(report: dict[str, Any]) -> dict[str, Any]:
@@ -77,7 +77,7 @@ def test_a_mask_may_be_bytes_too(weights: str, tmp_path: Path) -> None:
     (report,) = protect_photos(
         [tmp_path / "a.png"], tmp_path / "out", mask=tmp_path / "mask.png", knobs={"weights": weights}, device="cpu"
     )
-    asked = Asked(knobs={"weights": weights}, device="cpu", mask="mask.png")
+    asked = ProtectSettings(knobs={"weights": weights}, device="cpu", mask="mask.png")
     made = protect_content(
         Content(picture(), "a.png"), load_task(asked, mask_data=(tmp_path / "mask.png").read_bytes())
     )
@@ -100,7 +100,10 @@ def test_what_is_wrong_is_told_in_the_words_of_the_command(name: str, weights: s
 
 
 def test_photos_of_all_kinds_together_keep_their_order_and_faults(weights: str) -> None:
-    plain, other = task_for(weights), load_task(Asked(knobs={"weights": weights}, budget=Linf(4 / 255), device="cpu"))
+    plain, other = (
+        task_for(weights),
+        load_task(ProtectSettings(knobs={"weights": weights}, budget=Linf(4 / 255), device="cpu")),
+    )
     asked = [
         (Content(picture(seed=0), "a.png"), plain),
         (Content(b"nothing", "b.png"), plain),

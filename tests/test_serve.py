@@ -31,7 +31,7 @@ from editproof.cli.main import main
 from editproof.errors import UserError
 from editproof.immunizer.network import NestedUNet, save_immunizer
 from editproof.protection.in_memory import Content, protect_content
-from editproof.protection.settings import Asked, load_task
+from editproof.protection.settings import ProtectSettings, load_task
 from editproof.serve import limits as serve_limits
 from editproof.serve import observe
 from editproof.serve.limits import Rate, digest, new_key, read_keys
@@ -328,7 +328,7 @@ def test_killed_workers_lose_no_photo_and_sigterm_ends_it_when_all_is_answered(w
         while service.poll() is None and '"serving"' not in log.read_text():
             time.sleep(0.05)
         small, large = picture(90, 120), picture(1500, 2000)
-        asked = Asked(knobs={"weights": str(weights)}, device="cpu")
+        asked = ProtectSettings(knobs={"weights": str(weights)}, device="cpu")
         expected = [protect_content(Content(data, "photo"), load_task(asked)).data for data in (small, large)]
         answered: list[int] = []
 

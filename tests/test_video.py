@@ -25,14 +25,14 @@ from editproof.cli.main import main
 from editproof.errors import UserError
 from editproof.people import finding as people
 from editproof.photo.masks import AUTO
-from editproof.protection.settings import Asked
+from editproof.protection.settings import ProtectSettings
 from editproof.video import protect as video
 from editproof.video import segments
 from editproof.video.reading import MARK, frames_of, is_clip, levels_of, open_clip
 from editproof.video.steady import MOVED, STILL, follow, hold
 from editproof.video.writing import CODECS
 
-NOISE = Asked(method="noise")
+NOISE = ProtectSettings(method="noise")
 
 
 def packets(path: Path, kind: str) -> list[tuple[Fraction, bytes]]:
@@ -131,10 +131,10 @@ def test_lossless_results_hold_what_was_computed(
     codec: str, crf: int | None, clips: Callable[..., Path], tmp_path: Path
 ) -> None:
     path = clips("short.mov", frames=4, rotation=90)
-    report = video.protect_clip(path, tmp_path, Asked(budget=Linf(6 / 255)), codec=codec, crf=crf)
+    report = video.protect_clip(path, tmp_path, ProtectSettings(budget=Linf(6 / 255)), codec=codec, crf=crf)
     original, protected = levels(path).int(), levels(tmp_path / report["protected"]).int()
     assert report["lossless"] and (original - protected).abs().max() == report["linf_levels"] == 6
-    again = video.protect_clip(path, tmp_path / "again", Asked(budget=Linf(6 / 255)), codec=codec, crf=crf)
+    again = video.protect_clip(path, tmp_path / "again", ProtectSettings(budget=Linf(6 / 255)), codec=codec, crf=crf)
     assert (tmp_path / "again" / again["protected"]).read_bytes() == (tmp_path / report["protected"]).read_bytes()
 
 
@@ -148,8 +148,8 @@ def test_every_codec(codec: str, clips: Callable[..., Path], tmp_path: Path) -> 
 
 def test_perturbations_hold_still_where_the_clip_does(clips: Callable[..., Path], tmp_path: Path) -> None:
     path = clips("still.mkv", still=True, codec="ffv1", pixels="bgr0", matrix=0)
-    asked = Asked(method="photoguard-encoder", steps=2, budget=Linf(8 / 255))
-    for number, how in enumerate((Asked(), asked)):
+    asked = ProtectSettings(method="photoguard-encoder", steps=2, budget=Linf(8 / 255))
+    for number, how in enumerate((ProtectSettings(), asked)):
         report = video.protect_clip(path, tmp_path / str(number), how, codec="ffv1")
         added = levels(tmp_path / str(number) / report["protected"]).int() - levels(path).int()
         assert added.abs().max() > 3
@@ -284,7 +284,9 @@ def test_masks_of_every_kind(clips: Callable[..., Path], tmp_path: Path) -> None
         target.mux(stream.encode(None))
     changed = {}
     for name in ("mask.png", "frames", "mask.mkv"):
-        report = video.protect_clip(path, tmp_path / f"out-{name}", Asked("noise", mask=tmp_path / name), codec="ffv1")
+        report = video.protect_clip(
+            path, tmp_path / f"out-{name}", ProtectSettings(method="noise", mask=tmp_path / name), codec="ffv1"
+        )
         added = levels(tmp_path / f"out-{name}" / report["protected"]) != levels(path)
         changed[name] = added.any(-1)
         assert report["protected_share"] == 0.5 and report["mask"]["file"] == name
@@ -314,7 +316,9 @@ def test_people_are_found_and_followed(tmp_path: Path, monkeypatch: pytest.Monke
         return looks(images) * (len(calls) != 3)
 
     monkeypatch.setattr(people, "probabilities", miss_the_third)
-    report = video.protect_clip(tmp_path / "clip.mkv", tmp_path, Asked("noise", mask=AUTO), codec="ffv1")
+    report = video.protect_clip(
+        tmp_path / "clip.mkv", tmp_path, ProtectSettings(method="noise", mask=AUTO), codec="ffv1"
+    )
     assert report["mask"]["auto"].endswith("found in 4 of 4 frames") and 0.1 < report["protected_share"] < 0.9
     changed = (levels(tmp_path / report["protected"]) != levels(tmp_path / "clip.mkv")).any(-1).float()
     for number in range(4):

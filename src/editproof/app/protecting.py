@@ -1,7 +1,7 @@
 """What the page's Protect button does: the library's functions on each photo or clip, and pictures to look at."""
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +15,7 @@ from editproof.photo.formats import format_of
 from editproof.photo.reading import open_photo
 from editproof.protection.apply import DEFAULT_METHOD, get_method
 from editproof.protection.files import protect_photos
-from editproof.protection.settings import Asked
+from editproof.protection.settings import ProtectSettings
 from editproof.video.protect import protect_clip
 from editproof.video.reading import is_clip
 
@@ -94,19 +94,19 @@ def protect_one(
         mask = protected_part(visit, choices.region, choices.painted)
     editor = choices.editor if get_method(choices.method).needs != "none" else None
     budget = Linf(words.eps_of(choices.strength))
+    settings = ProtectSettings(
+        method=choices.method, editor=editor, mask=mask, budget=budget, preset=PRESET, seed=choices.seed,
+        force=choices.again,
+    )  # fmt: skip
     if is_clip(photo):
         if choices.region == words.PAINTED:
             raise UserError("painting is for photos; choose another part for a clip")
-        asked = Asked(choices.method, editor, mask=mask, budget=budget, preset=PRESET, seed=choices.seed)
-        report = protect_clip(photo, out, asked, force=choices.again, progress=tell)
+        report = protect_clip(photo, out, settings, progress=tell)
         file = out / report["protected"]
         look: Callable[[Path], Any] = pictures.first_frame
     else:
         name = format_of(photo) if choices.format == SOURCE else choices.format
-        (report,) = protect_photos(
-            [photo], out, method=choices.method, editor=editor, mask=mask, budget=budget, preset=PRESET,
-            seed=choices.seed, force=choices.again, format=name, progress=tell,
-        )  # fmt: skip
+        (report,) = protect_photos([photo], out, settings=replace(settings, format=name), progress=tell)
         file = out / report["protected"]
         look = _shown
     if not pictured:

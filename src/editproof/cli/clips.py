@@ -10,7 +10,7 @@ from editproof.errors import UserError
 if TYPE_CHECKING:
     from rich.progress import Progress
 
-    from editproof.protection.settings import Asked
+    from editproof.protection.settings import ProtectSettings
 
 
 def check_clip_options(
@@ -49,12 +49,12 @@ def check_clips(clips: Sequence[Path], photos: Sequence[Path]) -> None:
         open_clip(clip)
 
 
-def show_clip(bar: "Progress", clip: Path, out: Path, asked: "Asked", **options: Any) -> str:
+def show_clip(bar: "Progress", clip: Path, out: Path, settings: "ProtectSettings", **options: Any) -> str:
     """Protect a clip, its progress on the bar, and print a line about it; returns the claim."""
     from editproof.video.protect import protect_clip
 
     task = bar.add_task(f"protect {clip.name}", total=1)
-    report = protect_clip(clip, out, asked, progress=lambda share: bar.update(task, completed=share), **options)
+    report = protect_clip(clip, out, settings, progress=lambda share: bar.update(task, completed=share), **options)
     OUT.print(f"{protected_line(report, out)}, {report['frames']} frames", markup=False, soft_wrap=True)
     return report["claim"]
 

@@ -75,8 +75,8 @@ def print_summary(out: Path, counts: Mapping[str, int], errors: Sequence[str]) -
         ERR.print(error, markup=False, soft_wrap=True)
 
 
-def rate_shown(bar: "Progress", task: Any) -> tuple[Callable[[int], None], Callable[[float], None]]:
-    """To be told how many photos there are and how many are done: the bar's task then shows the photos a second."""
+def rate_shown(bar: "Progress", task: Any) -> dict[str, Callable[[Any], None]]:
+    """What protect_photos is to tell of many photos, as its keywords: the bar's task then shows the photos a second."""
     what, started = bar.tasks[task].description, time.perf_counter()
 
     def count(photos: int) -> None:
@@ -87,4 +87,4 @@ def rate_shown(bar: "Progress", task: Any) -> tuple[Callable[[int], None], Calla
     def progress(done: float) -> None:
         bar.update(task, completed=done, description=f"{what}, {done / (time.perf_counter() - started):.2g} photos/s")
 
-    return count, progress
+    return {"count": count, "progress": progress}

@@ -115,7 +115,7 @@ def protect(
     settings = parse_settings(knobs or [])
     from editproof.protection.apply import DEFAULT_BUDGET
     from editproof.protection.files import protect_photos
-    from editproof.protection.settings import Asked
+    from editproof.protection.settings import ProtectSettings
     from editproof.video.reading import is_clip
 
     clips = [photo for photo in photos if is_clip(photo)]
@@ -124,21 +124,21 @@ def protect(
     check_clips(clips, photos)
     budget = budget_asked or (None if preset == "paper" else DEFAULT_BUDGET)
     counts, errors, claim = Counter[str](), [], ""
+    protect_settings = ProtectSettings(
+        method=method, editor=editor, scheduler=scheduler, plan=plan, compile=compile, mask=none_or(mask),
+        invert_mask=invert_mask, budget=budget, prompt=prompt, steps=steps, preset=preset, seed=seed, device=device,
+        knobs=settings, force=force, format=format, quality=quality, credentials=credentials,
+        size=size,
+    )  # fmt: skip
     with progress_bar() as bar:
         for clip in clips:
-            asked = Asked(
-                method, editor, scheduler, plan, compile, none_or(mask), invert_mask, budget, prompt, steps, preset,
-                seed, device, settings, size,
-            )  # fmt: skip
-            claim = show_clip(bar, clip, out, asked, overwrite=overwrite, force=force, codec=codec, crf=crf)
+            claim = show_clip(bar, clip, out, protect_settings, overwrite=overwrite, codec=codec, crf=crf)
         task = bar.add_task(f"protect with {escape(method)}", total=None if recursive else len(photos))
-        count, progress = rate_shown(bar, task) if recursive else (None, lambda done: bar.update(task, completed=done))
-        for report in [] if clips and not photos else protect_photos(
-            photos, out, method=method, editor=editor, scheduler=scheduler, plan=plan, compile=compile,
-            mask=none_or(mask), invert_mask=invert_mask, overwrite=overwrite, budget=budget, prompt=prompt,
-            steps=steps, preset=preset, seed=seed, device=device, knobs=settings, recursive=recursive, force=force,
-            format=format, quality=quality, credentials=credentials, progress=progress, count=count, size=size,
-        ):  # fmt: skip
+        told = {"progress": lambda done: bar.update(task, completed=done)} if not recursive else rate_shown(bar, task)
+        reports = protect_photos(
+            photos, out, settings=protect_settings, overwrite=overwrite, recursive=recursive, **told
+        )
+        for report in reports if photos or not clips else ():
             counts[report.get("skipped") or ("failed" if "error" in report else "protected")] += 1
             errors += [report["error"]] if "error" in report else []
             claim = report.get("claim", claim)

@@ -102,18 +102,18 @@ def serve(
 
     server.check_installed()
     from editproof.protection.apply import DEFAULT_BUDGET
-    from editproof.protection.settings import Asked, check_asked
+    from editproof.protection.settings import ProtectSettings
 
-    asked = Asked(
+    protect_settings = ProtectSettings(
         method=method, editor=editor, budget=budget or (None if preset == "paper" else DEFAULT_BUDGET), preset=preset,
         seed=seed, knobs=settings,
     )  # fmt: skip
-    check_asked(asked)
     on_cpu = all(name == "cpu" for name in device) if device else not _has_gpu()
     count = workers or (os.cpu_count() or 1 if on_cpu else len(device or [""]))
     server.serve(
-        asked, host=host, port=port, workers=count, devices=device or [None], batch=batch or (1 if on_cpu else 8),
-        room=queue or 4 * count, seconds=timeout, most_bytes=int(max_mb * 1e6), upload_seconds=upload_timeout,
+        protect_settings, host=host, port=port, workers=count, devices=device or [None],
+        batch=batch or (1 if on_cpu else 8), room=queue or 4 * count,
+        seconds=timeout, most_bytes=int(max_mb * 1e6), upload_seconds=upload_timeout,
         rate=rate, keys=keys, no_keys=no_keys, drain_wait=drain_wait,
     )  # fmt: skip
 

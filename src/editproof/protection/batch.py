@@ -99,7 +99,7 @@ def _compute(
             deltas = perturb(group, task, callback)
         except Exception as error:
             if (
-                isinstance(error, UserError) and METHODS[task.method].needs_faces and len(group) > 1
+                isinstance(error, UserError) and METHODS[task.settings.method].needs_faces and len(group) > 1
             ):  # one may have no face
                 for ready in group:
                     yield from _compute([(ready.job, ready)], task, pool, callback)

@@ -5,19 +5,17 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from editproof.budgets import Budget
 from editproof.errors import UserError
 from editproof.files import check_folder, clean, digest
 from editproof.photo.credentials import check_credentials
 from editproof.photo.formats import check_format, get_format
 from editproof.photo.masks import AUTO, check_mask, check_something_to_protect, open_mask
 from editproof.photo.reading import open_photo
-from editproof.protection.apply import DEFAULT_BUDGET, DEFAULT_METHOD
 from editproof.protection.batch import BATCH_PIXELS, one_line, run
 from editproof.protection.folders import Skipped, plan_folders
 from editproof.protection.pair import check_pair
 from editproof.protection.report import check_unprotected
-from editproof.protection.settings import Asked, check_asked, load_task, written
+from editproof.protection.settings import ProtectSettings, load_task
 from editproof.protection.task import Job
 
 
@@ -61,61 +59,51 @@ def protect_photos(
     photos: Sequence[str | Path],
     out: str | Path,
     *,
-    method: str = DEFAULT_METHOD,
-    editor: str | None = None,
-    scheduler: str | None = None,
-    plan: str | None = None,
-    compile: bool = True,
-    mask: str | Path | None = None,
-    invert_mask: bool = False,
+    settings: ProtectSettings | None = None,
     overwrite: bool = False,
-    budget: Budget | None = DEFAULT_BUDGET,
-    prompt: str = "",
-    steps: int | None = None,
-    preset: str | None = None,
-    seed: int = 0,
-    device: str | None = None,
-    knobs: Mapping[str, Any] | None = None,
-    progress: Callable[[float], None] | None = None,
     recursive: bool = False,
-    force: bool = False,
-    format: str = "png",
-    quality: int | None = None,
-    credentials: str | Path | None = None,
-    count: Callable[[int], None] | None = None,
-    size: int | None = None,
+    progress: Callable[[float], None] = lambda done: None,
+    count: Callable[[int], None] = lambda photos: None,
+    **asked: Any,
 ) -> Iterator[dict[str, Any]]:
     """Protect photo files: writes `<stem>-protected.png` and `.json` to `out` and yields each report (the JSON).
 
-    Everything is checked before the first photo is worked on. `mask` (a file, None: everything is protected) is shared
-    by all photos; "auto": all but the people found in each photo may be repainted. An L2 budget is meant at 512x512 and
-    scaled with each photo's size; None: see protection.budget_in_effect. `format` and, for avif and jpeg, `quality` (1
-    to 100): see formats. Photos that are protected already are refused without `force`. `credentials` (a PEM file): see
-    credentials. `size`: photos are worked on at the area of size x size pixels, None: at the size at which the editor
-    sees them (see editors.attacker_size). `progress` is told how many photos are done, in fractions. Raises UserError.
+    Everything is checked before the first photo is worked on.
 
-    With `recursive`, `photos` may be folders, whose tree is kept in `out`, and the run goes on after what goes wrong:
-    it yields {"photo", "error"} of photos that failed and {"photo", "skipped"} of those that are done or protected
-    already. `count` is told how many photos there are to do.
+    Args:
+        photos: Files; with `recursive` folders, too, whose tree is kept in `out`. Then the run goes on after what goes
+            wrong, and photos that an earlier run has done are skipped.
+        out: The folder for results; it is made if it is not there.
+        settings: How to protect; None: `asked`.
+        overwrite: Replace results that are there.
+        recursive: See `photos`.
+        progress: Told how many photos are done, in fractions.
+        count: Told how many photos there are to do.
+        asked: The fields of `ProtectSettings`: method, editor, mask, budget, preset, format and so on.
+
+    Yields:
+        The report of each photo; with `recursive` also {"photo", "error"} of those that failed and
+        {"photo", "skipped"} of those that are done or protected already.
+
+    Raises:
+        UserError: For settings, photos or outputs that cannot be used.
     """
     out, files = Path(out), [Path(photo) for photo in photos]
-    suffix = get_format(format, quality).suffix
-    asked = Asked(
-        method, editor, scheduler, plan, compile, mask, invert_mask, budget, prompt, steps, preset, seed, device, knobs,
-        size,
-    )  # fmt: skip
-    check_asked(asked)
+    settings = settings or ProtectSettings(**asked)
+    suffix, mask = get_format(settings.format).suffix, settings.mask
     check_folder(out)
-    check_credentials(credentials)
-    check_mask(mask, invert_mask)
-    request = written(
-        asked, digest(mask) if mask is not None and mask != AUTO else mask, format=format, quality=quality,
-        content_credentials=credentials is not None,
-    )  # fmt: skip
+    check_credentials(settings.credentials)
+    check_mask(mask, settings.invert_mask)
+    request = settings.as_json(
+        digest(mask) if mask is not None and mask != AUTO else mask,
+        format=settings.format,
+        quality=settings.quality,
+        content_credentials=settings.credentials is not None,
+    )
     jobs: list[Job] = []
     if recursive:
         found = False
-        for item in plan_folders(files, out, suffix, request, overwrite=overwrite, force=force):
+        for item in plan_folders(files, out, suffix, request, overwrite=overwrite, force=settings.force):
             found = True
             if isinstance(item, Job):
                 jobs.append(item)
@@ -128,20 +116,16 @@ def protect_photos(
         clean({job.output.parent for job in jobs})
     else:
         clean([out])
-        jobs = plan_jobs(files, out, overwrite, format, force, request)
-        _check_masks(jobs, mask, invert_mask)
+        jobs = plan_jobs(files, out, overwrite, settings.format, settings.force, request)
+        _check_masks(jobs, settings)
     to_do = sum(not job.done for job in jobs)
-    if count is not None:
-        count(to_do)
+    count(to_do)
     if not to_do:
         return
-    task = load_task(
-        asked, force=force, format=format, quality=quality, request=request,
-        credentials=None if credentials is None else Path(credentials),
-    )  # fmt: skip
+    task = load_task(settings, request)
     if not recursive:
-        _check_masks(jobs, mask, invert_mask, task.size_for)
-    for job, outcome in run(jobs, task, progress or (lambda done: None)):
+        _check_masks(jobs, settings, task.size_for)
+    for job, outcome in run(jobs, task, progress):
         if not isinstance(outcome, Exception):
             yield outcome
         elif recursive:
@@ -154,11 +138,11 @@ def protect_photos(
 
 def _check_masks(
     jobs: Sequence[Job],
-    mask: str | Path | None,
-    invert: bool,
+    settings: ProtectSettings,
     size_for: Callable[[tuple[int, int]], tuple[int, int]] | None = None,
 ) -> None:
     """Raise UserError if the mask does not fit a photo, or leaves nothing to protect (`size_for`: once scaled down)."""
+    mask = settings.mask
     for size in {job.size for job in jobs} if mask is not None and mask != AUTO else ():
-        opened = open_mask(str(mask), size, invert)
+        opened = open_mask(str(mask), size, settings.invert_mask)
         check_something_to_protect(opened, str(mask), None if size_for is None else size_for(size))

@@ -51,7 +51,9 @@ def protect_contents(asked: Sequence[tuple[Content, Task]]) -> list[Protected | 
         except Exception as error:
             outcomes[i] = error
             continue
-        same = (id(task.editor), task.method, task.budget, repr(sorted(task.arguments.items())), task.device)
+        settings = task.settings
+        arguments = repr(sorted(settings.arguments.items()))
+        same = (id(task.editor), settings.method, task.budget, arguments, settings.device)
         groups.setdefault((ready.small.shape, ready.small_mask is None, *same), []).append((i, ready, task))
     for group in groups.values():
         outcomes.update(_finished(group))
@@ -80,5 +82,5 @@ def _finished(group: Sequence[tuple[int, Ready, Task]]) -> dict[int, Protected |
 
 def _job(content: Content, task: Task) -> Job:
     photo, stem = open_photo(content.name, content.data), Path(content.name).stem
-    output = Path(f"{stem}-protected{FORMATS[task.format].suffix}")
+    output = Path(f"{stem}-protected{FORMATS[task.settings.format].suffix}")
     return Job(photo.path, photo.size, output, output.with_suffix(".json"), opened=photo)

@@ -1,26 +1,57 @@
-"""What is asked of a protection, for photos and clips alike: checked, written down, and made ready to run."""
+"""How to protect photos and clips: one object, checked when it is made, and the task that it becomes."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 from editproof.budgets import Budget
 from editproof.editors import check_plan, check_size, load_editor
 from editproof.errors import UserError
+from editproof.photo.formats import get_format
 from editproof.protection.apply import (
     DEFAULT_BUDGET,
     DEFAULT_EDITOR,
     DEFAULT_METHOD,
+    budget_in_effect,
     get_method,
     method_settings,
 )
-from editproof.protection.task import Task
+from editproof.protection.task import MEANT, Task
 
 
-@dataclass(frozen=True)
-class Asked:
-    """How to protect, as protect_photos is told."""
+@dataclass(frozen=True, kw_only=True)
+class ProtectSettings:
+    """How to protect photos and clips.
+
+    Args:
+        method: A name in METHODS.
+        editor: To protect against: a name in EDITORS, a hub id or a folder; None: tiny-inpaint, for methods that need
+            one.
+        scheduler: A name in SCHEDULERS; None: the one that the editor came with.
+        plan: Where weights are, a name in PLANS; None: what fits.
+        compile: Whether a GPU records what gradients take.
+        mask: A file (white = the editor may repaint), "auto" (people are kept), or None: everything is protected.
+        invert_mask: Black = the editor may repaint.
+        budget: The largest change; an L2 budget is meant at 512x512 and scaled with each photo's size. None: the
+            method's own (see `budget_in_effect`).
+        prompt: What the editor is expected to be told.
+        steps: Of the optimisation; None: the preset's, otherwise the paper's.
+        preset: "fast", "paper" or None.
+        seed: Same seed, same machine: same result.
+        device: "cuda", "mps" or "cpu"; None: the best there is.
+        knobs: The method's own settings.
+        force: Protect again what is protected already.
+        format: Of photos: a name in FORMATS.
+        quality: Of lossy formats, 1 to 100.
+        credentials: A PEM file to sign results with.
+        size: Photos are worked on at the area of size x size pixels; None: at the size at which the editor sees them
+            (see `editproof.editors.attacker_size`).
+
+    Raises:
+        UserError: For settings that a method does not have, or that would change nothing.
+    """
 
     method: str = DEFAULT_METHOD
     editor: str | None = None
@@ -36,61 +67,60 @@ class Asked:
     seed: int = 0
     device: str | None = None
     knobs: Mapping[str, Any] | None = None
+    force: bool = False
+    format: str = "png"
+    quality: int | None = None
+    credentials: str | Path | None = None
     size: int | None = None
 
-    @property
-    def settings(self) -> dict[str, Any]:
-        """The method's keyword arguments. Raises UserError."""
-        return method_settings(self.method, self.preset, self.steps, self.knobs or {})
+    def __post_init__(self) -> None:
+        method = get_method(self.method)
+        method_settings(self.method, self.preset, self.steps, self.knobs or {})
+        unused = "" if method.needs != "none" else f"method '{self.method}' uses no editor, so"
+        if unused and self.editor not in (None, DEFAULT_EDITOR):
+            raise UserError(f"{unused} '{self.editor}' would change nothing; allowed: no --editor")
+        for option in ("scheduler", "plan"):
+            if unused and getattr(self, option) is not None:
+                raise UserError(
+                    f"{unused} {option} '{getattr(self, option)}' would change nothing; allowed: no --{option}"
+                )
+        check_plan(self.plan, self.method, method.first_block)
+        check_size(self.size)
+        get_format(self.format, self.quality)
+
+    @cached_property
+    def arguments(self) -> dict[str, Any]:
+        """The method's keyword arguments: prompt, seed, and what the preset, `steps` and `knobs` say."""
+        own = method_settings(self.method, self.preset, self.steps, self.knobs or {})
+        return {"prompt": self.prompt, "seed": self.seed, **own}
+
+    def as_json(self, mask: str | None, **more: Any) -> dict[str, Any]:
+        """All that a result depends on, in what JSON can say; `mask` says which it is."""
+        budget, arguments = self.budget, self.arguments
+        return {
+            "method": self.method, "editor": self.editor, "scheduler": self.scheduler, "plan": self.plan, "mask": mask,
+            "invert_mask": self.invert_mask,
+            "budget": None if budget is None else [type(budget).__name__, budget.eps],
+            "prompt": self.prompt, "seed": self.seed, "size": self.size,
+            "settings": {n: _in_json(v) for n, v in arguments.items() if n not in ("prompt", "seed")}, **more,
+        }  # fmt: skip
 
 
-def check_asked(asked: Asked) -> None:
-    """Raise UserError for settings that a method does not have, and for an editor, scheduler or plan without effect."""
-    method, editor = asked.method, asked.editor
-    method_settings(method, asked.preset, asked.steps, asked.knobs or {})
-    needs_editor = get_method(method).needs != "none"
-    if editor is not None and not needs_editor and editor != DEFAULT_EDITOR:
-        raise UserError(f"method '{method}' uses no editor, so '{editor}' would change nothing; allowed: no --editor")
-    for option, value in (("scheduler", asked.scheduler), ("plan", asked.plan)):
-        if value is not None and not needs_editor:
-            raise UserError(
-                f"method '{method}' uses no editor, so {option} '{value}' would change nothing; allowed: no --{option}"
-            )
-    check_plan(asked.plan, method, get_method(method).first_block)
-    check_size(asked.size)
-
-
-def written(asked: Asked, mask: str | None, **more: Any) -> dict[str, Any]:
-    """What is asked, in what JSON can say; `mask` says which it is."""
-    budget = asked.budget
-    return {
-        "method": asked.method, "editor": asked.editor, "scheduler": asked.scheduler, "plan": asked.plan, "mask": mask,
-        "invert_mask": asked.invert_mask, "budget": None if budget is None else [type(budget).__name__, budget.eps],
-        "prompt": asked.prompt, "seed": asked.seed, "size": asked.size,
-        "settings": {name: _plain(value) for name, value in asked.settings.items()}, **more,
-    }  # fmt: skip
-
-
-def load_task(asked: Asked, **more: Any) -> Task:
-    """The task, its editor loaded; `more` are fields of Task."""
-    settings, loaded = asked.settings, None
-    if get_method(asked.method).needs != "none":
+def load_task(settings: ProtectSettings, request: Mapping[str, Any] | None = None, **more: Any) -> Task:
+    """The task: the editor loaded, its budget resolved. `request` and `more` are fields of Task."""
+    loaded = None
+    if get_method(settings.method).needs != "none":
         loaded = load_editor(
-            asked.editor or DEFAULT_EDITOR,
-            device=asked.device,
-            scheduler=asked.scheduler,
-            plan=asked.plan,
-            compile=asked.compile,
-            size=asked.size,
+            settings.editor or DEFAULT_EDITOR,
+            device=settings.device,
+            scheduler=settings.scheduler,
+            plan=settings.plan,
+            compile=settings.compile,
+            size=settings.size,
         )
-    return Task(
-        method=asked.method, editor=loaded, side=asked.size, budget=asked.budget,
-        arguments={"prompt": asked.prompt, "seed": asked.seed, **settings},
-        against=loaded.name if loaded is not None else settings.get("weights") or DEFAULT_EDITOR,
-        preset=asked.preset, device=asked.device, mask=asked.mask, invert_mask=asked.invert_mask, **more,
-    )  # fmt: skip
+    budget = budget_in_effect(settings.method, settings.budget, MEANT, settings.arguments)
+    return Task(settings, loaded, budget, request=request, **more)
 
 
-def _plain(value: Any) -> Any:
-    """A setting as JSON has it."""
+def _in_json(value: Any) -> Any:
     return value if value is None or isinstance(value, bool | int | float | str) else str(value)

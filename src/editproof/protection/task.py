@@ -5,7 +5,7 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor
@@ -19,38 +19,35 @@ from editproof.photo.formats import FORMATS, QUALITY, check_format, decode, enco
 from editproof.photo.masks import AUTO, check_something_to_protect, found_mask, open_mask
 from editproof.photo.reading import Photo, open_photo
 from editproof.protection import own_size as native
-from editproof.protection.apply import budget_at, budget_in_effect, perturbation, size_to_work_at
+from editproof.protection.apply import DEFAULT_EDITOR, budget_at, perturbation, size_to_work_at
 from editproof.protection.pair import turn, write_pair
 from editproof.protection.report import check_unprotected, claim, effective, protected_share, versions
 from editproof.resolution import working_copy, working_mask
+
+if TYPE_CHECKING:
+    from editproof.protection.settings import ProtectSettings
 
 MEANT = (512, 512)  # the size in pixels that an L2 budget is meant at
 
 
 @dataclass(frozen=True)
 class Task:
-    """How photos are to be protected: settings that have been checked, and the editor, loaded."""
+    """How photos are to be protected: settings, the editor, loaded, and what both come to."""
 
-    method: str
+    settings: "ProtectSettings"
     editor: Editor | None
-    side: int | None  # photos are worked on at the area of this square of pixels; None: as an attacker would
-    budget: Budget | None
-    arguments: Mapping[str, Any]  # of the method: prompt, seed, steps, its own knobs
-    against: str  # the editor that the effect is claimed for
-    preset: str | None = None
-    device: str | None = None
-    mask: str | Path | None = None
-    mask_data: bytes | None = None  # the content of that file, where it is not on this disk
-    invert_mask: bool = False
-    force: bool = False
-    format: str = "png"
-    quality: int | None = None
-    credentials: Path | None = None
+    budget: Budget | None  # in effect, as meant at MEANT; None: no bound
     request: Mapping[str, Any] | None = None  # what was asked for, in what JSON can say
+    mask_data: bytes | None = None  # the content of the mask's file, where that is not on this disk
+
+    @property
+    def against(self) -> str:
+        """The editor that the effect is claimed for; of a network that was trained elsewhere, its file."""
+        return self.editor.name if self.editor is not None else self.settings.arguments.get("weights") or DEFAULT_EDITOR
 
     def size_for(self, photo: tuple[int, int]) -> tuple[int, int]:
         """The size that a photo is worked on at, of its own (both height, width)."""
-        return size_to_work_at(self.method, self.editor, self.arguments, photo, self.side)
+        return size_to_work_at(self.settings.method, self.editor, self.settings.arguments, photo, self.settings.size)
 
 
 @dataclass(frozen=True)
@@ -83,16 +80,16 @@ def read(job: Job, task: Task) -> Ready:
     """Open a photo and its mask and scale both down. Raises UserError."""
     started = time.perf_counter()
     photo = job.opened or open_photo(job.photo)
-    if not task.force:
+    if not task.settings.force:
         check_unprotected(photo.path, photo.marked)
-    check_format(photo, task.format)
+    check_format(photo, task.settings.format)
     size = task.size_for(photo.size)
     mask = small_mask = keep = found = None
-    if task.mask == AUTO:
+    if task.settings.mask == AUTO:
         mask, found = found_mask(photo, size)
-    elif task.mask is not None:
-        mask = open_mask(task.mask, photo.size, task.invert_mask, task.mask_data)
-        check_something_to_protect(mask, str(task.mask), size)
+    elif task.settings.mask is not None:
+        mask = open_mask(task.settings.mask, photo.size, task.settings.invert_mask, task.mask_data)
+        check_something_to_protect(mask, str(task.settings.mask), size)
     if mask is not None:
         small_mask, keep = working_mask(mask, size), mask[0, 0] == 0
     small = working_copy(photo.levels.permute(2, 0, 1)[None], size)
@@ -105,13 +102,13 @@ def perturb(batch: Sequence[Ready], task: Task, callback: Callable[[int, int, fl
     size = (batch[0].small.shape[-2], batch[0].small.shape[-1])
     delta = perturbation(
         torch.cat([ready.small for ready in batch]),
-        method=task.method,
+        method=task.settings.method,
         editor=task.editor,
         mask=torch.cat(masks) if masks else None,
-        budget=budget_at(size, budget_in_effect(task.method, task.budget, MEANT, task.arguments), MEANT),
-        device=task.device,
+        budget=budget_at(size, task.budget, MEANT),
+        device=task.settings.device,
         callback=callback,
-        **task.arguments,
+        **task.settings.arguments,
     )
     return list(delta)
 
@@ -131,20 +128,19 @@ def result_of(ready: Ready, delta: Tensor, task: Task, seconds: float) -> tuple[
     """
     started = time.perf_counter()
     job, photo = ready.job, ready.photo
-    budget = budget_in_effect(task.method, task.budget, MEANT, task.arguments)
-    result = native.add(photo.levels, delta, budget_at(photo.size, budget, MEANT), ready.keep)
+    result = native.add(photo.levels, delta, budget_at(photo.size, task.budget, MEANT), ready.keep)
     if torch.equal(result, photo.levels):
         raise UserError(
             f"photo '{job.photo}' came out unchanged, so nothing was written for it; allowed: a larger budget or more "
             "steps"
         )
-    file, saved = encode(result, photo, task.format, task.quality), result
+    file, saved = encode(result, photo, task.settings.format, task.settings.quality), result
     left = {}
-    if not FORMATS[task.format].lossless:
+    if not FORMATS[task.settings.format].lossless:
         saved = decode(file)
         left = {"perturbation_left": perturbation_left(saved, result, photo.levels, task.size_for(photo.size))}
-    if task.credentials is not None:
-        file = sign(file, FORMATS[task.format].media_type, task.credentials)
+    if task.settings.credentials is not None:
+        file = sign(file, FORMATS[task.settings.format].media_type, Path(task.settings.credentials))
     square, levels = native.changes(saved, photo.levels)
     report = {
         **described(ready, task),
@@ -164,20 +160,20 @@ def result_of(ready: Ready, delta: Tensor, task: Task, seconds: float) -> tuple[
 def of_method(task: Task, size: tuple[int, int], working: tuple[int, int]) -> dict[str, Any]:
     """What a report says of method, editor and device, for a picture of `size` worked on at another (height, width)."""
     return {
-        "method": task.method,
+        "method": task.settings.method,
         "editor": task.editor.name if task.editor is not None else None,
         "scheduler": type(task.editor.pipe.scheduler).__name__ if task.editor is not None else None,
         "plan": task.editor.plan if task.editor is not None else None,
-        **effective(task.method, task.arguments, budget_at(size, task.budget, MEANT), size, working),
-        "preset": task.preset,
-        "device": str(task.editor.device if task.editor is not None else pick_device(task.device)),
+        **effective(task.settings.method, task.settings.arguments, budget_at(size, task.budget, MEANT), size, working),
+        "preset": task.settings.preset,
+        "device": str(task.editor.device if task.editor is not None else pick_device(task.settings.device)),
     }
 
 
 def described(ready: Ready, task: Task) -> dict[str, Any]:
     """What the report says of a photo and of the settings in effect."""
     size, working = ready.photo.size, (ready.small.shape[-2], ready.small.shape[-1])
-    lossy = not FORMATS[task.format].lossless
+    lossy = not FORMATS[task.settings.format].lossless
     keep = ready.keep
     return {
         "photo": ready.job.photo.name,
@@ -187,11 +183,11 @@ def described(ready: Ready, task: Task) -> dict[str, Any]:
         "working_size": list(reversed(working)),
         "attacker_size": attackers(task, size),
         **of_method(task, size, working),
-        "mask": described_mask(task.mask, task.invert_mask, ready.found),
+        "mask": described_mask(task.settings.mask, task.settings.invert_mask, ready.found),
         "protected_share": protected_share(None if keep is None else (~keep).float()),
-        "format": task.format,
-        "quality": (QUALITY if task.quality is None else task.quality) if lossy else None,
-        "content_credentials": task.credentials is not None,
+        "format": task.settings.format,
+        "quality": (QUALITY if task.settings.quality is None else task.settings.quality) if lossy else None,
+        "content_credentials": task.settings.credentials is not None,
     }
 
 

@@ -21,7 +21,7 @@ def check_installed() -> None:
 
 
 def serve(
-    asked: Any,
+    settings: Any,
     *,
     host: str,
     port: int,
@@ -37,7 +37,7 @@ def serve(
     no_keys: bool,
     drain_wait: float,
 ) -> None:
-    """Serve until SIGTERM or Ctrl-C. `asked` says how photos are protected. Raises UserError before the port opens."""
+    """Serve until SIGTERM or Ctrl-C; `settings` say how photos are protected. UserError before the port opens."""
     check_installed()
     if keys is None and not no_keys and host not in LOOPBACK:
         raise UserError(
@@ -62,7 +62,7 @@ def serve(
         for metrics in lost:
             metrics.lost.labels(why if len(why) < 40 else "could not be loaded").inc()
 
-    arguments = (asked, tuple(devices), threads_each(workers))
+    arguments = (settings, tuple(devices), threads_each(workers))
     pool = Pool(
         start_worker, arguments, workers=workers, batch=batch, room=room, seconds=seconds, begun_again=tell
     )  # fmt: skip

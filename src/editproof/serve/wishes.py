@@ -35,7 +35,7 @@ class Made:
 
 @dataclass(frozen=True)
 class Failed:
-    """Why a photo was not protected: one line; whether whoever asked can mend it; of our faults the traceback."""
+    """Why a photo was not protected: one line; whether whoever settings can mend it; of our faults the traceback."""
 
     message: str
     theirs: bool
@@ -54,21 +54,22 @@ def check_wish(wish: Wish) -> None:
         raise UserError("mask 'file' and a part 'mask' of a multipart body belong together; allowed: both or neither")
 
 
-def start_worker(asked: Any, devices: Sequence[str | None], threads: int, number: int) -> Callable[[list[Wish]], Any]:
+def start_worker(
+    settings: Any, devices: Sequence[str | None], threads: int, number: int
+) -> Callable[[list[Wish]], Any]:
     """Load everything that protecting takes, in a worker; returns the function that protects."""
     import torch
 
-    from editproof.protection.settings import check_asked, load_task
+    from editproof.protection.settings import load_task
 
     torch.set_num_threads(threads)
-    asked = replace(asked, device=devices[number % len(devices)])
-    check_asked(asked)
-    task = load_task(asked)
+    settings = replace(settings, device=devices[number % len(devices)])
+    task = load_task(settings)
     _warm(task)
-    return lambda wishes: protect_wishes(wishes, task, asked)
+    return lambda wishes: protect_wishes(wishes, task, settings)
 
 
-def protect_wishes(wishes: Sequence[Wish], task: Any, asked: Any) -> list[Made | Failed]:
+def protect_wishes(wishes: Sequence[Wish], task: Any, settings: Any) -> list[Made | Failed]:
     """Protect photos as they are wished for, by a task that is loaded."""
     from editproof.photo.formats import FORMATS
     from editproof.protection.in_memory import Content, Protected, protect_contents
@@ -78,40 +79,39 @@ def protect_wishes(wishes: Sequence[Wish], task: Any, asked: Any) -> list[Made |
     for i, wish in enumerate(wishes):
         try:
             check_wish(wish)
-            todo.append((i, Content(wish.data, wish.name), _task_for(wish, task, asked)))
+            todo.append((i, Content(wish.data, wish.name), _task_for(wish, task, settings)))
         except Exception as error:
             outcomes[i] = _failed(error)
     made = protect_contents([(content, its) for _, content, its in todo])
     for (i, _, its), outcome in zip(todo, made, strict=True):
         if isinstance(outcome, Protected):
-            outcomes[i] = Made(outcome.data, outcome.report, FORMATS[its.format].media_type)
+            outcomes[i] = Made(outcome.data, outcome.report, FORMATS[its.settings.format].media_type)
         else:
             outcomes[i] = _failed(outcome)
     return [outcomes[i] for i in range(len(wishes))]
 
 
-def _task_for(wish: Wish, task: Any, asked: Any) -> Any:
+def _task_for(wish: Wish, task: Any, settings: Any) -> Any:
     """The task of one wish."""
     import hashlib
 
     from editproof.budgets import Linf
-    from editproof.protection.settings import written
 
     mask = {"none": None, "file": "mask"}.get(wish.mask, wish.mask)
     wished = replace(
-        asked,
+        settings,
         mask=mask,
         invert_mask=wish.invert_mask,
-        budget=asked.budget if wish.eps is None else Linf(wish.eps),
-        seed=asked.seed if wish.seed is None else wish.seed,
+        budget=settings.budget if wish.eps is None else Linf(wish.eps),
+        seed=settings.seed if wish.seed is None else wish.seed,
+        force=wish.force,
+        format=wish.format,
+        quality=wish.quality,
     )
     named = mask if wish.mask_data is None else hashlib.sha256(wish.mask_data).hexdigest()
-    request = written(wished, named, format=wish.format, quality=wish.quality, content_credentials=False)
-    return replace(
-        task, budget=wished.budget, arguments={**task.arguments, "seed": wished.seed}, mask=mask,
-        mask_data=wish.mask_data, invert_mask=wish.invert_mask, force=wish.force, format=wish.format,
-        quality=wish.quality, request=request,
-    )  # fmt: skip
+    request = wished.as_json(named, format=wish.format, quality=wish.quality, content_credentials=False)
+    budget = task.budget if wish.eps is None else wished.budget
+    return replace(task, settings=wished, budget=budget, mask_data=wish.mask_data, request=request)
 
 
 def _failed(error: Exception) -> Failed:

@@ -16,11 +16,11 @@ from editproof.errors import UserError
 from editproof.files import check_folder, clean
 from editproof.photo.masks import AUTO
 from editproof.protection import own_size as native
-from editproof.protection.apply import budget_at, budget_in_effect, get_method, without_editor
+from editproof.protection.apply import budget_at, get_method, without_editor
 from editproof.protection.folders import free_name
 from editproof.protection.pair import check_pair, is_done, turn, write_pair
 from editproof.protection.report import check_unprotected, claim, versions
-from editproof.protection.settings import Asked, check_asked, load_task, written
+from editproof.protection.settings import ProtectSettings, load_task
 from editproof.protection.task import MEANT, perturbation_left
 from editproof.video.masks import check_clip_mask, mask_of_people, masks_from, next_mask
 from editproof.video.reading import MARK, Clip, frames_of, levels_of, open_clip
@@ -36,31 +36,45 @@ WRITING = 0.2  # of the work on a frame, for the progress
 def protect_clip(
     path: str | Path,
     out: str | Path,
-    asked: Asked | None = None,
+    settings: ProtectSettings | None = None,
     *,
     overwrite: bool = False,
-    force: bool = False,
     codec: str | None = None,
     crf: int | None = None,
     progress: Callable[[float], None] = lambda share: None,
+    **asked: Any,
 ) -> dict[str, Any]:
     """Protect one clip: writes `<stem>-protected.mp4` (or another end) and `.json` to `out`, and returns the report.
 
-    The mask of `asked`: as for photos, a folder with a picture for each frame, or a clip as long. `codec` and `crf`:
-    see clip_writing.CODECS. Everything is checked before any work; a run that was killed goes on where it was.
-    `progress` is told which share is done. Raises UserError.
+    Everything is checked before any work; a run that was killed goes on where it was.
+
+    Args:
+        path: The clip.
+        out: The folder for the result.
+        settings: How to protect; None: `asked`. The mask: as for photos, a folder with a picture for each frame, or a
+            clip as long.
+        overwrite: Replace a result that is there.
+        codec: A name in `editproof.video.writing.CODECS`; None: h264, for WebM vp9.
+        crf: The codec's quality, lower is better.
+        progress: Told which share is done.
+        asked: The fields of `ProtectSettings`.
+
+    Returns:
+        The report, as it is written to the JSON.
+
+    Raises:
+        UserError: For settings, a clip or an output that cannot be used.
     """
-    path, out, asked = Path(path), Path(out), asked or Asked()
-    check_asked(asked)
+    path, out = Path(path), Path(out)
+    settings = settings or ProtectSettings(**asked)
     check_folder(out)
     clip = open_clip(path)
     encoder, quality = get_codec(codec, crf, clip)
-    if not force:
+    if not settings.force:
         check_unprotected(path, clip.marked, "clip")
-        check_length(clip, asked.method)
-    request = written(
-        asked, check_clip_mask(asked.mask, asked.invert_mask, clip), codec=codec, crf=crf, clip=clip.sha256
-    )  # fmt: skip
+        check_length(clip, settings.method)
+    mask = check_clip_mask(settings.mask, settings.invert_mask, clip)
+    request = settings.as_json(mask, codec=codec, crf=crf, clip=clip.sha256)
     suffix = f".{kind_for(clip, encoder)}"
     name = free_name(path, out, suffix, set())
     output, report_file = out / f"{name}{suffix}", out / f"{name}.json"
@@ -73,15 +87,14 @@ def protect_clip(
     clean([out])
     check_pair(output, report_file, request, clip.sha256, overwrite)
     started = time.perf_counter()
-    task = load_task(asked, force=force, request=request)
-    limit = budget_in_effect(task.method, task.budget, MEANT, task.arguments)
+    task = load_task(settings, request)
     size = task.size_for(clip.size)
-    work = Work(clip, task, size, budget_at(size, limit, MEANT), parts_of(output))
+    work = Work(clip, task, size, budget_at(size, task.budget, MEANT), parts_of(output))
     with turn(report_file, refusal):
         begin(work, request)
         clean([work.folder])
         finished = work.folder / f"result{suffix}"
-        report = _make(work, finished, budget_at(clip.size, limit, MEANT), encoder, quality, progress)
+        report = _make(work, finished, budget_at(clip.size, task.budget, MEANT), encoder, quality, progress)
         report |= {"protected": output.name, "seconds": round(time.perf_counter() - started, 3)}
         write_pair(finished, output, report_file, report, overwrite)
         shutil.rmtree(work.folder)
@@ -128,7 +141,7 @@ def check_length(clip: Clip, method: str) -> None:
 
 def protector(work: Work, budget: Budget | None, tally: Tally | None = None) -> Callable[[int, Tensor], Tensor]:
     """What changes a frame, given its number: (H, W, 3) uint8 -> the same, protected. Frames come in their order."""
-    masks = masks_from(work.task.mask, work.task.invert_mask, work.clip)
+    masks = masks_from(work.task.settings.mask, work.task.settings.invert_mask, work.clip)
     at, piece = -1, None
     next_number = 0
 
@@ -143,7 +156,7 @@ def protector(work: Work, budget: Budget | None, tally: Tally | None = None) -> 
             next_number += 1
         mask = next_mask(masks, work.clip)
         next_number += 1
-        if work.task.mask == AUTO:
+        if work.task.settings.mask == AUTO:
             mask = _automatic(piece, number % SEGMENT, work.clip.size)
         keep = None if mask is None else mask[0, 0] == 0
         result = native.add(levels, delta_of(work, piece, number % SEGMENT), budget, keep)

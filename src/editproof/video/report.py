@@ -43,6 +43,7 @@ def described(
 ) -> dict[str, Any]:
     """What the report says of a clip and of the settings in effect."""
     clip, task = work.clip, work.task
+    found = _found(work) if task.settings.mask == AUTO else None
     return {
         "photo": clip.path.name,  # as in a photo's report
         "photo_sha256": clip.sha256,
@@ -53,7 +54,7 @@ def described(
         "working_size": list(reversed(work.size)),
         "attacker_size": attackers(task, clip.size),
         **of_method(task, clip.size, work.size),
-        "mask": described_mask(task.mask, task.invert_mask, _found(work) if task.mask == AUTO else None),
+        "mask": described_mask(task.settings.mask, task.settings.invert_mask, found),
         "protected_share": round(tally.share / tally.frames, 6),
         "codec": encoder.encoder,
         "crf": quality,

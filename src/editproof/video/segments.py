@@ -110,7 +110,7 @@ def complete(work: Work, progress: Callable[[float], None]) -> int:
     while (there := load(work, number)) is not None:
         number, done, last = number + 1, done + len(there.which), there
     frames = frames_of(work.clip, done)
-    masks = masks_from(work.task.mask, work.task.invert_mask, work.clip, done)
+    masks = masks_from(work.task.settings.mask, work.task.settings.invert_mask, work.clip, done)
     while last is None or len(last.which) == SEGMENT:
         piece = _compute(work, frames, masks, last, lambda now, done=done: progress(done + now))  # type: ignore[misc]
         if not len(piece.which):
@@ -172,7 +172,7 @@ def _copy(
 ) -> tuple[Copy, Tensor | None]:
     """A frame (H, W, 3) uint8 and its mask at the size that the method works at; and what follow_people saw."""
     small = working_copy(levels.permute(2, 0, 1)[None], work.size)[0]
-    if work.task.mask == AUTO:
+    if work.task.settings.mask == AUTO:
         person, people, seen = follow_people(levels, seen)
         mask = mask_of_people(person, work.clip.size) if people else None
         return Copy(small, None if mask is None else working_mask(mask, work.size)[0], person.numpy(), people), seen
@@ -191,13 +191,13 @@ def _deltas(work: Work, copies: Sequence[Copy], progress: Callable[[float], None
         masks = [mask for i in part if (mask := copies[i].mask) is not None]
         results = perturbation(
             torch.stack([copies[i].small for i in part]),
-            method=work.task.method,
+            method=work.task.settings.method,
             editor=work.task.editor,
             mask=torch.stack(masks) if masks else None,
             budget=work.budget,
-            device=work.task.device,
+            device=work.task.settings.device,
             callback=lambda step, steps, loss, number=number: progress((number + step / (steps + 1)) / len(parts)),
-            **work.task.arguments,
+            **work.task.settings.arguments,
         )
         for i, result in zip(part, results, strict=True):
             found[i] = result
