@@ -1,8 +1,8 @@
 """How many functions of one room call functions of another, while a command runs: `python benchmarks/crossings.py`.
 
 A room is a package or a module that lies directly in editproof (photo, protection, pgd ...). Counted are pairs of
-functions, caller and called, of two rooms, once each however often they call; calls that pass through other libraries in
-between (a callback of the progress bar, say) are not.
+functions, caller and called, of two rooms, once each however often they call; calls that pass through other libraries
+in between (a callback of the progress bar, say) are not.
 """
 
 import contextlib
