@@ -8,8 +8,10 @@ from torch import Tensor
 
 from editproof.errors import UserError
 from editproof.metrics.brisque import brisque
+from editproof.metrics import success as told
 from editproof.metrics.clip import SOURCE as CLIP
 from editproof.metrics.clip import clip_image, clip_text
+from editproof.metrics.colour import ciede2000
 from editproof.metrics.disruption import disruption, edit_change, trial_disruption
 from editproof.metrics.faces import SAME_PERSON, distance, missing, recognised
 from editproof.metrics.fsim import fsim
@@ -26,6 +28,7 @@ __all__ = [
     "Metric",
     "Trial",
     "brisque",
+    "ciede2000",
     "clip_image",
     "clip_text",
     "disruption",
@@ -50,13 +53,14 @@ class Metric:
 
     measure: Callable[[Trial, str | None], Tensor]
     compares: str
-    group: str  # "visibility", "edit", "prompt", "identity", "quality" or "truth"
+    group: str  # "success", "visibility", "edit", "prompt", "identity", "quality" or "truth"
     low: float  # the range
     high: float
     stronger: str  # "higher" or "lower": which means a stronger protection; for visibility, a less visible one
     best: float | None  # of identical pictures; None where pictures are not compared
     extra: str | None = None  # what has to be installed: pip install 'editproof[extra]'
     source: str | None = None  # the default model, a hub id
+    can_use: str | None = None  # a model that is used only where the user names one
 
 
 PHOTOS = "the protected photo with the original"
@@ -73,10 +77,37 @@ def _truth(trial: Trial) -> Tensor:
 
 
 METRICS: dict[str, Metric] = {
+    "success": Metric(
+        lambda t, source: told.success(t, source),
+        "1 if the attack succeeds: the person kept, the prompt obeyed, the edit not broken; nan where that is unknown",
+        "success", 0, 1, "lower", None, "faces", can_use="CLIP",
+    ),
+    "kept": Metric(
+        lambda t, source: told.kept(t, source),
+        f"{FACE}: 1 if nearer than {told.RECOGNISERS['dlib'].threshold} (false matches: "
+        f"{told.RECOGNISERS['dlib'].false_matches:.1%} of pairs), else 0", "success", 0, 1, "lower", 1, "faces",
+    ),
+    "obeyed": Metric(
+        lambda t, source: told.obeyed(t, source),
+        "1 if the edit of the protected photo shows what was asked for, 0 if not; nan where nobody can tell",
+        "success", 0, 1, "lower", None, can_use="CLIP",
+    ),
+    "broken": Metric(
+        lambda t, _: told.broken(t), f"1 if structure is below {told.BROKEN}, else 0", "success", 0, 1, "higher", 0,
+    ),
+    "structure": Metric(
+        lambda t, _: told.structure(t),
+        "the kept part of the edit with what was asked of the protected photo (or of the original, if that is nearer): "
+        "contrast and structure", "success", -1, 1, "lower", 1,
+    ),
     "psnr": Metric(lambda t, _: psnr(t.protected, t.original), PHOTOS, "visibility", 0, inf, "higher", inf),
     "ssim": Metric(lambda t, _: ssim(t.protected, t.original), PHOTOS, "visibility", -1, 1, "higher", 1),
     "fsim": Metric(lambda t, _: fsim(t.protected, t.original), PHOTOS, "visibility", 0, 1, "higher", 1),
     "vif": Metric(lambda t, _: vif(t.protected, t.original), PHOTOS, "visibility", 0, inf, "higher", 1),
+    "ciede2000": Metric(
+        lambda t, _: ciede2000(t.protected, t.original), f"{PHOTOS}, mean difference of colours", "visibility", 0, inf,
+        "lower", 0,
+    ),
     "linf": Metric(lambda t, _: linf(t.protected, t.original), PHOTOS, "visibility", 0, 1, "lower", 0),
     "lpips": Metric(
         lambda t, source: lpips(t.protected, t.original, source=source),
@@ -102,6 +133,14 @@ METRICS: dict[str, Metric] = {
         REGION, "edit", 0, inf, "higher", 0, "lpips", LPIPS,
     ),
     "disruption": Metric(lambda t, _: trial_disruption(t, t.mask), CHANGE.format(REGION), "edit", 0, inf, "higher", 0),
+    "change": Metric(
+        lambda t, _: edit_change(t.attacked, t.edit, t.mask), f"1 - SSIM of {REGION}", "edit", 0, 2, "higher", 0
+    ),
+    "chance": Metric(
+        lambda t, _: edit_change(t.other, t.edit, t.mask),
+        "1 - SSIM of the original's edit with that with another seed, where the editor may repaint: what change is held "
+        "against", "edit", 0, 2, "higher", None,
+    ),
     "clip-t": Metric(
         lambda t, source: clip_text(t.attacked, t.prompts, source),
         "the edit of the protected photo with the prompt, cosine", "prompt", -1, 1, "lower", None, None, CLIP,

@@ -24,6 +24,17 @@ def ssim_map(a: Tensor, b: Tensor) -> Tensor:
     As scikit-image's structural_similarity(win_size=7, data_range=1, full=True): uniform 7x7 window, sample covariance.
     (B, C, H, W) twice, in [0, 1] -> (B, 1, H, W); sides of at least 7 pixels. Raises UserError for other shapes.
     """
+    luminance, rest = _terms(a, b)
+    return (luminance * rest).mean(1, keepdim=True)
+
+
+def contrast_structure_map(a: Tensor, b: Tensor) -> Tensor:
+    """SSIM without its luminance term, which a shift of colour or light does not change; shapes as of ssim_map."""
+    return _terms(a, b)[1].mean(1, keepdim=True)
+
+
+def _terms(a: Tensor, b: Tensor) -> tuple[Tensor, Tensor]:
+    """The two factors of SSIM at each pixel and channel: luminance, and contrast with structure."""
     check_pair(a, b)
     if min(a.shape[-2:]) < WINDOW:
         raise UserError(
@@ -36,8 +47,8 @@ def ssim_map(a: Tensor, b: Tensor) -> Tensor:
     var_b = sample * (_window_mean(b * b) - mean_b**2)
     cov = sample * (_window_mean(a * b) - mean_a * mean_b)
     mean_a, mean_b = mean_a + 0.5, mean_b + 0.5
-    ssim = (2 * mean_a * mean_b + C1) * (2 * cov + C2) / ((mean_a**2 + mean_b**2 + C1) * (var_a + var_b + C2))
-    return ssim.mean(1, keepdim=True)
+    luminance = (2 * mean_a * mean_b + C1) / (mean_a**2 + mean_b**2 + C1)
+    return luminance, (2 * cov + C2) / (var_a + var_b + C2)
 
 
 def ssim(images: Tensor, reference: Tensor, mask: Tensor | None = None) -> Tensor:

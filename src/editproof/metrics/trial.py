@@ -22,13 +22,17 @@ class Trial:
     prompts: list[str]  # one for each photo: what the editor was asked for
     mask: Tensor | None = None  # (B, 1, H, W), 1 = the editor may repaint; None: the whole picture
     truth: Tensor | None = None  # exactly what was asked for, where that can be computed
+    given: Tensor | None = None  # what the editor was given: the protected photo after the counter-attack; None: itself
+    person: Tensor | None = None  # (B, 1, H, W), 1 = the person, for editors that take no mask; None: not known
 
     def __post_init__(self) -> None:
         if self.original.ndim != 4 or self.original.shape[1] != 3 or not len(self.original):
             raise UserError(f"pictures of {tuple(self.original.shape)} cannot be measured; allowed: (B, 3, H, W)")
-        for picture in (self.protected, self.edit, self.attacked, self.other, self.truth):
+        for picture in (self.protected, self.edit, self.attacked, self.other, self.truth, self.given):
             if picture is not None:
                 check_pair(picture, self.original, self.mask)
+        if self.person is not None:
+            check_pair(self.person, self.original[:, :1])
         if len(self.prompts) != len(self.original):
             raise UserError(f"{len(self.prompts)} prompts for {len(self.original)} pictures; allowed: one each")
 
