@@ -15,8 +15,9 @@ from editproof.errors import UserError
 from editproof.metrics import METRICS, Trial
 
 SIDE = 96
-SMALLEST = {"ssim": 7, "disruption": 7, "fsim": 2, "vif": 41, "lpips": 32, "brisque": 16}
-PROMPTS = ["a portrait photo", "a cat on a red chair"]
+SMALLEST = {"ssim": 7, "disruption": 7, "change": 7, "chance": 7, "fsim": 2, "vif": 41, "lpips": 32, "brisque": 16}
+NO_DIRECTION = ("clip-t", "brisque", "obeyed", "success", "chance")  # see test_success.py
+PROMPTS = ["a portrait photo, plain red background", "mirror the picture"]
 
 
 def pictures() -> Tensor:
@@ -70,11 +71,12 @@ def test_metric(name: str, measure: Callable) -> None:
         torch.testing.assert_close(measure(name, alone), values[0.06][i : i + 1], atol=1e-4, rtol=1e-4)
 
 
-@pytest.mark.parametrize("name", [name for name in METRICS if name not in ("clip-t", "brisque")])
+@pytest.mark.parametrize("name", [name for name in METRICS if name not in NO_DIRECTION])
 def test_direction(name: str, measure: Callable) -> None:
     """What is changed more is a stronger protection, or a more visible one."""
     metric = METRICS[name]
-    strong = 2.0 if name in ("recognised", "fdfr") else 0.06  # one of these changes nothing, the other leaves no face
+    verdicts = ("kept", "broken", "recognised", "fdfr")  # one of these noises changes nothing, the other leaves no face
+    strong = 2.0 if name in verdicts else 0.06
     weak, strong = (measure(name, trial(strength)) for strength in (0.02, strong))
     assert ((strong > weak) == ((metric.stronger == "higher") != (metric.group == "visibility"))).all()
     assert (strong != weak).all()
@@ -147,5 +149,5 @@ def test_the_registry_is_consistent() -> None:
     for name, metric in METRICS.items():
         assert metric.low < metric.high, name
         assert metric.stronger in ("higher", "lower"), name
-        assert metric.group in ("visibility", "edit", "prompt", "identity", "quality", "truth"), name
+        assert metric.group in ("success", "visibility", "edit", "prompt", "identity", "quality", "truth"), name
         assert metric.best is None or metric.low <= metric.best <= metric.high or metric.best == inf, name

@@ -8,7 +8,6 @@ from torch import Tensor
 
 from editproof.errors import UserError
 from editproof.metrics.brisque import brisque
-from editproof.metrics import success as told
 from editproof.metrics.clip import SOURCE as CLIP
 from editproof.metrics.clip import clip_image, clip_text
 from editproof.metrics.colour import ciede2000
@@ -19,6 +18,7 @@ from editproof.metrics.lpips import SOURCE as LPIPS
 from editproof.metrics.lpips import lpips
 from editproof.metrics.psnr import linf, psnr
 from editproof.metrics.ssim import ssim, ssim_map
+from editproof.metrics.success import BROKEN, RECOGNISERS, broken, kept, obeyed, structure, success
 from editproof.metrics.trial import Trial
 from editproof.metrics.vif import vif
 from editproof.plugins import add_plugins
@@ -28,17 +28,22 @@ __all__ = [
     "Metric",
     "Trial",
     "brisque",
+    "broken",
     "ciede2000",
     "clip_image",
     "clip_text",
     "disruption",
     "edit_change",
     "fsim",
+    "kept",
     "linf",
     "lpips",
+    "obeyed",
     "psnr",
     "ssim",
     "ssim_map",
+    "structure",
+    "success",
     "vif",
 ]
 
@@ -78,25 +83,25 @@ def _truth(trial: Trial) -> Tensor:
 
 METRICS: dict[str, Metric] = {
     "success": Metric(
-        lambda t, source: told.success(t, source),
+        lambda t, source: success(t, source),
         "1 if the attack succeeds: the person kept, the prompt obeyed, the edit not broken; nan where that is unknown",
         "success", 0, 1, "lower", None, "faces", can_use="CLIP",
     ),
     "kept": Metric(
-        lambda t, source: told.kept(t, source),
-        f"{FACE}: 1 if nearer than {told.RECOGNISERS['dlib'].threshold} (false matches: "
-        f"{told.RECOGNISERS['dlib'].false_matches:.1%} of pairs), else 0", "success", 0, 1, "lower", 1, "faces",
+        lambda t, source: kept(t, source),
+        f"{FACE}: 1 if nearer than {RECOGNISERS['dlib'].threshold} (false matches: "
+        f"{RECOGNISERS['dlib'].false_matches:.1%} of pairs), else 0", "success", 0, 1, "lower", 1, "faces",
     ),
     "obeyed": Metric(
-        lambda t, source: told.obeyed(t, source),
+        lambda t, source: obeyed(t, source),
         "1 if the edit of the protected photo shows what was asked for, 0 if not; nan where nobody can tell",
         "success", 0, 1, "lower", None, can_use="CLIP",
     ),
     "broken": Metric(
-        lambda t, _: told.broken(t), f"1 if structure is below {told.BROKEN}, else 0", "success", 0, 1, "higher", 0,
+        lambda t, _: broken(t), f"1 if structure is below {BROKEN}, else 0", "success", 0, 1, "higher", 0,
     ),
     "structure": Metric(
-        lambda t, _: told.structure(t),
+        lambda t, _: structure(t),
         "the kept part of the edit with what was asked of the protected photo (or of the original, if that is nearer): "
         "contrast and structure", "success", -1, 1, "lower", 1,
     ),
@@ -138,8 +143,8 @@ METRICS: dict[str, Metric] = {
     ),
     "chance": Metric(
         lambda t, _: edit_change(t.other, t.edit, t.mask),
-        "1 - SSIM of the original's edit with that with another seed, where the editor may repaint: what change is held "
-        "against", "edit", 0, 2, "higher", None,
+        "1 - SSIM of the original's edit with that with another seed, in the same region",
+        "edit", 0, 2, "higher", None,
     ),
     "clip-t": Metric(
         lambda t, source: clip_text(t.attacked, t.prompts, source),

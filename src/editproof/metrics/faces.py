@@ -119,6 +119,11 @@ def _faces(pixels: bytes, height: int, width: int) -> Tensor:
     return torch.tensor([list(face) for face in found], dtype=torch.float32).view(-1, 128)
 
 
+def installed() -> bool:
+    """Whether the extra `faces` is there."""
+    return find_spec("dlib") is not None and find_spec("face_recognition_models") is not None
+
+
 @cache
 def _models() -> tuple[Any, Any, Any]:
     """dlib's detector, 5-point landmarks and embedding."""

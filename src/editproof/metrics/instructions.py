@@ -96,7 +96,9 @@ INSTRUCTIONS: dict[str, Instruction] = {
         rf"\b({NAMES})\s+(?:back(?:ground|drop)|wall)\b|\bback(?:ground|drop)\s+(?:to\s+|in\s+)?({NAMES})\b",
         None, has_background,
     ),
-    "black and white": Instruction(r"\bblack[- ]and[- ]white\b|\bgr[ae]yscale\b|\bremove the colou?rs\b", grey, is_grey),
+    "black and white": Instruction(
+        r"\bblack[- ]and[- ]white\b|\bgr[ae]yscale\b|\bremove the colou?rs\b", grey, is_grey
+    ),
     "mirror": Instruction(r"\bmirror\b|\bflip (?:the )?(?:photo|picture|it)\b", _mirrored, nearer_to(_mirrored)),
     "upside down": Instruction(r"\bupside down\b", _turned, nearer_to(_turned)),
     "negative": Instruction(r"\binvert the colou?rs\b|\bnegative\b", _negative, nearer_to(_negative)),

@@ -20,7 +20,7 @@ from editproof.metrics.trial import Trial
 from editproof.resolution import resize
 
 SIDE = 128  # pixels of the longer side at which structure is looked at: fine noise is no structure
-BROKEN = 0.6  # structure below this looks broken; see docs/metrics.md for what clean edits have
+BROKEN = 0.7  # structure below this looks broken; docs/metrics.md says what clean edits have (.90 and more)
 CLIP_GAIN = 0.01  # by so much an edit has to be nearer to the prompt (CLIP's cosine) than what the editor was given
 
 
@@ -36,7 +36,7 @@ class Recogniser:
     false_matches: float  # the share of pairs of different people that the threshold takes for one person
 
 
-RECOGNISERS = {"dlib": Recogniser(faces.embeddings, 0.47, 0.001)}
+RECOGNISERS = {"dlib": Recogniser(faces.embeddings, 0.536, 0.001)}
 
 
 def kept(trial: Trial, recogniser: str | None = None) -> Tensor:
