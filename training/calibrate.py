@@ -2,9 +2,9 @@
 
     python training/calibrate.py --portraits PACK/portraits-train --count 30
 
-PORTRAITS is an unpacked pack: images/, masks/ (white = background) and metadata.jsonl. Prints JSON lines: the L2 distance of
-dlib's embeddings at which a share of all pairs of different people match, then, for each embedded editor, prompt and
-version of the photo, quantiles of `structure` and the shares that are obeyed and kept.
+PORTRAITS is an unpacked pack: images/, masks/ (white = background) and metadata.jsonl. Prints JSON lines: the L2
+distance of dlib's embeddings at which a share of all pairs of different people match, then, for each embedded editor,
+prompt and version of the photo, quantiles of `structure` and the shares that are obeyed and kept.
 """
 
 import argparse
