@@ -123,7 +123,7 @@ def check_download(
     if math.isinf(faint):
         raise UserError(f"'{protected}' has the pixels of '{original}'; allowed: a photo and its protected version")
     uploaded = _after_upload(levels[0], small, tables)
-    left = _share_left(*levels, uploaded)
+    left = _share_left(levels[0], levels[1], levels[2], uploaded)
     region, who = _mask(mask, photos[0])
     tried = [
         _on_editor(name, levels, uploaded, region, steps, seed, device, number / len(names), 1 / len(names), progress)
@@ -251,10 +251,10 @@ def _on_editor(
             for version, trial in tried.items():
                 sides[version].append(trial)
             done += 2 + len(versions)
-    before_upload, after_upload = (_effect(editor, sides[version]) for version in ("protected", "downloaded"))
+    effect, left = _effect(editor, sides["protected"]), _effect(editor, sides["downloaded"])
     return OnEditor(
-        name, list(prompts), *(_outcome(sides[version]) for version in ("original", "protected", "downloaded")),
-        before_upload, after_upload, after_upload / before_upload if before_upload > 0 else math.nan,
+        name, list(prompts), _outcome(sides["original"]), _outcome(sides["protected"]), _outcome(sides["downloaded"]),
+        effect, left, left / effect if effect > 0 else math.nan,
     )  # fmt: skip
 
 
