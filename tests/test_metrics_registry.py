@@ -16,8 +16,8 @@ from editproof.metrics import METRICS, Trial
 
 SIDE = 96
 SMALLEST = {"ssim": 7, "disruption": 7, "change": 7, "chance": 7, "fsim": 2, "vif": 41, "lpips": 32, "brisque": 16}
-NO_DIRECTION = ("clip-t", "brisque", "obeyed", "success", "chance")  # see test_success.py
-PROMPTS = ["a portrait photo, plain red background", "mirror the picture"]
+NO_DIRECTION = ("clip-t", "brisque", "obeyed", "success", "broken", "structure", "chance")  # see test_success.py
+PROMPTS = ["a portrait photo, plain red background", "a cat on a red chair, blue background"]
 
 
 def pictures() -> Tensor:
@@ -75,7 +75,7 @@ def test_metric(name: str, measure: Callable) -> None:
 def test_direction(name: str, measure: Callable) -> None:
     """What is changed more is a stronger protection, or a more visible one."""
     metric = METRICS[name]
-    verdicts = ("kept", "broken", "recognised", "fdfr")  # one of these noises changes nothing, the other leaves no face
+    verdicts = ("kept", "recognised", "fdfr")  # one of these noises changes nothing, the other leaves no face
     strong = 2.0 if name in verdicts else 0.06
     weak, strong = (measure(name, trial(strength)) for strength in (0.02, strong))
     assert ((strong > weak) == ((metric.stronger == "higher") != (metric.group == "visibility"))).all()
