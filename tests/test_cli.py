@@ -282,8 +282,8 @@ IN_EFFECT = {  # method, options -> budget and step size in the report
     "photoguard-encoder --preset paper --set step_size=0.01": ("Linf", 0.03, 0.01),
     "photoguard-diffusion --preset paper": ("L2", 8 * (80 * 72) ** 0.5 / 512, 0.5 * 32 / 512),
     "photoguard-diffusion --preset paper --l2 8": ("L2", 8 * (80 * 72) ** 0.5 / 512, 0.5 * 32 / 512),
-    "diffusionguard --preset paper": ("Linf", 16 / 255, 1 / 255),
-    "diffusionguard --preset paper --steps 4": ("Linf", 16 / 255, 2.5 * 16 / 255 / 4),
+    "diffusionguard --preset paper": ("Linf", 8 / 255, 0.5 / 255),
+    "diffusionguard --preset paper --steps 4": ("Linf", 8 / 255, 2.5 * 8 / 255 / 4),
 }
 
 

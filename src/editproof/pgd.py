@@ -6,7 +6,7 @@ The papers as arguments, in [0,1] pixel units:
 | --------------------- | ------------------------ | ------------ | -------------------- | ------------------ |
 | PhotoGuard, encoder   | latent distance to mid-grey      | Linf(.03)    | 1000, .005 falling   | random_start       |
 | PhotoGuard, diffusion | distance of the edit to mid-grey | L2(8.0)      | 200, .5              | samples=10         |
-| DiffusionGuard        | -norm of the first prediction    | Linf(16/255) | 800, 1/255           | new mask each step |
+| DiffusionGuard        | -norm of the first prediction    | Linf(8/255)  | 800, .5/255          | new mask each step |
 | DeContext             | attention mass on the photo      | Linf(.05)    | 800, .0025           |                    |
 | VETO                  | -entropy of attention slices     | Linf(4/255)  | 100, 2/255           | momentum=.9        |
 | FaceLock              | -distance of faces and pictures  | Linf(.015)   | 100, .005 falling    | random_start       |

@@ -55,14 +55,16 @@ def context_mass(
     blocks: Blocks,
     timestep: float | Tensor,
     generator: Generators,
+    guidance: float | None = None,
     compiled: bool = False,
 ) -> Tensor:
     """The share of attention `(B,)` in [0,1] that the edit pays to each of images (B,3,H,W) in [0,1]; differentiable.
 
     The edit is pure noise, drawn from `generator` (one per image), as DeContext has it (arXiv 2512.16625). See
-    `token_context_mass` for the rest; the guidance is the editor's own.
+    `token_context_mass` for the rest; guidance: the editor's own if None.
     """
-    tokens, guidance = editor.tokens(images, prompt, generator, timestep), editor.guidance
+    guidance = editor.guidance if guidance is None else guidance
+    tokens = editor.tokens(images, prompt, generator, timestep)
     return _mean_over_blocks(editor.denoiser, tokens, timestep, guidance, blocks, _mass, compiled)
 
 
@@ -75,16 +77,20 @@ def slice_entropy(
     timestep: float | Tensor,
     generator: Generators,
     guidance: float | None = None,
+    same_positions: bool = False,
 ) -> Tensor:
     """The entropy `(B,)` of attention between the edit and each of images (B,3,H,W) in [0,1]; differentiable.
 
     The edit is the photo itself, noised: (1 - timestep) x its latents + timestep x noise, as VETO has it
-    (arXiv 2607.27292); gradients go through both its places. See `token_slice_entropy`.
+    (arXiv 2607.27292); gradients go through both its places. same_positions: the photo's tokens
+    have the edit's positions, instead of the editor's own. See `token_slice_entropy`.
     """
     guidance = editor.guidance if guidance is None else guidance
     tokens = editor.tokens(images, prompt, generator, timestep)
     level = _per_image(timestep, tokens.target, tokens.target.dtype).reshape(-1, 1, 1)
     tokens = tokens._replace(target=torch.lerp(tokens.context, tokens.target, level))
+    if same_positions:
+        tokens = tokens._replace(context_ids=tokens.target_ids)
     return _mean_over_blocks(editor.denoiser, tokens, timestep, guidance, blocks, Entropy(SLICES))
 
 

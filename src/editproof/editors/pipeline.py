@@ -173,6 +173,7 @@ class Editor:
         steps: int | None = None,
         guidance: float | None = None,
         strength: float = 1.0,
+        eta: float | None = None,
         generator: Generators,
         callback: Callable[[int, int], None] | None = None,
     ) -> Tensor:
@@ -180,7 +181,8 @@ class Editor:
 
         mask: `(B,1,H,W)` or `(1,1,H,W)`, 1 = repaint; needed by inpainting editors, refused by the others.
         steps, guidance: the editor's own if None. strength: as diffusers' img2img: 1 starts from pure noise, less from
-        the noised photo, with this share of the steps left. generator: one for each image. callback: called after each
+        the noised photo, with this share of the steps left. eta: how much noise DDIM adds in each step, of
+        editors that take it; None: the editor's own. generator: one for each image. callback: called after each
         denoising step with (step from 1, steps).
         """
         steps = self.steps if steps is None else steps
@@ -195,6 +197,7 @@ class Editor:
                 steps=steps,
                 guidance=self.guidance if guidance is None else guidance,
                 strength=strength,
+                eta=eta,
                 generator=generator,
                 callback=callback,
             )
@@ -272,6 +275,7 @@ class Editor:
         steps: int,
         guidance: float,
         strength: float = 1.0,
+        eta: float | None = None,
         generator: Generators,
         callback: Callable[[int, int], None] | None = None,
     ) -> Tensor:
@@ -305,7 +309,7 @@ class Editor:
             **self.read(images, prompt),
             num_inference_steps=steps,
             guidance_scale=guidance,
-            **self.settings,
+            **self.settings | ({"eta": eta} if eta is not None and "eta" in self.settings else {}),
             generator=list(generator),
             output_type="latent",
             callback_on_step_end=step_end,

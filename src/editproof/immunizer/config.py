@@ -36,6 +36,7 @@ class TrainConfig:
     masks_subdir: str | None = None  # of their masks; null: train/masks
     steps: int = 4  # denoising steps that the loss is taken back through
     guidance: float = 7.5
+    eta: float = 0.0  # of DDIM in these steps: 0 adds no noise, as DiffVax trains (edits are made with 1)
     transform: str | None = None  # counters that the edited photos go through, one drawn a batch: none,jpeg-diff:75
     eps: float | None = None  # Linf bound in [0,1], such as 8/255; null or 0: none, as DiffVax
     resolution: int | None = None  # side in pixels; null: the editor's
@@ -57,6 +58,7 @@ LIMITS: dict[str, tuple[float, float]] = {
     "image_index_list": (0, float("inf")),
     "steps": (1, 1000),
     "guidance": (0, 1000),
+    "eta": (0, 1),
     "eps": (0, 1),
     "resolution": (16, 8192),
     "network.depths": (1, 8192),

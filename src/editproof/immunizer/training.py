@@ -59,7 +59,9 @@ def losses(
         delta = perturb(network, images, told, config.eps or None)
     protected = (images + delta).clamp(0, 1)
     seen = protected if transform is None else transform(protected)
-    edited = editor.sample(seen, prompts, mask=mask, steps=config.steps, guidance=config.guidance, generator=generators)
+    edited = editor.sample(
+        seen, prompts, mask=mask, steps=config.steps, guidance=config.guidance, eta=config.eta, generator=generators
+    )
     kept = 1 - mask if mask_known else torch.ones_like(mask)
     edit = (2 * (edited - 0.5) * mask).abs().sum((1, 2, 3)) / mask.sum((1, 2, 3))
     perturbation = config.alpha * (2 * (protected - images) * kept).abs().sum((1, 2, 3)) / kept.sum((1, 2, 3))

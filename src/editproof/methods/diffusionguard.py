@@ -9,7 +9,7 @@ from editproof.randomness import children, generators, random_masks, sent
 
 
 @method(
-    "diffusionguard", needs="masked", paper=(Linf(16 / 255), 800, 1 / 255), fast={"steps": 40, "momentum": 0.9},
+    "diffusionguard", needs="masked", paper=(Linf(8 / 255), 800, 0.5 / 255), fast={"steps": 40, "momentum": 0.9},
     compared=True,
 )  # fmt: skip
 def diffusionguard(given: Given, *, samples: int = 1) -> Tensor:
@@ -22,6 +22,7 @@ def diffusionguard(given: Given, *, samples: int = 1) -> Tensor:
         given: The photos and what may change in them.
         samples: Masks (and noise) drawn at each step, which go through the editor together; DiffVax's port draws 4.
 
+    The authors' configuration says 16/255 and steps of 1/255, which their code applies in [-1,1]: half of that here.
     Deviations: a model that predicts velocity has the norm of that raised. Results are rounded to 8 bits within the
     budget.
     """

@@ -75,6 +75,9 @@ class Method:
     needs: Literal["none", "any", "masked", "in_context"] = "any"  # of an editor, see NEEDS
     paper: Paper | Callable[[int, int], Paper] | None = None  # where one optimises; may depend on (height, width)
     momentum: float = 0.0
+    momentum_step: float | None = (
+        None  # the step, in eps, where there is momentum and none is given; None: no such rule
+    )
     fast: dict[str, Any] = field(default_factory=dict)  # --preset fast: settings that fit a CPU
     needs_faces: bool = False  # in every photo
     one_pass: bool = False  # a trained network's, chosen by the setting `weights`
@@ -115,6 +118,12 @@ class Method:
         """The paper's budget, steps and step size for photos of this size."""
         assert self.paper is not None, f"{self.name} does not optimise"
         return self.paper(height, width) if callable(self.paper) else self.paper
+
+    def step(self, asked: Step | None, momentum: float, budget: Budget, steps: int, height: int, width: int) -> Step:
+        """The step size that is taken for photos of this size: the one asked for, or see `Descent`."""
+        if asked is None and momentum > 0 and self.momentum_step is not None:
+            return self.momentum_step * budget.eps
+        return default_step(asked, budget, steps, self.values(height, width))
 
     def works_on(self, editor: "Editor") -> bool:
         """Whether it can protect against an editor."""
@@ -194,7 +203,6 @@ def minimise(
     *,
     random_start: bool = False,
     samples: int = 1,
-    step_size: Step | None = None,
 ) -> Tensor:
     """PGD on what a method was given.
 
@@ -203,7 +211,6 @@ def minimise(
         given: What the method's function was called with.
         random_start: Start at a random point of the budget instead of at the photos.
         samples: The gradient is the mean over this many calls of the objective.
-        step_size: Taken where the user has named none; None: see `Descent`.
 
     Returns:
         The protected photos, (B, 3, H, W) in [0, 1], on the 8-bit grid, within the budget.
@@ -211,15 +218,12 @@ def minimise(
     from editproof.methods.starts import first
 
     images, descent = given.images, given.descent
-    paper = given.method.values(*images.shape[-2:])
     return pgd(
         objective,
         images,
         given.budget,
         steps=given.steps,
-        step_size=default_step(
-            step_size if descent.step_size is None else descent.step_size, given.budget, given.steps, paper
-        ),
+        step_size=given.method.step(descent.step_size, descent.momentum, given.budget, given.steps, *images.shape[-2:]),
         support=given.kept,
         start=first(descent.start, images, given.mask, given.budget),
         random_start=random_start,

@@ -18,8 +18,9 @@ def falling(step: int) -> float:
 def photoguard_encoder(given: Given) -> Tensor:
     """Pull the latent mean to that of mid-grey, L2 distance; random start. The prompt has no effect.
 
-    Deviations: an inpainting editor encodes the photo with its hole in mid-grey, so that is what is attacked (the
-    authors attack the encoding of the whole photo). The result is rounded to 8 bits within the budget.
+    An inpainting editor encodes the photo with its hole in mid-grey, so that is what is attacked, as in the authors'
+    notebook for inpainting (DiffVax's port attacks the encoding of the whole photo). Deviation: the result is rounded
+    to 8 bits within the budget.
     """
     editor = given.editor
     with torch.no_grad():

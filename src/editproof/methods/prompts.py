@@ -1,4 +1,7 @@
-"""What people ask of an editor: 60 instructions in the six groups of DeContext (arXiv 2512.16625), in our words."""
+"""What people ask of an editor: instructions in the six groups of DeContext (arXiv 2512.16625), in our words.
+
+GROUPS has ten a group, which `decontext` draws from; HELD_OUT two, which no method ever sees, to measure with.
+"""
 
 GROUPS: dict[str, tuple[str, ...]] = {
     "expression": (
@@ -76,3 +79,15 @@ GROUPS: dict[str, tuple[str, ...]] = {
 }
 
 POOL: tuple[str, ...] = tuple(prompt for group in GROUPS.values() for prompt in group)
+
+HELD_OUT: dict[str, tuple[str, ...]] = {
+    "expression": ("show this person yawning", "make the person raise one eyebrow in doubt"),
+    "accessory": ("put a wide green tie on this person", "give the person a cap with a feather"),
+    "posture": ("let this person point at the sky with one finger", "show the person with both hands on the hips"),
+    "style": ("show this person as a bronze bust in a museum", "make the photo a page of a children's picture book"),
+    "scene": ("put this person in a desert at sunset", "change the background to an airport hall"),
+    "combined": (
+        "make the person shout into a megaphone on a football pitch",
+        "show the person as a cook with a white hat in a busy restaurant",
+    ),
+}

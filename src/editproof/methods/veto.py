@@ -18,7 +18,9 @@ VALUES = 720  # that a noise level keeps for the backward pass, for each pixel o
     "veto", needs="in_context", paper=(Linf(4 / 255), 100, 2 / 255), momentum=0.9,
     fast={"steps": 20, "timesteps": 4}, first_block=True,
 )  # fmt: skip
-def veto(given: Given, *, timesteps: int = 10, blocks: str = "double.0", guidance: float = 4.0) -> Tensor:
+def veto(
+    given: Given, *, timesteps: int = 10, blocks: str = "double.0", guidance: float = 4.0, same_positions: bool = True
+) -> Tensor:
     """The attention slices edit -> photo and photo -> edit have as much entropy as can be.
 
     The edit is the photo's own latent, noised; the gradient is the mean over all noise levels of a schedule, with new
@@ -29,9 +31,12 @@ def veto(given: Given, *, timesteps: int = 10, blocks: str = "double.0", guidanc
         timesteps: Noise levels of the schedule.
         blocks: See `token_context_mass`.
         guidance: What the transformer is told.
+        same_positions: The photo's tokens have the positions of the edit's, as the authors give them; otherwise the
+            editor's own.
 
     Deviations: the authors attack FLUX.2 and detach the photo's tokens, so that their gradient reaches the photo
-    through the noised latent only; here it goes through both. Results are rounded to 8 bits within the budget.
+    through the noised latent only; here it goes through both. They work at 512x512, here it is the size at which the
+    editor sees the photo (--size 512 is theirs). Results are rounded to 8 bits within the budget.
     """
     editor, images = given.editor, given.images
     pixels = images[:, 0].numel()
@@ -47,7 +52,14 @@ def veto(given: Given, *, timesteps: int = 10, blocks: str = "double.0", guidanc
     def negative_entropy(images: Tensor) -> Tensor:
         level = sent(next(turns), images.device)
         entropy = slice_entropy(
-            editor, images, given.prompt, blocks=blocks, timestep=level, generator=draws, guidance=guidance
+            editor,
+            images,
+            given.prompt,
+            blocks=blocks,
+            timestep=level,
+            generator=draws,
+            guidance=guidance,
+            same_positions=same_positions,
         )
         return -entropy.view(at_once, -1).mean(0)
 

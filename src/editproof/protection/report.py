@@ -13,7 +13,6 @@ from editproof.budgets import Budget
 from editproof.editors import EDITORS
 from editproof.errors import UserError
 from editproof.methods.method import SHARED
-from editproof.pgd import default_step
 from editproof.protection.apply import budget_at, budget_in_effect, get_method, own_knobs
 
 CLAIM = (
@@ -40,7 +39,7 @@ def effective(
     budget = budget_in_effect(method, budget, size, arguments)
     working_budget = budget_at(working, budget, size)
     if row.paper and working_budget is not None:
-        step = default_step(own["step_size"], working_budget, shared["steps"], row.values(*working))
+        step = row.step(own["step_size"], own["momentum"], working_budget, shared["steps"], *working)
         own["step_size"] = [step(0), step(shared["steps"] - 1)] if callable(step) else step
     described = None if budget is None else {"norm": type(budget).__name__, "eps": budget.eps}
     return {"budget": described, **shared, "settings": own}

@@ -1,0 +1,167 @@
+"""What the papers' published code does, pinned: masks' statistics, prompts kept apart, settings in effect."""
+
+import json
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+import tiny
+import torch
+import yaml
+
+from editproof.budgets import Linf
+from editproof.cli.main import main
+from editproof.editors import attention
+from editproof.editors.kontext import Tokens
+from editproof.methods import METHODS, contours
+from editproof.methods.contours import Contour, filled, outline
+from editproof.methods.prompts import GROUPS, HELD_OUT, POOL
+from editproof.photo.reading import save_png
+
+ROWS, COLUMNS = np.mgrid[:512, :512]
+SHAPES = {
+    "disc": (ROWS - 256) ** 2 + (COLUMNS - 256) ** 2 < 130**2,
+    "ellipse": ((ROWS - 240) / 190) ** 2 + ((COLUMNS - 256) / 130) ** 2 < 1,
+    "rectangle": (abs(ROWS - 256) < 160) & (abs(COLUMNS - 256) < 110),
+    "person": (((ROWS - 200) / 90) ** 2 + ((COLUMNS - 256) / 70) ** 2 < 1)
+    | (((ROWS - 512) / 230) ** 2 + ((COLUMNS - 256) / 180) ** 2 < 1),
+}
+# The kept share of 60 masks, seed 0: mean and standard deviation. One reach a mask makes it scatter as the authors'.
+STATISTICS = {"disc": (0.66, 0.26), "ellipse": (0.68, 0.29), "rectangle": (0.49, 0.29), "person": (0.57, 0.32)}
+
+
+@pytest.mark.parametrize("shape", SHAPES)
+def test_statistics_of_diffusionguard_s_masks(shape: str) -> None:
+    kept = torch.from_numpy(SHAPES[shape])
+    contour, draws = Contour(kept), torch.Generator().manual_seed(0)
+    masks = [contour.shrink(draws) for _ in range(60)]
+    shares = np.array([mask.sum().item() / kept.sum().item() for mask in masks])
+    assert all((mask <= kept).all() and mask.any() for mask in masks)
+    mean, deviation = STATISTICS[shape]
+    assert shares.mean() == pytest.approx(mean, abs=0.05)
+    assert shares.std() == pytest.approx(deviation, abs=0.04)
+    assert shares.min() < 0.2
+
+
+@pytest.mark.parametrize("shape", SHAPES)
+def test_outlines_are_corners_of_the_region_and_enclose_it(shape: str) -> None:
+    region = SHAPES[shape]
+    corners = outline(region)
+    assert region[tuple(corners.T)].all()
+    again = filled(corners, region.shape)
+    assert np.array_equal(again, region)
+    assert len(outline(SHAPES["rectangle"])) == 4
+    assert outline(np.eye(9, dtype=bool)).tolist() == [[0, 0], [8, 8]]
+    dot = np.zeros((9, 9), bool)
+    dot[4, 5] = True
+    assert filled(outline(dot), dot.shape).tolist() == dot.tolist()
+
+
+def test_the_region_of_a_round_is_the_next_one_s(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The reach is drawn once a mask, and points are tested against the region that has shrunk."""
+    seen: list[tuple[int, int]] = []
+    plain = Contour._moved
+
+    def moved(self: Contour, region: np.ndarray, corners: np.ndarray, offsets: np.ndarray) -> np.ndarray:
+        seen.append((int(region.sum()), int(np.abs(offsets).max())))
+        return plain(self, region, corners, offsets)
+
+    monkeypatch.setattr(Contour, "_moved", moved)
+    contour, draws = Contour(torch.from_numpy(SHAPES["ellipse"])), torch.Generator().manual_seed(3)
+    while len(seen) < 6:
+        seen.clear()
+        contour.shrink(draws)
+    areas, reaches = zip(*seen, strict=True)
+    assert list(areas) == sorted(areas, reverse=True)
+    assert areas[-1] < areas[0]
+    assert 0 < max(reaches) <= contours.STRENGTH * contour.radius
+    assert min(reaches) >= 0.8 * max(reaches)  # of many draws the largest is nearly the reach
+
+
+def test_prompts_to_measure_with_are_kept_from_the_attacks() -> None:
+    held_out = [prompt for group in HELD_OUT.values() for prompt in group]
+    assert list(HELD_OUT) == list(GROUPS)
+    assert (len(POOL), len(set(POOL)), len(set(held_out))) == (60, 60, 12)
+    assert not {prompt.lower() for prompt in held_out} & {prompt.lower() for prompt in POOL}
+    for path in (Path(__file__).parents[1] / "configs/paper").glob("decontext-*.yml"):
+        config = yaml.safe_load(path.read_text())
+        assert not {prompt.lower() for prompt in config["prompts"]} & {prompt.lower() for prompt in POOL}, path
+        assert len(config["seeds"]) == 30
+
+
+@pytest.mark.parametrize(("options", "step"), [
+    (["--preset", "fast", "--steps", "2"], 8 / 255), (["--preset", "fast", "--steps", "2", "--eps", "4/255"], 4 / 255),
+    (["--steps", "2"], 2.5 * 8 / 255 / 2), (["--preset", "fast", "--steps", "2", "--set", "step_size=.01"], 0.01),
+])  # fmt: skip
+def test_the_step_in_the_report_is_the_step_that_is_taken(
+    options: list[str], step: float, tiny_folder: Callable[[str], Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from editproof.methods import method
+
+    told, pgd = [], method.pgd
+    monkeypatch.setattr(method, "pgd", lambda *given, **more: (told.append(more["step_size"]), pgd(*given, **more))[1])
+    save_png(tmp_path / "p.png", tiny.pictures(1)[0])
+    arguments = ["protect", str(tmp_path / "p.png"), "--out", str(tmp_path / "out"), "--method", "decontext",
+                 "--editor", str(tiny_folder("flux-kontext")), "--size", "32", *options]  # fmt: skip
+    assert main(arguments) == 0
+    settings = json.loads((tmp_path / "out/p-protected.json").read_text())["settings"]
+    assert told == [pytest.approx(step)]
+    assert settings["step_size"] == pytest.approx(step)
+
+
+def test_decontext_tells_flux_the_authors_guidance(tiny_editor: Callable, monkeypatch: pytest.MonkeyPatch) -> None:
+    told: list[dict] = []
+    monkeypatch.setattr(
+        sys.modules["editproof.methods.decontext"],
+        "context_mass",
+        lambda *given, **more: (told.append(more), given[1].mean((1, 2, 3)))[1],
+    )
+    editor, images = tiny_editor("flux-kontext"), tiny.pictures(1)
+    METHODS["decontext"](editor, images, steps=3, pure_noise_every=2)
+    assert [more["guidance"] for more in told] == [3.5] * 3
+    levels = [float(more["timestep"]) for more in told]
+    assert levels[0] == levels[2] == 1
+    assert 0.98 <= levels[1] < 1
+
+
+def test_veto_gives_the_photo_the_positions_of_the_edit(tiny_editor: Callable, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As the authors; what the editor itself does is another entropy."""
+    ids: list[tuple[torch.Tensor, torch.Tensor]] = []
+    plain = attention._mean_over_blocks
+
+    def mean(transformer: object, tokens: Tokens, *more: object) -> torch.Tensor:
+        ids.append((tokens.target_ids, tokens.context_ids))
+        return plain(transformer, tokens, *more)
+
+    monkeypatch.setattr(attention, "_mean_over_blocks", mean)
+    editor, images = tiny_editor("flux-kontext"), tiny.pictures(1)
+    for same in (True, False):
+        METHODS["veto"](editor, images, budget=Linf(8 / 255), steps=1, timesteps=1, same_positions=same)
+    assert torch.equal(*ids[0])
+    assert not torch.equal(*ids[1])
+
+
+def test_the_papers_budgets_in_our_units() -> None:
+    """DiffusionGuard's 16/255 acts in [-1,1] in the authors' code."""
+    budgets = {name: row.values(512, 512) for name, row in METHODS.items() if row.paper}
+    assert budgets["diffusionguard"] == (Linf(8 / 255), 800, 0.5 / 255)
+    assert budgets["decontext"] == (Linf(12.75 / 255), 800, 0.6375 / 255)
+    assert budgets["veto"] == (Linf(4 / 255), 100, 2 / 255)
+    assert budgets["photoguard-diffusion"][0].eps == 8
+
+
+def test_diffvax_trains_without_the_scheduler_s_noise(tiny_editor: Callable) -> None:
+    editor, images, mask = tiny_editor("sd-inpaint"), tiny.pictures(1), tiny.hole(1)
+
+    def edit(eta: float | None) -> torch.Tensor:
+        draws = [torch.Generator().manual_seed(0)]
+        return editor.sample(images, "a hat", mask=mask, steps=3, eta=eta, generator=draws)
+
+    with torch.no_grad():
+        assert torch.equal(edit(None), edit(1.0))
+        assert not torch.allclose(edit(0.0), edit(1.0))
+    from editproof.immunizer.config import TrainConfig
+
+    assert TrainConfig().eta == 0
