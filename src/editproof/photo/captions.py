@@ -4,6 +4,7 @@ from typing import Any
 
 from PIL import ImageFile, IptcImagePlugin
 
+from editproof.photo.prose import reads_as_text
 from editproof.photo.xmp import DC, EXIF, PHOTOSHOP, Captions
 
 IPTC = {  # record and data set of IPTC-IIM 4.2: XMP property, as in IPTC's mapping
@@ -28,9 +29,6 @@ TEXT = {  # keyword of a PNG's text chunk, or Pillow's name for a JPEG's comment
     "Comment": (EXIF, "UserComment"),
     "comment": (EXIF, "UserComment"),
 }
-LONGEST = 4000  # characters of a text
-
-
 def read_captions(image: ImageFile.ImageFile) -> Captions:
     """The texts of an open picture; never raises."""
     captions: dict[tuple[str, str], str | list[str]] = {}
@@ -48,22 +46,19 @@ def read_captions(image: ImageFile.ImageFile) -> Captions:
 
 
 def add(captions: dict[tuple[str, str], str | list[str]], name: tuple[str, str], values: list[Any]) -> None:
-    """Keep the values that are text and not too long, as XML can hold them; the first to come for a name stays."""
-    texts = [_plain(value) for value in values if isinstance(value, str | bytes) and 0 < len(value) <= LONGEST]
-    texts = [text for text in texts if text]
+    """Keep the values that are texts (see prose); the first to come for a name stays."""
+    texts = [_plain(value) for value in values if isinstance(value, str | bytes)]
+    texts = [text for text in texts if text and reads_as_text(text)]
     if texts:
         captions.setdefault(name, texts)
 
 
 def _plain(value: str | bytes) -> str:
-    if isinstance(value, bytes):
-        value = value.decode("utf-8" if _is_utf8(value) else "latin-1")
-    return "".join(c for c in value if c.isprintable() or c in "\n\t").strip()
-
-
-def _is_utf8(text: bytes) -> bool:
-    try:
-        text.decode()
-    except UnicodeDecodeError:
-        return False
-    return True
+    if isinstance(value, str):
+        return value.strip("\0 \n")
+    for encoding in ("utf-8", "latin-1"):
+        try:
+            return value.decode(encoding).strip("\0 \n")
+        except UnicodeDecodeError:
+            continue
+    return ""
