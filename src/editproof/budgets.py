@@ -95,6 +95,20 @@ def norms(images: Tensor) -> Tensor:
     return images.flatten(1).norm(dim=1).view(-1, 1, 1, 1)
 
 
+def check_budget(budget: Budget | None, levels: float, length: float, name: str) -> None:
+    """Raise UserError if a result is farther from its original than its budget allows; looked at before it is written.
+
+    `levels`: the largest change of a channel, of 255; `length`: the L2 norm of all changes, in [0,1] units; `name`:
+    what it is called.
+    """
+    moved, unit = (levels / LEVELS, "Linf") if isinstance(budget, Linf) else (length, "L2")
+    if budget is not None and not moved <= budget.eps * (1 + 1e-4) + 1e-5:  # NaN, too
+        raise UserError(
+            f"{name} came out {moved:.4g} from its original ({unit}), beyond the budget of {budget.eps:.4g}, so nothing "
+            "was written for it; allowed: other weights, or a report of this as a fault of editproof"
+        )
+
+
 def on_grid(images: Tensor, originals: Tensor, budget: Budget | None = None, support: Tensor | None = None) -> Tensor:
     """`images` (B,3,H,W) with whole 8-bit levels k/255, still within `budget` of `originals`.
 

@@ -59,6 +59,7 @@ def pgd(
     """
     images = images.detach().float()
     allowed = torch.ones_like(images[:, :1]) if support is None else (support > 0).float()
+    alike = grey(images)
     delta = torch.zeros_like(images)
     if start is not None:
         delta = (images + budget.project((start - images) * allowed)).clamp(0, 1) - images
@@ -77,13 +78,18 @@ def pgd(
                 gradient += torch.autograd.grad(losses.sum(), moved)[0] / samples
             loss += losses.detach() / samples
         told.of(step + 1, loss, gradient)
-        gradient *= allowed
+        gradient = torch.where(alike, gradient.mean(1, keepdim=True), gradient) * allowed
         direction = momentum * direction + gradient / gradient.abs().mean((1, 2, 3), keepdim=True).clamp_min(1e-20)
         size = step_size(step) if callable(step_size) else step_size
         delta = budget.project(delta - size * budget.steepest(direction))
         delta = (images + delta).clamp(0, 1) - images
     told.all()
     return on_grid(images + delta, images, budget, support)
+
+
+def grey(images: Tensor) -> Tensor:
+    """Which of some images (B,3,H,W) are grey: (B,1,1,1) bool. Their perturbations are grey, too."""
+    return (images == images[:, :1]).flatten(1).all(1).view(-1, 1, 1, 1)
 
 
 class Told:

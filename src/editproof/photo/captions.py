@@ -29,6 +29,8 @@ TEXT = {  # keyword of a PNG's text chunk, or Pillow's name for a JPEG's comment
     "Comment": (EXIF, "UserComment"),
     "comment": (EXIF, "UserComment"),
 }
+
+
 def read_captions(image: ImageFile.ImageFile) -> Captions:
     """The texts of an open picture; never raises."""
     captions: dict[tuple[str, str], str | list[str]] = {}

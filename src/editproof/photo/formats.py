@@ -15,7 +15,7 @@ from editproof.errors import UserError
 from editproof.files import atomic
 from editproof.photo import png, tiff
 from editproof.photo.decoding import opened
-from editproof.photo.reading import Photo, to_levels, with_alpha
+from editproof.photo.reading import Photo, is_grey, to_levels, with_alpha
 from editproof.photo.xmp import mark
 
 QUALITY = 95
@@ -27,7 +27,7 @@ def write_png(file: IO[bytes], pixels: np.ndarray, photo: Photo, quality: int) -
 
 def write_webp(file: IO[bytes], pixels: np.ndarray, photo: Photo, quality: int) -> None:
     settings = {"lossless": True, "exact": True, "quality": 0, "method": 0}  # of effort; pixels stay what they are
-    Image.fromarray(pixels).save(file, format="WEBP", **settings, **_metadata(photo))
+    _picture(pixels).save(file, format="WEBP", **settings, **_metadata(photo))
 
 
 def write_tiff(file: IO[bytes], pixels: np.ndarray, photo: Photo, quality: int) -> None:
@@ -35,8 +35,8 @@ def write_tiff(file: IO[bytes], pixels: np.ndarray, photo: Photo, quality: int) 
 
 
 def write_avif(file: IO[bytes], pixels: np.ndarray, photo: Photo, quality: int) -> None:
-    settings = {"quality": quality, "subsampling": "4:4:4", "speed": 8}
-    Image.fromarray(pixels).save(file, format="AVIF", **settings, **_metadata(photo))
+    settings = {"quality": quality, "subsampling": "4:0:0" if pixels.shape[-1] < 3 else "4:4:4", "speed": 8}
+    _picture(pixels).save(file, format="AVIF", **settings, **_metadata(photo))
 
 
 def write_jpeg(file: IO[bytes], pixels: np.ndarray, photo: Photo, quality: int) -> None:
@@ -44,8 +44,13 @@ def write_jpeg(file: IO[bytes], pixels: np.ndarray, photo: Photo, quality: int) 
     if "exif" in metadata:
         metadata["exif"] = b"Exif\0\0" + metadata["exif"]
     dpi: dict[str, Any] = {} if photo.dpi is None else {"dpi": photo.dpi}
-    picture = Image.fromarray(np.ascontiguousarray(pixels[..., :3]))  # alpha, which check_format has seen, is 255
-    picture.save(file, format="JPEG", quality=quality, subsampling="4:4:4", optimize=True, **metadata, **dpi)
+    opaque = pixels[..., : 1 if pixels.shape[-1] < 3 else 3]  # alpha, which check_format has seen, is 255
+    _picture(opaque).save(file, format="JPEG", quality=quality, subsampling="4:4:4", optimize=True, **metadata, **dpi)
+
+
+def _picture(pixels: np.ndarray) -> Image.Image:
+    """Levels (H, W, C) as a picture: grey, grey with alpha, RGB or RGBA."""
+    return Image.fromarray(np.ascontiguousarray(pixels[..., 0] if pixels.shape[-1] == 1 else pixels))
 
 
 def _metadata(photo: Photo) -> dict[str, Any]:
@@ -108,9 +113,13 @@ def check_format(photo: Photo, name: str) -> None:
 
 
 def encode(levels: Tensor, photo: Photo, name: str, quality: int | None = None) -> io.BytesIO:
-    """The file that holds levels (H, W, 3) uint8, the transparency and metadata of `photo`, and the mark."""
-    file = io.BytesIO()
-    FORMATS[name].write(file, with_alpha(levels, photo.alpha), photo, QUALITY if quality is None else quality)
+    """The file that holds levels (H, W, 3) uint8, the transparency and metadata of `photo`, and the mark.
+
+    A grey photo without a profile of its own has one channel.
+    """
+    file, channels = io.BytesIO(), 1 if photo.grey and photo.icc is None and is_grey(levels) else 3
+    pixels = with_alpha(levels, photo.alpha, channels)
+    FORMATS[name].write(file, pixels, photo, QUALITY if quality is None else quality)
     return file
 
 

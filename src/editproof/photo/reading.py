@@ -8,13 +8,16 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from editproof.files import atomic, digest
+from editproof.files import atomic
 from editproof.photo import png
 from editproof.photo.captions import read_captions
 from editproof.photo.colour import to_rgb
 from editproof.photo.decoding import exif_of, opened, upright, xmp_of
 from editproof.photo.exif import clean_exif, orientation
+from editproof.photo.exif import has_place as exif_tells_place
+from editproof.photo.removed import removed
 from editproof.photo.xmp import clean_xmp, is_marked
+from editproof.photo.xmp import has_place as xmp_tells_place
 
 TURNED = (5, 6, 7, 8)  # the orientations that exchange height and width
 
@@ -32,6 +35,9 @@ class Photo:
     dpi: tuple[float, float] | None = None
     marked: bool = False  # holds the mark of a protected photo
     sha256: str = ""  # of the file
+    grey: bool = False  # all three channels are equal everywhere, and stay so
+    tells_place: bool = False  # holds coordinates
+    removed: tuple[str, ...] = ()  # what is not kept of the file, in words
 
     @property
     def size(self) -> tuple[int, int]:
@@ -56,21 +62,26 @@ def open_photo(path: str | Path, data: bytes | None = None) -> Photo:
         image.load()  # some metadata comes after the picture
         exif, packet, captions = exif_of(image), xmp_of(image), read_captions(image)
         dpi = image.info.get("dpi")
-        sha256 = digest(path) if data is None else hashlib.sha256(data).hexdigest()
+        content = path.read_bytes() if data is None else data
+        sha256, xmp = hashlib.sha256(content).hexdigest(), clean_xmp(packet, captions)
+        gone = removed(image, content, exif, packet, xmp)
+        del content
         rgb, icc = to_rgb(image, f"photo '{path}'")
     turned = upright(rgb, orientation(exif))
     levels = torch.from_numpy(np.array(turned))
     alpha = levels[..., 3].clone() if levels.shape[-1] == 4 else None
+    exif = clean_exif(exif, turned.width, turned.height)
     return Photo(
-        path,
-        levels[..., :3].contiguous(),
-        alpha,
-        icc,
-        clean_exif(exif, turned.width, turned.height),
-        clean_xmp(packet, captions),
-        dpi if _usable(dpi) else None,
-        is_marked(packet),
-        sha256,
+        path, levels[..., :3].contiguous(), alpha, icc, exif, xmp, dpi if _usable(dpi) else None, is_marked(packet),
+        sha256, grey=is_grey(levels), tells_place=exif_tells_place(exif) or xmp_tells_place(xmp), removed=tuple(gone),
+    )  # fmt: skip
+
+
+def is_grey(levels: Tensor) -> bool:
+    """Whether a photo (H, W, 3 or 4) uint8 is grey: its colour channels are equal everywhere."""
+    return all(
+        bool((rows[..., 0] == rows[..., 1]).all() and (rows[..., 0] == rows[..., 2]).all())
+        for rows in levels.split(256)
     )
 
 
@@ -96,6 +107,9 @@ def to_levels(pixels: Tensor) -> Tensor:
     return (pixels.detach().cpu() * 255).round().clamp(0, 255).to(torch.uint8).permute(1, 2, 0)
 
 
-def with_alpha(levels: Tensor, alpha: Tensor | None) -> np.ndarray:
-    """Levels (H, W, 3) uint8 and, if there is one, alpha (H, W) as one array of 3 or 4 channels."""
-    return np.ascontiguousarray(levels.numpy() if alpha is None else torch.cat([levels, alpha[..., None]], -1).numpy())
+def with_alpha(levels: Tensor, alpha: Tensor | None, channels: int = 3) -> np.ndarray:
+    """Levels (H, W, 3) uint8, the first `channels` of them, and alpha (H, W) if there is one, as one array."""
+    colours = levels[..., :channels]
+    return np.ascontiguousarray(
+        colours.numpy() if alpha is None else torch.cat([colours, alpha[..., None]], -1).numpy()
+    )

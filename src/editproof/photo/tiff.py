@@ -14,7 +14,7 @@ from editproof.photo.exif import Directory, read_directories, write_directories
 
 ROWS = 128  # of a strip
 BYTE, SHORT, LONG, RATIONAL, UNDEFINED = 1, 3, 4, 5, 7
-ADOBE_DEFLATE, RGB, UNASSOCIATED_ALPHA, DIFFERENCES, INCH = 8, 2, 2, 2, 2
+ADOBE_DEFLATE, GREY, RGB, UNASSOCIATED_ALPHA, DIFFERENCES, INCH = 8, 1, 2, 2, 2, 2
 
 
 def write(
@@ -26,7 +26,7 @@ def write(
     xmp: bytes | None = None,
     dpi: tuple[float, float] | None = None,
 ) -> None:
-    """Pixels (H, W, 3 or 4) uint8 as an RGB or RGBA picture of deflated strips."""
+    """Pixels (H, W, C) uint8, grey, grey and alpha, RGB or RGBA, as a picture of deflated strips."""
     height, width, channels = pixels.shape
     order, directories = read_directories(exif or b"")
     strips = [_compressed(pixels[top : top + ROWS]) for top in range(0, height, ROWS)]
@@ -39,14 +39,14 @@ def write(
         257: numbers(LONG, [height]),
         258: numbers(SHORT, [8] * channels),
         259: numbers(SHORT, [ADOBE_DEFLATE]),
-        262: numbers(SHORT, [RGB]),
+        262: numbers(SHORT, [RGB if channels > 2 else GREY]),
         273: numbers(LONG, [0] * len(strips)),
         277: numbers(SHORT, [channels]),
         278: numbers(LONG, [ROWS]),
         279: numbers(LONG, [len(strip) for strip in strips]),
         317: numbers(SHORT, [DIFFERENCES]),
     }
-    if channels == 4:
+    if channels in (2, 4):
         picture[338] = numbers(SHORT, [UNASSOCIATED_ALPHA])
     if xmp is not None:
         picture[700] = (BYTE, len(xmp), xmp)

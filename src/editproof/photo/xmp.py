@@ -189,7 +189,9 @@ def _text(properties: Properties, marked: bool = False) -> bytes:
             attributes.append(f" {name}={quoteattr(' '.join(text for _, text in items))}")
             continue
         ordered = sorted(items, key=lambda item: item[0] != "x-default") if kind == ALT else items
-        languages = [f" xml:lang={quoteattr(language or 'x-default')}" if kind == ALT else "" for language, _ in ordered]
+        languages = [
+            f" xml:lang={quoteattr(language or 'x-default')}" if kind == ALT else "" for language, _ in ordered
+        ]
         written = "".join(
             f"<rdf:li{said}>{escape(text)}</rdf:li>" for said, (_, text) in zip(languages, ordered, strict=True)
         )

@@ -7,13 +7,14 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from editproof.budgets import L2, Budget, Linf, on_grid
+from editproof.budgets import L2, Budget, Linf, norms, on_grid
 from editproof.counters.transform import check_transform
 from editproof.editors import pick_device
 from editproof.editors.pipeline import Editor
 from editproof.errors import UserError
 from editproof.immunizer.network import load_immunizer, trained_size
 from editproof.methods import METHODS, PRESETS, Method
+from editproof.pgd import grey
 from editproof.protection.own_size import lift
 from editproof.resolution import working_copy, working_mask, working_size
 
@@ -55,10 +56,9 @@ def protect(
         **settings,
     )
     lifted = lift(delta, (height, width)).to(images.device)
-    if mask is None:
-        return on_grid(images + lifted, images, budget)
-    kept = (1 - mask).expand(len(images), -1, -1, -1)
-    return on_grid(images + lifted * kept, images, budget, kept)
+    kept = None if mask is None else (1 - mask).expand(len(images), -1, -1, -1)
+    result = on_grid(images + (lifted if kept is None else lifted * kept), images, budget, kept)
+    return torch.where(grey(images), result[:, :1], result)
 
 
 def perturbation(
@@ -80,7 +80,21 @@ def perturbation(
         raise UserError(f"method '{method}' needs an editor; allowed without one: {', '.join(without_editor())}")
     small = small.to(editor.device if editor is not None else pick_device(device))
     hole = None if mask is None else mask.expand(len(small), -1, -1, -1).to(small.device)
-    return (function(editor, small, mask=hole, budget=budget, **settings) - small).float().cpu()
+    delta = (function(editor, small, mask=hole, budget=budget, **settings) - small).float().cpu()
+    if not bool(torch.isfinite(delta).all()):
+        raise UserError(
+            f"method '{method}' made numbers that are not finite, as damaged weights do; allowed: other weights"
+        )
+    return torch.where(grey(small).cpu(), _in_grey(delta, budget), delta)
+
+
+def _in_grey(delta: Tensor, budget: Budget | None) -> Tensor:
+    """A perturbation (B, 3, h, w) of equal channels, their mean, made as strong as it was: a grey photo stays grey."""
+    mean = delta.mean(1, keepdim=True).expand_as(delta)
+    before, after = (
+        norms(x) if isinstance(budget, L2) else x.abs().amax((1, 2, 3), keepdim=True) for x in (delta, mean)
+    )
+    return mean * (before / after.clamp_min(1e-12)).clamp(max=3)
 
 
 def size_to_work_at(

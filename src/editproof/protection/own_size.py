@@ -36,11 +36,12 @@ def lift(delta: Tensor, size: tuple[int, int]) -> Tensor:
     return torch.stack([lifted(one, size)(0, size[0]).permute(2, 0, 1) for one in delta])
 
 
-def add(levels: Tensor, delta: Tensor, budget: Budget | None, keep: Tensor | None = None) -> Tensor:
+def add(levels: Tensor, delta: Tensor, budget: Budget | None, keep: Tensor | None = None, grey: bool = False) -> Tensor:
     """A photo (H, W, 3) uint8 with the perturbation `delta` (3, h, w), lifted and within the budget: uint8 again.
 
-    With `keep` (H, W) bool, only pixels where it is True change. What budgets.on_grid makes of a photo on the 8-bit
-    grid, sooner; an L2 budget is shared out among the strips by the length that the perturbation has in each.
+    With `keep` (H, W) bool, only pixels where it is True change; a `grey` photo has equal channels afterwards. What
+    budgets.on_grid makes of a photo on the 8-bit grid, sooner; an L2 budget is shared out among the strips by the length
+    that the perturbation has in each.
     """
     height, width = levels.shape[:2]
     strip, tops = lifted(delta * LEVELS, (height, width)), range(0, height, ROWS)
@@ -63,6 +64,8 @@ def add(levels: Tensor, delta: Tensor, budget: Budget | None, keep: Tensor | Non
             continue
         reach = LEVELS if budget is None else int(budget.eps * LEVELS + 1e-3)  # a thousandth of a level, as Linf.snap
         out[rows] = change.round_().clamp_(-reach, reach).add_(levels[rows]).clamp_(0, LEVELS)
+    if grey:
+        out[..., 1:] = out[..., :1]
     return out
 
 

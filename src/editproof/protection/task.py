@@ -10,13 +10,14 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor
 
-from editproof.budgets import Budget
+from editproof.budgets import Budget, check_budget
 from editproof.editors import EDITORS, attacker_size, pick_device
 from editproof.editors.pipeline import Editor
 from editproof.errors import UserError
 from editproof.photo.credentials import sign
 from editproof.photo.formats import FORMATS, QUALITY, check_format, decode, encode
 from editproof.photo.masks import AUTO, check_something_to_protect, found_mask, open_mask
+from editproof.photo.metadata import KEEP, with_metadata
 from editproof.photo.reading import Photo, open_photo
 from editproof.protection import own_size as native
 from editproof.protection.apply import DEFAULT_EDITOR, budget_at, perturbation, size_to_work_at
@@ -128,20 +129,25 @@ def result_of(ready: Ready, delta: Tensor, task: Task, seconds: float) -> tuple[
     """
     started = time.perf_counter()
     job, photo = ready.job, ready.photo
-    result = native.add(photo.levels, delta, budget_at(photo.size, task.budget, MEANT), ready.keep)
-    if torch.equal(result, photo.levels):
-        raise UserError(
-            f"photo '{job.photo}' came out unchanged, so nothing was written for it; allowed: a larger budget or more "
-            "steps"
-        )
-    file, saved = encode(result, photo, task.settings.format, task.settings.quality), result
+    budget = budget_at(photo.size, task.budget, MEANT)
+    result = native.add(photo.levels, delta, budget, ready.keep, photo.grey)
+    square, levels = native.changes(result, photo.levels)
+    check_budget(budget, levels, (square * result.numel()) ** 0.5, f"photo '{job.photo}'")
+    name, credentials = task.settings.format, task.settings.credentials
+    file = encode(result, with_metadata(photo, task.settings.metadata), name, task.settings.quality)
     left = {}
-    if not FORMATS[task.settings.format].lossless:
+    if not FORMATS[name].lossless:
         saved = decode(file)
         left = {"perturbation_left": perturbation_left(saved, result, photo.levels, task.size_for(photo.size))}
-    if task.settings.credentials is not None:
-        file = sign(file, FORMATS[task.settings.format].media_type, Path(task.settings.credentials))
-    square, levels = native.changes(saved, photo.levels)
+        square, levels = native.changes(saved, photo.levels)
+    if levels == 0:
+        lossy = "" if torch.equal(result, photo.levels) else f", the format {name} loses all of it"
+        raise UserError(
+            f"photo '{job.photo}' came out unchanged{lossy}, so nothing was written for it; allowed: a larger budget"
+            f"{', or a lossless format' if lossy else ' or more steps'}"
+        )
+    if credentials is not None:
+        file = sign(file, FORMATS[name].media_type, Path(credentials))
     report = {
         **described(ready, task),
         "protected_sha256": hashlib.sha256(file.getbuffer()).hexdigest(),
@@ -188,6 +194,9 @@ def described(ready: Ready, task: Task) -> dict[str, Any]:
         "format": task.settings.format,
         "quality": (QUALITY if task.settings.quality is None else task.settings.quality) if lossy else None,
         "content_credentials": task.settings.credentials is not None,
+        "metadata": task.settings.metadata,
+        "tells_place": ready.photo.tells_place and task.settings.metadata == KEEP,
+        "left_out": list(ready.photo.removed),
     }
 
 
