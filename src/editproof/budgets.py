@@ -104,8 +104,8 @@ def check_budget(budget: Budget | None, levels: float, length: float, name: str)
     moved, unit = (levels / LEVELS, "Linf") if isinstance(budget, Linf) else (length, "L2")
     if budget is not None and not moved <= budget.eps * (1 + 1e-4) + 1e-5:  # NaN, too
         raise UserError(
-            f"{name} came out {moved:.4g} from its original ({unit}), beyond the budget of {budget.eps:.4g}, so nothing "
-            "was written for it; allowed: other weights, or a report of this as a fault of editproof"
+            f"{name} came out {moved:.4g} from its original ({unit}), beyond the budget of {budget.eps:.4g}, so nothing"
+            " was written for it; allowed: other weights, or a report of this as a fault of editproof"
         )
 
 

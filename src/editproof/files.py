@@ -123,6 +123,12 @@ def check_output(path: Path, overwrite: bool) -> None:
         raise UserError(f"output '{path}' exists; allowed: another --out, or --overwrite")
 
 
+def check_named(path: str | Path) -> None:
+    """Raise UserError for an empty name, which would be taken for the current folder."""
+    if not str(path).strip():
+        raise UserError("the output's name is empty; allowed: the name of a folder, such as . for this one")
+
+
 def check_folder(folder: str | Path) -> None:
     """Raise UserError unless files can be written to `folder`, which need not exist yet. Creates nothing."""
     folder = Path(folder)

@@ -14,6 +14,7 @@ from editproof.cli.options import (
     SeedOption,
     SizeOption,
     at_least,
+    named,
     none_or,
     parse_budget,
 )
@@ -29,7 +30,10 @@ def _listed(text: str) -> list[str]:
 @app.command()
 def bench(
     out: Annotated[
-        Path, typer.Option(metavar="DIR", help="Where rows, pictures and report go; goes on there.", show_default=False)
+        Path,
+        typer.Option(
+            parser=named, metavar="DIR", help="Where rows, pictures and report go; goes on there.", show_default=False
+        ),
     ],
     config: Annotated[
         Path | None, typer.Option(metavar="FILE", help="Settings (YAML), the options' names.", show_default=False)
@@ -194,7 +198,7 @@ def report(
 def compare(
     photos: PhotosArgument,
     prompt: Annotated[str, typer.Option(help="What the edits should show.", show_default=False)],
-    out: Annotated[Path, typer.Option(metavar="FILE", help="The figure, a .png.", show_default=False)],
+    out: Annotated[Path, typer.Option(parser=named, metavar="FILE", help="The figure, a .png.", show_default=False)],
     methods: Annotated[
         str | None, typer.Option(metavar="A,B,...", help="NAME[:setting=value...].", show_default="the usual ones")
     ] = None,

@@ -15,6 +15,7 @@ from editproof.cli.options import (
     PlanOption,
     SeedOption,
     SizeOption,
+    named,
     none_or,
     parse_budget,
 )
@@ -40,7 +41,9 @@ def demo(
     preset: Annotated[
         str, typer.Option(metavar="fast|paper", help="fast: fits a CPU. paper: the papers' steps.")
     ] = "fast",
-    out: Annotated[Path, typer.Option(metavar="DIR", help="Folder for the pictures.")] = Path("outputs/demo"),
+    out: Annotated[Path, typer.Option(parser=named, metavar="DIR", help="Folder for the pictures.")] = Path(
+        "outputs/demo"
+    ),
     size: SizeOption = None,
     seed: SeedOption = 0,
     device: DeviceOption = None,

@@ -58,12 +58,29 @@ def protected_line(report: dict[str, Any], out: Path) -> str:
     left = ""
     if "perturbation_left" in report:
         left = f" with what the format loses, {percent(report['perturbation_left'])} of the change left in it"
+    gone = f"; left out: {', '.join(report['left_out'])}" if report.get("left_out") else ""
     found = f"{report['mask']['auto']}; " if "auto" in (report["mask"] or {}) else ""
     return (
         f"{report['photo']} -> {out / report['protected']}: {found}{percent(report['protected_share'])} of the picture "
         f"protected, PSNR {report['psnr_db']:.1f} dB, largest change {report['linf_levels']}/255{left}, "
-        f"{report['seconds']:.1f} s"
+        f"{report['seconds']:.1f} s{gone}"
     )
+
+
+def tell_of_places(photos: int) -> None:
+    """Warn that results hold coordinates."""
+    which = "a photo tells" if photos == 1 else f"{photos} photos tell"
+    said = f"{which} where it was taken: --no-place leaves the place out, --keep-place is content with it"
+    ERR.print(said, style="yellow", markup=False, soft_wrap=True)
+
+
+def tell_of_unread(inputs: Sequence[Path], out: Path) -> None:
+    """Say which files of folders were not read as photos, by kind."""
+    from editproof.protection.folders import unread
+
+    for kind, endings in unread([path for path in inputs if path.is_dir()], out).items():
+        counted = ", ".join(f"{number} {ending}" for ending, number in sorted(endings.items()))
+        ERR.print(f"not read: {endings.total()} {kind} ({counted})", style="yellow", markup=False, soft_wrap=True)
 
 
 def print_summary(out: Path, counts: Mapping[str, int], errors: Sequence[str]) -> None:

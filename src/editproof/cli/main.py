@@ -19,7 +19,16 @@ from editproof.cli import info as info_cli
 from editproof.cli import serve as serve_cli
 from editproof.cli import train as train_cli
 from editproof.cli.clips import check_clip_options, check_clips, show_clip, tell_of_clips
-from editproof.cli.display import ERR, OUT, print_summary, progress_bar, protected_line, rate_shown
+from editproof.cli.display import (
+    ERR,
+    OUT,
+    print_summary,
+    progress_bar,
+    protected_line,
+    rate_shown,
+    tell_of_places,
+    tell_of_unread,
+)
 from editproof.cli.options import (
     CodecOption,
     CompileOption,
@@ -34,6 +43,7 @@ from editproof.cli.options import (
     MaskOption,
     OverwriteOption,
     PhotosArgument,
+    PlaceOption,
     PlanOption,
     PresetOption,
     QualityOption,
@@ -41,7 +51,10 @@ from editproof.cli.options import (
     SchedulerOption,
     SeedOption,
     SizeOption,
+    StripOption,
     at_least,
+    metadata_asked,
+    named,
     none_or,
     parse_budget,
     parse_settings,
@@ -73,7 +86,7 @@ def root(
 @app.command()
 def protect(
     photos: PhotosArgument,
-    out: Annotated[Path, typer.Option(metavar="DIR", help="Folder for the results.", show_default=False)],
+    out: Annotated[Path, typer.Option(parser=named, metavar="DIR", help="Folder for the results.", show_default=False)],
     method: Annotated[str, typer.Option(help="See `editproof list methods`.")] = "diffvax",
     editor: EditorOption = None,
     mask: MaskOption = "none",
@@ -105,6 +118,8 @@ def protect(
         ),
     ] = None,
     credentials: CredentialsOption = None,
+    strip_metadata: StripOption = False,
+    keep_place: PlaceOption = None,
     codec: CodecOption = None,
     crf: CrfOption = None,
     size: SizeOption = None,
@@ -115,7 +130,7 @@ def protect(
     budget_asked = parse_budget(eps, l2)
     settings = parse_settings(knobs or [])
     from editproof.protection.apply import DEFAULT_BUDGET
-    from editproof.protection.files import protect_photos
+    from editproof.protection.files import each_protected
     from editproof.protection.settings import ProtectSettings
     from editproof.video.reading import is_clip
 
@@ -124,11 +139,12 @@ def protect(
     check_clip_options(clips, photos, format, quality, credentials, codec, crf)
     check_clips(clips, photos)
     budget = budget_asked or (None if preset == "paper" else DEFAULT_BUDGET)
-    counts, errors, claim = Counter[str](), [], ""
+    metadata = metadata_asked(strip_metadata, keep_place, clips)
+    counts, errors, claim, places = Counter[str](), [], "", 0
     protect_settings = ProtectSettings(
         method=method, editor=editor, scheduler=scheduler, plan=plan, compile=compile, mask=none_or(mask),
         invert_mask=invert_mask, budget=budget, prompt=prompt, steps=steps, preset=preset, seed=seed, device=device,
-        knobs=settings, force=force, format=format, quality=quality, credentials=credentials,
+        knobs=settings, force=force, format=format, quality=quality, credentials=credentials, metadata=metadata,
         size=size,
     )  # fmt: skip
     with progress_bar() as bar:
@@ -136,10 +152,11 @@ def protect(
             claim = show_clip(bar, clip, out, protect_settings, overwrite=overwrite, codec=codec, crf=crf)
         task = bar.add_task(f"protect with {escape(method)}", total=None if recursive else len(photos))
         told = {"progress": lambda done: bar.update(task, completed=done)} if not recursive else rate_shown(bar, task)
-        reports = protect_photos(
+        reports = each_protected(
             photos, out, settings=protect_settings, overwrite=overwrite, recursive=recursive, **told
         )
         for report in reports if photos or not clips else ():
+            places += report.get("tells_place", False)
             counts[report.get("skipped") or ("failed" if "error" in report else "protected")] += 1
             errors += [report["error"]] if "error" in report else []
             claim = report.get("claim", claim)
@@ -148,6 +165,9 @@ def protect(
     if recursive and photos:
         print_summary(out, counts, errors)
         tell_of_clips(photos, out)
+        tell_of_unread(photos, out)
+    if places and keep_place is None:
+        tell_of_places(places)
     if claim:
         OUT.print(claim, style="dim", markup=False)
     if errors:
@@ -158,7 +178,9 @@ def protect(
 def edit(
     photo: Annotated[Path, typer.Argument(help="The photo or clip to edit.", show_default=False)],
     prompt: Annotated[str, typer.Option(help="What the edit should show.", show_default=False)],
-    out: Annotated[Path, typer.Option(metavar="FILE", help="The result: .png, of a clip .mp4.", show_default=False)],
+    out: Annotated[
+        Path, typer.Option(parser=named, metavar="FILE", help="The result: .png, of a clip .mp4.", show_default=False)
+    ],
     mask: MaskOption = "none",
     invert_mask: InvertOption = False,
     editor: EditorOption = None,

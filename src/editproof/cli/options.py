@@ -35,6 +35,13 @@ def at_least(lowest: int, number: type = int, highest: float = math.inf) -> Call
     return parse
 
 
+def named(text: str) -> Path:
+    """A parser of names of files and folders: an empty one would be taken for the current folder."""
+    if not str(text).strip():  # a default comes as it is
+        raise typer.BadParameter("''; allowed: a name, such as . for this folder")
+    return Path(text)
+
+
 PhotosArgument = Annotated[
     list[Path],
     typer.Argument(
@@ -45,7 +52,7 @@ RecursiveOption = Annotated[
     bool, typer.Option("--recursive", "-r", help="All photos in folders, their tree kept; goes on after bad files.")
 ]
 FormatOption = Annotated[
-    str, typer.Option(metavar="png|webp|tiff|avif|jpeg", help="Of the results; avif and jpeg are lossy.")
+    str, typer.Option(metavar="png|webp|tiff|avif|jpeg", help="Of the results; avif and jpeg (jpg) are lossy.")
 ]
 QualityOption = Annotated[
     int | None,
@@ -69,6 +76,17 @@ CrfOption = Annotated[
     ),
 ]
 ForceOption = Annotated[bool, typer.Option("--force", help="Protect again what is protected already.")]
+StripOption = Annotated[
+    bool, typer.Option("--strip-metadata", help="Results without EXIF, XMP and captions; the colour profile stays.")
+]
+PlaceOption = Annotated[
+    bool | None,
+    typer.Option(
+        "--keep-place/--no-place",
+        help="Whether results tell where photos were taken; kept, and said, if not given.",
+        show_default=False,
+    ),
+]
 CredentialsOption = Annotated[
     Path | None,
     typer.Option(
@@ -138,6 +156,16 @@ PresetOption = Annotated[
         show_default=False,
     ),
 ]
+
+
+def metadata_asked(strip: bool, keep_place: bool | None, clips: Sequence[Path]) -> str:
+    """What protect_photos is told of metadata. Raises UserError where the options contradict, or clips have none."""
+    name = "--strip-metadata" if strip else "--keep-place" if keep_place else "--no-place"
+    if clips and (strip or keep_place is not None):
+        raise UserError(f"{name} is for photos, and '{clips[0]}' is a clip; allowed with a clip: no {name}")
+    if strip and keep_place:
+        raise UserError("--strip-metadata and --keep-place exclude each other; allowed: one of them")
+    return "strip" if strip else "no-place" if keep_place is False else "keep"
 
 
 def none_or(value: str) -> str | None:

@@ -102,7 +102,7 @@ def orientation(block: bytes | None) -> int:
 def has_place(block: bytes | None) -> bool:
     """Whether an EXIF block holds coordinates."""
     _, found = read_directories((block or b"").removeprefix(b"Exif\0\0"))
-    return all(tag in found[SUB_GPS] for tag in COORDINATES)
+    return any(tag in found[SUB_GPS] for tag in COORDINATES)
 
 
 def left_out(block: bytes | None) -> list[str]:

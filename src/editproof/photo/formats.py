@@ -88,6 +88,11 @@ def format_of(path: str | Path) -> str:
         return SOURCES.get(image.format or "", "png")
 
 
+def format_name(name: str) -> str:
+    """The name in FORMATS that is meant by one of them in any case, or by jpg or tif. Others stay what they are."""
+    return {"jpg": "jpeg", "tif": "tiff"}.get(name.lower(), name.lower())
+
+
 def get_format(name: str, quality: int | None = None) -> Format:
     """The format with this name. Raises UserError for another name, and for a quality that it does not have."""
     if name not in FORMATS:

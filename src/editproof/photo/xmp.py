@@ -110,7 +110,7 @@ def is_marked(packet: bytes | str | None) -> bool:
 
 def has_place(packet: bytes | str | None) -> bool:
     """Whether a packet holds coordinates."""
-    return {(EXIF, "GPSLatitude"), (EXIF, "GPSLongitude")} <= _properties(packet).keys()
+    return not {(EXIF, "GPSLatitude"), (EXIF, "GPSLongitude")}.isdisjoint(_properties(packet))
 
 
 def _kind(name: Name) -> str | None:

@@ -6,13 +6,13 @@ from pathlib import Path
 from typing import Any
 
 from editproof.errors import UserError
-from editproof.files import check_folder, clean, digest
+from editproof.files import check_folder, check_named, clean, digest
 from editproof.photo.credentials import check_credentials
 from editproof.photo.formats import check_format, get_format
 from editproof.photo.masks import AUTO, check_mask, check_something_to_protect, open_mask
 from editproof.photo.reading import open_photo
 from editproof.protection.batch import BATCH_PIXELS, one_line, run
-from editproof.protection.folders import Skipped, plan_folders
+from editproof.protection.folders import Skipped, free_name, plan_folders
 from editproof.protection.pair import check_pair
 from editproof.protection.report import check_unprotected
 from editproof.protection.settings import ProtectSettings, load_task
@@ -29,15 +29,15 @@ def plan_jobs(
 ) -> list[Job]:
     """Check every photo and every output before any work; writes nothing. `request`: see pair. Raises UserError."""
     out, suffix = Path(out), get_format(format).suffix
-    inputs = {os.path.realpath(photo) for photo in photos}
-    taken: dict[str, Path] = {}
+    inputs = [os.path.realpath(photo) for photo in photos]
+    taken: set[str] = set()
     jobs: list[Job] = []
     pixels = 0
     for photo in map(Path, photos):
-        output, report = out / f"{photo.stem}-protected{suffix}", out / f"{photo.stem}-protected.json"
-        other = taken.setdefault(output.name.casefold(), photo)
-        if other is not photo:
-            raise UserError(f"photos '{other}' and '{photo}' would both become '{output}'; allowed: one photo per name")
+        if inputs.count(os.path.realpath(photo)) > 1:
+            raise UserError(f"photo '{photo}' is named twice; allowed: once")
+        name = free_name(photo, out, suffix, taken)
+        output, report = out / f"{name}{suffix}", out / f"{name}.json"
         if os.path.realpath(output) in inputs:
             raise UserError(f"photo '{photo}' would become '{output}', which is one of the photos to protect")
         if photo.is_dir():
@@ -55,8 +55,16 @@ def plan_jobs(
     return jobs
 
 
-def protect_photos(
-    photos: Sequence[str | Path],
+def protect_photos(photos: str | Path | Sequence[str | Path], out: str | Path, **settings: Any) -> list[dict[str, Any]]:
+    """Protect photo files: writes `<stem>-protected.png` and `.json` to `out` and returns the reports (the JSON).
+
+    `photos`: one file or several. `settings`: see each_protected, which does the same photo by photo. Raises UserError.
+    """
+    return list(each_protected(photos, out, **settings))
+
+
+def each_protected(
+    photos: str | Path | Sequence[str | Path],
     out: str | Path,
     *,
     settings: ProtectSettings | None = None,
@@ -66,8 +74,9 @@ def protect_photos(
     count: Callable[[int], None] = lambda photos: None,
     **asked: Any,
 ) -> Iterator[dict[str, Any]]:
-    """Protect photo files: writes `<stem>-protected.png` and `.json` to `out` and yields each report (the JSON).
+    """Protect photo files one after the other, as they are asked for, and yield the report (the JSON) of each.
 
+    Writes `<stem>-protected.png` and `.json` to `out`; where two photos would have one name, `<name>-protected.png`.
     Everything is checked before the first photo is worked on.
 
     Args:
@@ -88,7 +97,8 @@ def protect_photos(
     Raises:
         UserError: For settings, photos or outputs that cannot be used.
     """
-    out, files = Path(out), [Path(photo) for photo in photos]
+    check_named(out)
+    out, files = Path(out), [Path(photo) for photo in ([photos] if isinstance(photos, str | Path) else photos)]
     settings = settings or ProtectSettings(**asked)
     suffix, mask = get_format(settings.format).suffix, settings.mask
     check_folder(out)
@@ -99,6 +109,7 @@ def protect_photos(
         format=settings.format,
         quality=settings.quality,
         content_credentials=settings.credentials is not None,
+        metadata=settings.metadata,
     )
     jobs: list[Job] = []
     if recursive:

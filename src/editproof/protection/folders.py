@@ -1,12 +1,14 @@
 """Folders of photos: which files are meant, what their results are called, and what an earlier run has done."""
 
 import os
+from collections import Counter
 from collections.abc import Container, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from editproof.errors import UserError
+from editproof.photo import raw
 from editproof.photo.decoding import SUFFIXES
 from editproof.photo.reading import peek
 from editproof.protection.pair import check_pair, is_done
@@ -22,11 +24,11 @@ class Skipped:
     reason: str
 
 
-def find(inputs: Sequence[Path], out: Path, suffixes: Container[str] = SUFFIXES) -> Iterator[tuple[Path, Path]]:
+def find(inputs: Sequence[Path], out: Path, suffixes: Container[str] | None = SUFFIXES) -> Iterator[tuple[Path, Path]]:
     """Photos with the folder that each one's result belongs in, in a steady order.
 
-    Of folders, all files with one of the suffixes, however deep, but none in `out` (unless that is the folder
-    itself) and no hidden ones; links to folders are not followed. Several inputs keep their own folders' names.
+    Of folders, all files with one of the suffixes (None: all), however deep, but none in `out` (unless that is the
+    folder itself) and no hidden ones; links to folders are not followed. Several inputs keep their own folders' names.
     Folders that cannot be read come last, as if they were photos.
     """
     for given in inputs:
@@ -42,9 +44,28 @@ def find(inputs: Sequence[Path], out: Path, suffixes: Container[str] = SUFFIXES)
                 if not f.startswith(".") and os.path.realpath(Path(folder, f)) != os.path.realpath(out)
             )
             for name in sorted(files):
-                if Path(name).suffix.lower() in suffixes and not name.startswith("."):
+                wanted = suffixes is None or Path(name).suffix.lower() in suffixes
+                if wanted and not name.startswith("."):
                     yield Path(folder, name), out / Path(folder).relative_to(base)
         yield from ((Path(error.filename), out) for error in unreadable)
+
+
+def unread(inputs: Sequence[Path], out: Path) -> dict[str, Counter[str]]:
+    """Of files in folders that are not read as photos: for each kind, what their names end in and how many.
+
+    Clips and what editproof wrote are not counted, hidden files neither.
+    """
+    from editproof.video.reading import SUFFIXES as CLIPS
+
+    kinds = {"raw photos, to be exported as TIFF or JPEG first": raw.SUFFIXES, "other files": None}
+    found: dict[str, Counter[str]] = {kind: Counter() for kind in kinds}
+    for path, _ in find(inputs, out, None):
+        ending = path.suffix.lower()
+        if ending in SUFFIXES or ending in CLIPS or (ending == ".json" and read_report(path)):
+            continue
+        kind = next(kind for kind, endings in kinds.items() if endings is None or ending in endings)
+        found[kind][ending or "without an ending"] += 1
+    return {kind: endings for kind, endings in found.items() if endings}
 
 
 def plan_folders(

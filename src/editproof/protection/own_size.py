@@ -40,8 +40,8 @@ def add(levels: Tensor, delta: Tensor, budget: Budget | None, keep: Tensor | Non
     """A photo (H, W, 3) uint8 with the perturbation `delta` (3, h, w), lifted and within the budget: uint8 again.
 
     With `keep` (H, W) bool, only pixels where it is True change; a `grey` photo has equal channels afterwards. What
-    budgets.on_grid makes of a photo on the 8-bit grid, sooner; an L2 budget is shared out among the strips by the length
-    that the perturbation has in each.
+    budgets.on_grid makes of a photo on the 8-bit grid, sooner; an L2 budget is shared out among the strips by the
+    length that the perturbation has in each.
     """
     height, width = levels.shape[:2]
     strip, tops = lifted(delta * LEVELS, (height, width)), range(0, height, ROWS)

@@ -15,6 +15,7 @@ from editproof.errors import UserError
 from editproof.methods.method import SHARED
 from editproof.protection.apply import budget_at, budget_in_effect, get_method, own_knobs
 
+LONGEST = 4_000_000  # bytes of a report
 CLAIM = (
     "Measured against {measured}: the effect on {unmeasured} is unknown until measured. "
     "Protection raises the cost of editing and never makes it impossible; "
@@ -76,6 +77,8 @@ def versions() -> dict[str, str]:
 def read_report(path: Path) -> dict[str, Any]:
     """The report in a file; empty where there is none."""
     try:
+        if not path.is_file() or path.stat().st_size > LONGEST:  # a pipe would keep us waiting
+            return {}
         report = json.loads(path.read_bytes())
     except (OSError, ValueError, RecursionError):
         return {}

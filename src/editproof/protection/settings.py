@@ -9,7 +9,8 @@ from typing import Any
 from editproof.budgets import Budget
 from editproof.editors import check_plan, check_size, load_editor
 from editproof.errors import UserError
-from editproof.photo.formats import get_format
+from editproof.photo.formats import format_name, get_format
+from editproof.photo.metadata import KEEP, check_metadata
 from editproof.protection.apply import (
     DEFAULT_BUDGET,
     DEFAULT_EDITOR,
@@ -46,6 +47,8 @@ class ProtectSettings:
         format: Of photos: a name in FORMATS.
         quality: Of lossy formats, 1 to 100.
         credentials: A PEM file to sign results with.
+        metadata: Of photos: "keep", "no-place" (without coordinates and names of places) or "strip" (nothing but the
+            colour profile).
         size: Photos are worked on at the area of size x size pixels; None: at the size at which the editor sees them
             (see `editproof.editors.attacker_size`).
 
@@ -71,6 +74,7 @@ class ProtectSettings:
     format: str = "png"
     quality: int | None = None
     credentials: str | Path | None = None
+    metadata: str = KEEP
     size: int | None = None
 
     def __post_init__(self) -> None:
@@ -86,7 +90,9 @@ class ProtectSettings:
                 )
         check_plan(self.plan, self.method, method.first_block)
         check_size(self.size)
+        object.__setattr__(self, "format", format_name(self.format))  # jpg is jpeg
         get_format(self.format, self.quality)
+        check_metadata(self.metadata)
 
     @cached_property
     def arguments(self) -> dict[str, Any]:
