@@ -259,9 +259,9 @@ def test_what_is_not_read_in_folders_is_counted(tmp_path: Path, capsys: pytest.C
         (tmp_path / "in" / name).write_bytes(b"II*\0")
     arguments = ["protect", str(tmp_path / "in"), "-r", "--out", str(tmp_path / "out"), "--method", "noise"]
     assert main(arguments) == 0
-    said = capsys.readouterr().err
+    said = capsys.readouterr().out
     assert "not read: 3 raw photos, to be exported as TIFF or JPEG first (1 .cr3, 2 .nef)" in said
-    assert "not read: 3 other files (1 .psd, 1 .txt, 1 without an ending)" in said
+    assert "not read: 3 of other kinds (1 .psd, 1 .txt, 1 without an ending)" in said
 
 
 @pytest.mark.parametrize("command", ["protect a.png --out", "edit a.png --prompt x --out", "bench --data . --out"])

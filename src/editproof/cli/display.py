@@ -80,7 +80,7 @@ def tell_of_unread(inputs: Sequence[Path], out: Path) -> None:
 
     for kind, endings in unread([path for path in inputs if path.is_dir()], out).items():
         counted = ", ".join(f"{number} {ending}" for ending, number in sorted(endings.items()))
-        ERR.print(f"not read: {endings.total()} {kind} ({counted})", style="yellow", markup=False, soft_wrap=True)
+        OUT.print(f"not read: {endings.total()} {kind} ({counted})", style="yellow", markup=False, soft_wrap=True)
 
 
 def print_summary(out: Path, counts: Mapping[str, int], errors: Sequence[str]) -> None:

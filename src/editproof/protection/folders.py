@@ -57,7 +57,7 @@ def unread(inputs: Sequence[Path], out: Path) -> dict[str, Counter[str]]:
     """
     from editproof.video.reading import SUFFIXES as CLIPS
 
-    kinds = {"raw photos, to be exported as TIFF or JPEG first": raw.SUFFIXES, "other files": None}
+    kinds = {"raw photos, to be exported as TIFF or JPEG first": raw.SUFFIXES, "of other kinds": None}
     found: dict[str, Counter[str]] = {kind: Counter() for kind in kinds}
     for path, _ in find(inputs, out, None):
         ending = path.suffix.lower()
