@@ -79,7 +79,7 @@ def prepare() -> None:
     from editproof.editors import pipeline
 
     pipeline.Editor.steps = STEPS
-    visits.STRAY, visits.ALONE, visits.SWEEP = 600, 2, 1
+    visits.STRAY, visits.ALONE, visits.SWEEP, visits.AWAY = 600, 2, 1, 8
 
 
 if __name__ == "__main__":

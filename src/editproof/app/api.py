@@ -65,11 +65,11 @@ def build(root: Path) -> None:
 
 
 def _protect(mine: Visit, photo: str, mask: str | None, choices: dict, progress: Any) -> tuple[str, dict]:
-    from editproof.app.protecting import Choices, protect_one
+    from editproof.app.protecting import BY_CHOICE, Choices, protect_one
 
     _check_editor(choices["editor"])
     result = protect_one(mine, Path(photo), mine.new_folder(), Choices(**choices),
-                         lambda done: progress("Protecting", done), mask, pictured=False)  # fmt: skip
+                         lambda done: progress("Protecting", done), mask or BY_CHOICE, pictured=False)  # fmt: skip
     return str(result.file), result.report
 
 

@@ -55,7 +55,9 @@ def build(root: Path, methods: list[tuple[str, str]], editors: list[str]) -> Non
             raise UserError("No photo is chosen; drop one above, or press the example")
         keep(visit, [path])
         drawn, rows = yield from follow(
-            visit, lambda progress: compare(progress, visit, Path(path), *values), lambda t: {status: words.bar(t)}
+            visit,
+            lambda progress: compare(progress, visit, Path(path), *values),
+            lambda t: {status: words.bar(t, visit.language)},
         )
         yield {status: words.said("Done."), figure: gr.update(value=str(drawn), visible=True), table: rows}
 

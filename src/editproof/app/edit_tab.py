@@ -81,7 +81,9 @@ def build(root: Path, editors: list[str], tab: gr.Tab) -> None:
         else:
             raise UserError(NOTHING_YET)
         edits, sentence = yield from follow(
-            visit, lambda progress: edit_both(progress, visit, *pair, *values), lambda t: {status: words.bar(t)}
+            visit,
+            lambda progress: edit_both(progress, visit, *pair, *values),
+            lambda t: {status: words.bar(t, visit.language)},
         )
         yield {
             status: words.said("Done."),

@@ -7,13 +7,20 @@ from typing import Any
 import gradio as gr
 
 from editproof.app import words
-from editproof.app.visits import keep, visit
-from editproof.app.work import TAKEN, Stopped
+from editproof.app.texts import language_of, say
+from editproof.app.visits import Visit, keep, visit
+from editproof.app.work import TAKEN, Stopped, Told
 
 COMPUTE = "compute"  # Gradio's name for all long work; work.follow lets one at a time compute
-STOPPED = "Stopped. Nothing of it was kept."
 Updates = dict[Any, Any]  # component -> its update
 Work = Callable[..., Generator[Updates, None, None]]  # (visit, *values) -> updates of the page
+
+
+def here(request: gr.Request, root: Path) -> Visit:
+    """The visit of whoever asks, in their language."""
+    mine = visit(request.session_hash, root)
+    mine.language = language_of(request)
+    return mine
 
 
 def start_and_stop(
@@ -21,23 +28,15 @@ def start_and_stop(
     root: Path,
 ) -> Any:  # fmt: skip
     """Make `start` run `work` on the inputs' values and `stop` end it; `stop` is shown while it runs."""
-    running = {start: gr.update(interactive=False), stop: gr.update(visible=True)}
-    idle = {start: gr.update(interactive=True), stop: gr.update(visible=False)}
 
     def run(request: gr.Request, *values: Any) -> Generator[Updates, None, None]:
-        mine = visit(request.session_hash, root)
-        yield {status: words.said("Starting"), **running}
-        try:
-            yield from work(mine, *values)
-        except Stopped:
-            yield {status: words.said(STOPPED)}
-        except Exception as error:
-            yield {status: words.problem(words.explain(error, mine.uploads))}
-        yield idle
+        mine = here(request, root)
+        yield from between(start, stop, status, mine, work(mine, *values))
 
     def halt(request: gr.Request) -> Updates:
-        visit(request.session_hash, root).stop()
-        return {status: words.said(STOPPED), **idle}
+        mine = here(request, root)
+        mine.stop()
+        return {status: words.said(say(mine.language, "stopped")), **_idle(start, stop)}
 
     event = start.click(
         run, list(inputs), [status, start, stop, *outputs], concurrency_id=COMPUTE, concurrency_limit=TAKEN,
@@ -47,15 +46,44 @@ def start_and_stop(
     return event
 
 
+def between(
+    start: gr.Button, stop: gr.Button, status: gr.HTML, visit: Visit, working: Generator[Updates, None, None]
+) -> Generator[Updates, None, None]:
+    """The updates of some work, between those that show and hide Stop; what goes wrong is said in `status`."""
+    running = {start: gr.update(interactive=False), stop: gr.update(visible=True)}
+    yield {status: words.bar(Told(say(visit.language, "starting"), 0.0, None), visit.language), **running}
+    try:
+        yield from working
+    except Stopped:
+        yield {status: words.said(say(visit.language, "stopped"))}
+    except Exception as error:
+        yield {status: words.problem(words.explain(error, visit.uploads))}
+    yield _idle(start, stop)
+
+
+def _idle(start: gr.Button, stop: gr.Button) -> Updates:
+    return {start: gr.update(interactive=True), stop: gr.update(visible=False)}
+
+
 def quick(work: Callable[..., Updates], status: gr.HTML, root: Path) -> Callable[..., Updates]:
     """A handler of (visit, *values) -> updates that takes no turn; what goes wrong is said in `status`."""
 
     def run(request: gr.Request, *values: Any) -> Updates:
-        mine = visit(request.session_hash, root)
+        mine = here(request, root)
         try:
             return work(mine, *values)
         except Exception as error:
             return {status: words.problem(words.explain(error, mine.uploads))}
+
+    return run
+
+
+def pointed(work: Callable[..., Updates], status: gr.HTML, root: Path) -> Callable[..., Updates]:
+    """As quick, for a click on a picture: a handler of (visit, (x, y)) -> updates."""
+    handle = quick(work, status, root)
+
+    def run(request: gr.Request, where: gr.SelectData) -> Updates:
+        return handle(request, where.index)
 
     return run
 

@@ -1,24 +1,49 @@
 """The page: its head, its tabs, its looks. Nothing here loads a model."""
 
 import inspect
+from collections.abc import Generator, Mapping
+from functools import partial
 from importlib.resources import files
 from pathlib import Path
+from typing import Any
 
 import gradio as gr
 
-from editproof.app import api, compare_tab, edit_tab, protect_tab, results_tab, visits, words
+from editproof.app import api, compare_tab, edit_tab, protect_tab, results_tab, visits, work
+from editproof.app.handlers import Updates
+from editproof.app.parts import Texts, in_language, part
+from editproof.app.texts import language_of
 from editproof.editors import EDITORS
 
 TITLE = "editproof"
-INTRO = f"""# editproof
-Change a photo by a little, so that AI editors make something else of it. That makes editing harder, never impossible.
-{words.FORGOTTEN}"""
-
 FONT = ["system-ui", "sans-serif"]  # the visitor's own: none is fetched
 CSS = """
 .status { padding: .4em 0; }
 .status.problem { color: #b00020; font-weight: 600; overflow-wrap: anywhere; }
 .dark .status.problem { color: #ff8a80; }
+h2 { font-size: 1.15rem; font-weight: 600; margin: 0; }
+.note, #honest, #level { font-size: .92rem; line-height: 1.45; }
+.note p, #honest p, #level p { margin: 0 0 .4em; }
+#honest { border-left: 3px solid var(--primary-600); }
+#found img { cursor: pointer; width: 100%; max-height: 60vh; object-fit: contain; }
+.cross { position: absolute; width: 28px; height: 28px; margin: -14px 0 0 -14px; pointer-events: none; z-index: 9;
+  border: 3px solid white; border-radius: 50%; outline: 2px solid black; }
+.looks { display: flex; flex-wrap: wrap; gap: .8em; }
+.pair { margin: 0; max-width: 100%; overflow: hidden; --at: 50%; }
+.pair .stack { position: relative; overflow: hidden; border-radius: 4px; }
+.pair img { position: absolute; inset: 0 auto auto 0; max-width: none; margin: 0; }
+.pair img.after { clip-path: inset(0 0 0 var(--at)); }
+.pair .stack span { position: absolute; top: 0; bottom: 0; left: var(--at); width: 2px; margin-left: -1px;
+  background: white; box-shadow: 0 0 0 1px black; }
+.pair input { position: absolute; inset: 0; width: 100%; height: 100%; margin: 0; opacity: 0; cursor: ew-resize;
+  touch-action: pan-y; }
+.pair .stack:focus-within { outline: 3px solid var(--primary-600); outline-offset: 1px; }
+.pair figcaption { display: flex; justify-content: space-between; font-size: .85rem; }
+button button { visibility: hidden; }
+.tab-container button.selected { color: var(--primary-700) !important; }
+.dark .tab-container button.selected { color: var(--primary-300) !important; }
+#strength .tab-like-container, #strength .min_value, #strength .max_value { display: none; }
+.pair b { font-size: .92rem; }
 @media (max-width: 480px) {
   .gradio-container .main { padding: 12px !important; }
   .tab-container button { padding: 0 8px !important; }
@@ -29,28 +54,56 @@ iframe.report { width: 100%; height: 80vh; border: 1px solid #8886; background: 
 """
 
 
-def build(root: Path, results: Path | None = None) -> gr.Blocks:
-    """The page. root: the folder for all visitors' files (visits.make_root); results: a benchmark's folder."""
-    methods, editors = method_choices(), editors_here()
+def build(root: Path, results: Path | None = None, local: bool = True) -> gr.Blocks:
+    """The page. root: the folder for all visitors' files (visits.make_root); results: a benchmark's folder.
+
+    local: whether only this computer can open the page.
+    """
+    methods, editors, texts = method_choices(), editors_here(), Texts()
+    where = "local" if local else "remote"
     with gr.Blocks(title=TITLE, analytics_enabled=False) as page:
-        gr.Markdown(INTRO)
+        part(texts, gr.HTML, lambda say: {"value": f"<h1>{TITLE}</h1><p>{say('intro')} {say(where)}</p>"})
+        tab = partial(_tab, texts)
         with gr.Tabs():
-            with gr.Tab("Protect", id="protect"):
-                protect_tab.build(root, methods, editors)
-            with gr.Tab("Try to edit it", id="edit") as tab:
-                edit_tab.build(root, editors, tab)
-            with gr.Tab("Compare", id="compare"):
+            with tab("protect"):
+                outputs, resume = protect_tab.build(root, texts, methods, editors)
+            with tab("edit") as opened:
+                edit_tab.build(root, editors, opened)
+            with tab("compare"):
                 compare_tab.build(root, methods, editors)
-            with gr.Tab("Results", id="results") as tab:
-                results_tab.build(results, tab)
+            with tab("results") as opened:
+                results_tab.build(results, opened)
         api.build(root)
+        secret = gr.Textbox(visible=False)
 
-        def entered(request: gr.Request) -> None:
-            visits.visit(request.session_hash, root)
+        def entered(secret: str, request: gr.Request) -> Generator[Updates, None, None]:
+            mine = visits.enter(request.session_hash, secret, root)
+            mine.language = language_of(request)
+            told = in_language(texts, mine.language)
+            for updates in resume(mine):
+                yield together(told, updates)
+                told = {}
 
-        page.load(entered, api_visibility="private", show_progress="hidden")
+        everything = list(dict.fromkeys([*texts, *outputs]))
+        page.load(
+            entered, [secret], everything, js="() => [editproofTab()]", api_visibility="private",
+            show_progress="hidden", concurrency_limit=work.TAKEN,
+        )  # fmt: skip
         page.unload(left)
     return page
+
+
+def _tab(texts: Texts, name: str) -> gr.Tab:
+    return part(texts, gr.Tab, lambda say: {"label": say(f"tab_{name}")}, id=name)
+
+
+def together(told: Mapping[Any, Mapping[str, Any]], updates: Updates) -> Updates:
+    """Texts in a language and a visitor's work as one update of each component."""
+    found = {component: dict(properties) for component, properties in told.items()}
+    for component, value in updates.items():
+        properties = value if isinstance(value, dict) and value.get("__type__") == "update" else {"value": value}
+        found[component] = {**found.get(component, {}), **properties}
+    return {component: gr.update(**{k: v for k, v in p.items() if k != "__type__"}) for component, p in found.items()}
 
 
 def left(request: gr.Request) -> None:
@@ -68,7 +121,9 @@ def theme() -> gr.themes.Base:
     plain = gr.themes.Default(font=FONT, font_mono=["ui-monospace", "monospace"], primary_hue="emerald")
     return plain.set(  # what is grey on white or white on green has to be readable
         block_info_text_color="*neutral_600", block_info_text_color_dark="*neutral_300",
+        body_text_color_subdued="*neutral_600", body_text_color_subdued_dark="*neutral_300",
         button_primary_background_fill="*primary_700", button_primary_background_fill_hover="*primary_800",
+        button_primary_background_fill_dark="*primary_700", button_primary_background_fill_hover_dark="*primary_800",
     )  # fmt: skip
 
 

@@ -12,12 +12,10 @@ from editproof.bench.report.gallery import GAIN
 from editproof.errors import UserError
 from editproof.photo.masks import open_mask
 from editproof.photo.reading import Photo, to_levels
-from editproof.resolution import resize
 from editproof.video.reading import frames_of, levels_of, open_clip
 
 SIDE = 1280  # longest, in pixels, of what is shown
 PAINTED_SIDE = 800  # and of what is painted on
-DIM = 0.3  # brightness of what is not protected, where that is shown
 
 
 def shown(photo: Photo, side: int = SIDE) -> Image.Image:
@@ -32,12 +30,17 @@ def shown(photo: Photo, side: int = SIDE) -> Image.Image:
     return image
 
 
-def first_frame(clip: Path) -> Image.Image:
-    """The first frame of a clip, like a photo. Raises UserError."""
+def first_frame_of(clip: Path) -> Photo:
+    """The first frame of a clip, as a photo. Raises UserError."""
     opened = open_clip(clip)
     for _, frame in frames_of(opened, 0, 1):
-        return shown(Photo(clip, levels_of(frame, opened)))
+        return Photo(clip, levels_of(frame, opened))
     raise UserError(f"clip '{clip}' has no frame; allowed: one or more")
+
+
+def first_frame(clip: Path) -> Image.Image:
+    """The first frame of a clip, as it is shown. Raises UserError."""
+    return shown(first_frame_of(clip))
 
 
 def save(image: Image.Image, path: Path) -> str:
@@ -50,14 +53,6 @@ def amplified(protected: Image.Image, original: Image.Image) -> Image.Image:
     """What was changed, GAIN times as strong, around mid-grey."""
     change = np.asarray(protected, np.float32) - np.asarray(original, np.float32)
     return Image.fromarray((127.5 + GAIN * change).round().clip(0, 255).astype(np.uint8))
-
-
-def highlighted(photo: Photo, mask: Tensor) -> Image.Image:
-    """A photo with everything darkened but what the mask (1, 1, H, W) keeps (0)."""
-    image = shown(photo)
-    repaint = resize(mask.float(), (image.height, image.width))[0, 0].clamp(0, 1).numpy()
-    factor = 1 - (1 - DIM) * repaint[..., None]
-    return Image.fromarray((np.asarray(image) * factor).round().astype(np.uint8))
 
 
 def painted_mask(painted: dict | None, path: Path) -> bool:

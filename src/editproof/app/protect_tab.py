@@ -1,136 +1,176 @@
-"""The first tab: drop photos, say what to protect and how strongly, look at the result, download it."""
+"""The first tab: drop photos, see and choose what is protected, protect, download. The work outlives a reload."""
 
 import zipfile
-from collections.abc import Generator
-from dataclasses import fields
+from collections.abc import Generator, Sequence
+from dataclasses import dataclass, fields
+from functools import partial
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import gradio as gr
 
 from editproof.app import words
-from editproof.app.handlers import Updates, quick, start_and_stop
-from editproof.app.visits import Visit, keep
-from editproof.app.work import follow
-from editproof.photo.decoding import SUFFIXES
-from editproof.video.reading import SUFFIXES as CLIPS
+from editproof.app.handlers import Updates, between, pointed, quick, start_and_stop
+from editproof.app.parts import Texts
+from editproof.app.protect_layout import layout
+from editproof.app.seeing import (
+    masks_for,
+    nothing_seen,
+    show_part,
+    show_person_clicked,
+    show_strength,
+    show_who,
+)
+from editproof.app.texts import say
+from editproof.app.visits import Visit, keep, leave
+from editproof.app.work import Running, watch
 
-NOTHING_YET = "Drop a photo and press **Protect**; what comes out is shown here."
 EXAMPLE_SIDE = 512  # pixels
+MORE = ("method", "editor", "format", "again", "seed")  # settings that are remembered once they were used
 
 
-def build(root: Path, methods: list[tuple[str, str]], editors: list[str]) -> None:
-    """The tab's components and what they do. methods: (label, name); editors: names."""
-    with gr.Row(equal_height=False):
-        with gr.Column(min_width=320):
-            photos = gr.File(
-                label="Photos and clips", file_count="multiple", file_types=[*SUFFIXES, *CLIPS], height=140,
-                elem_id="photos",
-            )  # fmt: skip
-            example = gr.Button("No photo at hand? Take the example", size="sm")
-            region = gr.Radio(
-                [(label, name) for name, label in words.REGIONS.items()], value=words.PERSON,
-                label="What is to be protected?", elem_id="region",
-            )  # fmt: skip
-            found = gr.Image(
-                label="The bright part is protected", interactive=False, visible=False, type="filepath", format="png",
-                buttons=[], elem_id="found", height=220, alt_text="The photo, dark where it is not protected",
-            )  # fmt: skip
-            painter = gr.ImageEditor(
-                label="Paint what to protect", visible=False, type="numpy", format="png", sources=(),
-                transforms=(), layers=False, buttons=[], elem_id="painter", height=420,
-                brush=gr.Brush(colors=[("#00c853", 0.6)], color_mode="fixed", default_size=40),
-            )  # fmt: skip
-            strength = gr.Radio(
-                words.strength_choices(), value="balanced", label="How strongly?", info=words.strength_note(),
-                elem_id="strength",
-            )  # fmt: skip
-            with gr.Accordion("Advanced", open=False):
-                method = gr.Dropdown(methods, value=methods[0][1], label="Method")
-                editor = gr.Dropdown(
-                    editors, value=editors[0], label="Editor to protect against",
-                    info="For methods that optimise against an editor; the one-pass method needs none.",
-                )  # fmt: skip
-                format = gr.Radio(
-                    [("PNG, lossless", "png"), ("The photo's own format", "source")], value="png",
-                    label="Save as", info="JPEG and AVIF lose some of the protection.",
-                )  # fmt: skip
-                again = gr.Checkbox(label="Protect again what is marked as protected")
-                seed = gr.Number(0, label="Seed", precision=0, minimum=0)
-            with gr.Row():
-                start = gr.Button("Protect", variant="primary", elem_id="protect")
-                stop = gr.Button("Stop", variant="stop", visible=False, elem_id="protect-stop")
-            status = gr.HTML(elem_id="protect-status")
-        with gr.Column(min_width=320):
-            told = gr.Markdown(NOTHING_YET, elem_id="facts")
-            download = gr.DownloadButton("Download", variant="primary", visible=False, elem_id="download")
-            picked = gr.Dropdown([], label="Show", visible=False, elem_id="picked")
-            slider = gr.ImageSlider(
-                label="Original | protected: move the line", interactive=False, visible=False,
-                type="filepath", format="png", buttons=["fullscreen"], elem_id="slider",
-            )  # fmt: skip
-            change = gr.Image(
-                label="What was changed, 10 times as strong", interactive=False, visible=False, type="filepath",
-                format="png", buttons=["fullscreen"], elem_id="change", alt_text="The perturbation, amplified",
-            )  # fmt: skip
-            with gr.Accordion("For your records: keep these to yourself", open=False, visible=False) as private:
-                gr.Markdown("Every setting and measurement. Publish the photo, not these: they help to undo it.")
-                reports = gr.File(label="Reports", interactive=False, file_count="multiple")
+@dataclass(frozen=True)
+class Outcome:
+    """What the last run gave: results (their numbers in Visit.results), what was wrong, and the file to download."""
 
-    def look(visit: Visit, paths: list[str] | None, region: str) -> Updates:
-        keep(visit, paths or [])
-        hidden = {found: gr.update(visible=False), painter: gr.update(visible=False)}
-        if not paths:
-            return {status: "", **hidden}
-        return {status: "", **hidden, **_preview(visit, Path(paths[0]), len(paths), region, found, painter)}
+    numbers: Sequence[int]
+    wrong: Sequence[str]
+    download: Path | None
 
-    def work(visit: Visit, paths: list[str] | None, *values: Any) -> Generator[Updates, None, None]:
-        from editproof.app.protecting import Choices, protect_all
 
-        keep(visit, paths or [])
-        choices = Choices(**dict(zip((f.name for f in fields(Choices)), values, strict=True)))
-        done, wrong = yield from follow(
-            visit, lambda progress: protect_all(visit, paths or [], choices, progress), lambda t: {status: words.bar(t)}
-        )
-        if not done:
-            yield {status: words.problem(*wrong)}
-            return
-        first = len(visit.results)
+def build(root: Path, texts: Texts, methods: list[tuple[str, str]], editors: list[str]) -> tuple[list[Any], Any]:
+    """The tab's components and what they do; returns what brings a visitor's work back: its outputs and itself."""
+    ui = layout(texts, methods, editors)
+    seen = [ui.status, ui.note, ui.which, ui.found, ui.who, ui.painter, ui.level, ui.looks, ui.over]
+    given = [ui.photos, ui.region, ui.which, ui.strength]
+    result = [ui.download, ui.after, ui.picked, ui.slider, ui.details, ui.facts, ui.change, ui.reports]
+    private: dict[str, Any] = {"api_visibility": "private", "show_progress": "hidden"}
+
+    def act(work: Any, handler: Any = quick) -> Any:
+        return handler(partial(work, ui), ui.status, root)
+
+    strength: dict[str, Any] = {"fn": act(show_strength), "inputs": [ui.strength], "outputs": seen, **private}
+    for event in (ui.photos.change, ui.region.input, ui.which.input):
+        event(act(look), given, [*seen, *result], **private).then(**strength)
+    ui.found.select(act(show_person_clicked, pointed), None, seen, **private).then(**strength)
+    ui.who.input(act(show_who), [ui.who], seen, **private).then(**strength)
+    ui.strength.change(**strength, trigger_mode="always_last")
+    asked = [ui.photos, ui.region, ui.painter, ui.strength, ui.method, ui.editor, ui.format, ui.again, ui.seed]
+    start_and_stop(ui.start, ui.stop, ui.status, partial(work, ui), asked, result, root)
+    ui.picked.input(act(show), [ui.picked], [ui.status, *result], **private)
+    ui.example.click(act(example), None, [ui.status, ui.photos], **private)
+    ui.over.click(forget, None, None, **private).then(None, None, None, js="() => editproofForget()", **private)
+
+    def resume(visit: Visit) -> Generator[Updates, None, None]:
+        yield as_it_was(ui, visit)
+        if visit.running is not None and visit.running.thread.is_alive():
+            yield from between(ui.start, ui.stop, ui.status, visit, finish(ui, visit))
+
+    return [*asked, ui.which, ui.start, ui.stop, *seen, *result], resume
+
+
+def look(ui: SimpleNamespace, visit: Visit, paths: list[str] | None, region: str, which: int | None, strength: float,
+) -> Updates:  # fmt: skip
+    """Photos were chosen or taken away, or another part or photo: show it. An earlier result goes with its photos."""
+    paths = paths or []
+    keep(visit, paths)
+    new = paths != visit.chosen.get("photos", [])
+    which = which if which is not None and which < len(paths) and not new else 0
+    visit.chosen |= {"photos": paths, "region": region, "which": which, "strength": strength}
+    hidden: Updates = {}
+    if new:
+        visit.latest = None
+        hidden = {one: gr.update(visible=False) for one in (ui.download, ui.after, ui.picked, ui.slider, ui.details)}
+    try:
+        return {**hidden, **show_part(ui, visit)}
+    except Exception as error:
+        wrong = words.problem(words.explain(error, visit.uploads))
+        return {**hidden, **nothing_seen(ui, visit), ui.note: "", ui.over: gr.update(visible=True), ui.status: wrong}
+
+
+def work(
+    ui: SimpleNamespace, visit: Visit, paths: list[str] | None, *values: Any
+) -> Generator[Updates, None, None]:  # fmt: skip
+    """Protect what was chosen; goes on if the page is closed meanwhile."""
+    from editproof.app.protecting import Choices, protect_all
+
+    keep(visit, paths or [])
+    choices = Choices(**dict(zip((f.name for f in fields(Choices)), values, strict=True)))
+    visit.chosen |= {name: getattr(choices, name) for name in MORE}
+    masks = masks_for(visit, paths or []) if choices.region == words.PERSON else {}
+    visit.latest = None
+
+    def job(progress: Any) -> None:
+        done, wrong = protect_all(visit, paths or [], choices, progress, masks)
+        numbers = range(len(visit.results), len(visit.results) + len(done))
         visit.results += done
-        names = [(result.report["protected"], first + i) for i, result in enumerate(done)]
-        yield {
-            status: words.problem(*wrong) if wrong else words.said(f"Done: {len(done)} protected."),
-            download: gr.update(value=str(_to_download(done)), visible=True, label=_label(done)),
-            picked: gr.update(choices=names, value=first, visible=len(done) > 1),
-            reports: [str(result.file.with_suffix(".json")) for result in done],
-            private: gr.update(visible=True),
-            **show(visit, first),
-        }
+        visit.latest = Outcome(numbers, wrong, _to_download(done) if done else None)
 
-    def show(visit: Visit, number: int | None) -> Updates:
-        from editproof.app.protecting import facts
+    visit.running = Running(visit, job)
+    yield from finish(ui, visit)
 
-        if number is None or number >= len(visit.results):
-            return {told: NOTHING_YET}
-        result = visit.results[number]
-        return {
-            told: facts(result),
-            slider: gr.update(value=(result.before, result.after), visible=True),
-            change: gr.update(value=result.change, visible=True),
-        }
 
-    start_and_stop(
-        start, stop, status, work, [photos, region, painter, strength, method, editor, format, again, seed],
-        [told, download, picked, slider, change, private, reports], root,
-    )  # fmt: skip
-    for event in (photos.change, region.change):
-        event(
-            quick(look, status, root), [photos, region], [status, found, painter], api_visibility="private",
-            show_progress="minimal",
-        )  # fmt: skip
-    picked.change(quick(show, status, root), [picked], [status, told, slider, change], api_visibility="private")
-    example.click(quick(lambda visit: {photos: [str(example_photo(visit))]}, status, root), None, [status, photos],
-                  api_visibility="private")  # fmt: skip
+def finish(ui: SimpleNamespace, visit: Visit) -> Generator[Updates, None, None]:
+    """Show how far the work is, then what came of it."""
+    yield from watch(visit.running, lambda told: {ui.status: words.bar(told, visit.language)})
+    yield show_outcome(ui, visit)
+
+
+def show_outcome(ui: SimpleNamespace, visit: Visit) -> Updates:
+    """What the last run gave: the download, a choice of what is looked at, the first result."""
+    outcome = visit.latest
+    if not outcome.numbers:
+        return {ui.status: words.problem(*outcome.wrong)}
+    done = [visit.results[number] for number in outcome.numbers]
+    count, name = len(done), done[0].file.name
+    label = say(visit.language, "download" if count == 1 else "download_all", name=name, count=count)
+    finished = say(visit.language, "done_1" if count == 1 else "done_n", count=count)
+    return {
+        ui.status: words.problem(*outcome.wrong) if outcome.wrong else words.said(finished),
+        ui.download: gr.update(value=str(outcome.download), visible=True, label=label),
+        ui.after: gr.update(visible=True),
+        ui.picked: gr.update(
+            choices=[(result.file.name, number) for number, result in zip(outcome.numbers, done, strict=True)],
+            value=outcome.numbers[0], visible=count > 1,
+        ),
+        ui.reports: [str(result.file.with_suffix(".json")) for result in done],
+        ui.details: gr.update(visible=True),
+        **show(ui, visit, outcome.numbers[0]),
+    }  # fmt: skip
+
+
+def show(ui: SimpleNamespace, visit: Visit, number: int) -> Updates:
+    """One of the results."""
+    from editproof.app.protecting import facts
+
+    result = visit.results[number]
+    return {
+        ui.slider: gr.update(value=(result.before, result.after), visible=True),
+        ui.facts: facts(result, visit.language),
+        ui.change: gr.update(value=result.change, visible=True),
+    }
+
+
+def as_it_was(ui: SimpleNamespace, visit: Visit) -> Updates:
+    """A visitor's choices and results, for a page that was opened again."""
+    chosen = visit.chosen
+    if not chosen.get("photos"):
+        return {ui.status: ""}
+    updates = look(ui, visit, chosen["photos"], chosen["region"], chosen["which"], chosen["strength"])
+    names = [name for name in ("photos", "region", "strength", *MORE) if name in chosen]
+    updates |= {getattr(ui, name): gr.update(value=chosen[name]) for name in names}
+    return updates | show_strength(ui, visit, chosen["strength"]) | (show_outcome(ui, visit) if visit.latest else {})
+
+
+def forget(request: gr.Request) -> None:
+    """Delete a visitor's photos and results at once."""
+    leave(request.session_hash)
+
+
+def example(ui: SimpleNamespace, visit: Visit) -> Updates:
+    """Choose the example."""
+    return {ui.photos: [str(example_photo(visit))]}
 
 
 def example_photo(visit: Visit) -> Path:
@@ -144,26 +184,6 @@ def example_photo(visit: Visit) -> Path:
     return path
 
 
-def _preview(visit: Visit, photo: Path, count: int, region: str, found: Any, painter: Any) -> Updates:
-    """What of the first photo will be protected, or the photo to paint on. Raises UserError."""
-    from editproof.app import pictures
-    from editproof.app.regions import people
-    from editproof.photo.reading import open_photo
-    from editproof.video.reading import is_clip
-
-    if is_clip(photo) or region == words.WHOLE:
-        return {}
-    opened = open_photo(photo)
-    if region == words.PAINTED:
-        canvas = pictures.save(pictures.shown(opened, pictures.PAINTED_SIDE), visit.new_folder() / "canvas.png")
-        return {painter: gr.update(value={"background": canvas, "layers": [], "composite": None}, visible=True)}
-    mask, said = people(opened)
-    image = pictures.shown(opened) if mask is None else pictures.highlighted(opened, mask)
-    path = visit.new_folder() / "found.png"
-    more = " (the first photo)" if count > 1 else ""
-    return {found: gr.update(value=pictures.save(image, path), visible=True, label=said + more)}
-
-
 def _to_download(done: list[Any]) -> Path:
     """The protected photo, or a ZIP of all of them."""
     if len(done) == 1:
@@ -175,7 +195,3 @@ def _to_download(done: list[Any]) -> Path:
             taken.add(name)
             file.write(result.file, name)
     return archive
-
-
-def _label(done: list[Any]) -> str:
-    return f"Download {done[0].file.name}" if len(done) == 1 else f"Download all {len(done)} as a ZIP"

@@ -1,12 +1,13 @@
 """What the page's Protect button does: the library's functions on each photo or clip, and pictures to look at."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from editproof.app import pictures, words
-from editproof.app.regions import about, protected_part
+from editproof.app.regions import protected_part
+from editproof.app.texts import ENGLISH, say
 from editproof.app.visits import Visit
 from editproof.app.work import Progress
 from editproof.budgets import Linf
@@ -22,6 +23,7 @@ from editproof.video.reading import is_clip
 MOST_PHOTOS = 50  # at once
 SOURCE = "source"  # the format that the photo came in
 PRESET = "fast"
+BY_CHOICE = "by choice"  # no mask is given: Choices.region says which part is protected
 
 
 @dataclass(frozen=True)
@@ -30,7 +32,7 @@ class Choices:
 
     region: str = words.PERSON
     painted: Any = None  # what gr.ImageEditor gives
-    strength: str = "balanced"
+    strength: str | float = "balanced"  # a word of words.STRENGTHS, or levels of 255
     method: str = DEFAULT_METHOD
     editor: str | None = None
     format: str = "png"  # or SOURCE
@@ -51,26 +53,35 @@ class Protected:
 
 
 def protect_all(
-    visit: Visit, photos: Sequence[str | Path], choices: Choices, progress: Progress
+    visit: Visit,
+    photos: Sequence[str | Path],
+    choices: Choices,
+    progress: Progress,
+    masks: Mapping[Path, Any] | None = None,
 ) -> tuple[list[Protected], list[str]]:
-    """Protect photos one after the other; returns the results and what was wrong with the others."""
+    """Protect photos one after the other; returns the results and what was wrong with the others.
+
+    masks: of photos where the visitor has chosen people by hand, as protect_photos takes them.
+    """
     files = [Path(photo) for photo in photos]
     if not files:
-        raise UserError("no photo is chosen; drop one above, or press the example")
+        raise UserError(say(visit.language, "no_photo"))
     if len(files) > MOST_PHOTOS:
-        raise UserError(f"{len(files)} photos are too many at once; allowed: {MOST_PHOTOS}")
+        raise UserError(say(visit.language, "too_many", count=len(files), most=MOST_PHOTOS))
     if len(files) > 1 and choices.region == words.PAINTED:
-        raise UserError("painting is for one photo at a time; choose another part, or one photo")
+        raise UserError(say(visit.language, "paint_one"))
     folder, done, wrong = visit.new_folder(), list[Protected](), list[str]()
     for number, photo in enumerate(files):
-        what = f"Protecting {photo.name}" + (f", {number + 1} of {len(files)}" if len(files) > 1 else "")
+        key = "protecting_n" if len(files) > 1 else "protecting"
+        what = say(visit.language, key, name=photo.name, number=number + 1, count=len(files))
 
         def tell(share: float, what: str = what, number: int = number) -> None:
             progress(what, (number + share) / len(files))
 
         tell(0.0)
+        chosen = {"mask": masks[photo]} if masks and photo in masks else {}
         try:
-            done.append(protect_one(visit, photo, folder / str(number + 1), choices, tell))
+            done.append(protect_one(visit, photo, folder / str(number + 1), choices, tell, **chosen))
         except Exception as error:
             wrong.append(words.explain(error, [photo]))
     return done, wrong
@@ -82,15 +93,15 @@ def protect_one(
     out: Path,
     choices: Choices,
     tell: Callable[[float], None],
-    mask: str | Path | None = None,
+    mask: str | Path | None = BY_CHOICE,
     pictured: bool = True,
 ) -> Protected:
-    """Protect one photo or clip into the folder `out`; a mask file is taken before the choices. Raises UserError.
+    """Protect one photo or clip into the folder `out`; a mask is taken before the region. Raises UserError.
 
     `pictured`: whether pictures to look at are made.
     """
     words.check_seed(choices.seed)
-    if mask is None:
+    if mask == BY_CHOICE:
         mask = protected_part(visit, choices.region, choices.painted)
     editor = choices.editor if get_method(choices.method).needs != "none" else None
     budget = Linf(words.eps_of(choices.strength))
@@ -100,7 +111,7 @@ def protect_one(
     )  # fmt: skip
     if is_clip(photo):
         if choices.region == words.PAINTED:
-            raise UserError("painting is for photos; choose another part for a clip")
+            raise UserError(say(visit.language, "paint_clip"))
         report = protect_clip(photo, out, settings, progress=tell)
         file = out / report["protected"]
         look: Callable[[Path], Any] = pictures.first_frame
@@ -122,17 +133,17 @@ def _shown(path: Path) -> Any:
     return pictures.shown(open_photo(path))
 
 
-def facts(result: Protected) -> str:
-    """What is said of one protected photo, in Markdown."""
+def facts(result: Protected, language: str = ENGLISH) -> str:
+    """The figures of one protected photo, in Markdown."""
     report = result.report
-    share, left = report["protected_share"], report.get("perturbation_left")
+    left = report.get("perturbation_left")
     lines = [
-        f"**{report['protected']}**: {about(report)}",
-        f"PSNR {report['psnr_db']:.1f} dB (above 40 dB is hardly visible), largest change {report['linf_levels']} of "
-        f"255 levels, {share:.0%} of the picture protected, {report['seconds']:.1f} s.",
-    ]
+        f"**{report['protected']}**",
+        say(
+            language, "facts", method=report["method"], psnr=f"{report['psnr_db']:.1f}", levels=report["linf_levels"],
+            share=f"{report['protected_share']:.0%}", seconds=f"{report['seconds']:.1f}",
+        ),
+    ]  # fmt: skip
     if left is not None:
-        lines[-1] += " PSNR and largest change count what the format loses, too."
-        lossless = "" if "frames" in report else " PNG keeps all of it."
-        lines.append(f"This format is lossy: {left:.0%} of the change is left in the file.{lossless}")
+        lines.append(say(language, "facts_lossy", left=f"{left:.0%}"))
     return "\n\n".join([*lines, report["claim"]])

@@ -6,6 +6,7 @@ from typing import Any
 from torch import Tensor
 
 from editproof.app import pictures, words
+from editproof.app.texts import say
 from editproof.app.visits import Visit
 from editproof.bench.data import centred_mask
 from editproof.errors import UserError
@@ -13,8 +14,6 @@ from editproof.immunizer.network import trained_size
 from editproof.photo.masks import AUTO, found_mask
 from editproof.photo.reading import Photo, open_photo
 from editproof.resolution import working_size
-
-PAINT_FIRST = "Nothing is painted yet: paint over what is to be protected, or choose another part"
 
 
 def protected_part(visit: Visit, region: str, painted: Any = None) -> str | Path | None:
@@ -25,16 +24,8 @@ def protected_part(visit: Visit, region: str, painted: Any = None) -> str | Path
         return AUTO if region == words.PERSON else None
     path = visit.new_folder() / "painted.png"
     if not pictures.painted_mask(painted, path):
-        raise UserError(PAINT_FIRST)
+        raise UserError(say(visit.language, "paint_first"))
     return path
-
-
-def about(report: dict[str, Any]) -> str:
-    """Which part was protected, as a report says it, in a sentence."""
-    mask = report["mask"]
-    if mask is None:
-        return "Everything is protected."
-    return sentence(mask["auto"]) if "auto" in mask else "What you chose is protected."
 
 
 def sentence(text: str) -> str:

@@ -37,7 +37,7 @@ def serve(host: str, port: int, share: bool, results: Path | None, wait: bool = 
     from editproof.app import page, visits, work
 
     logging.getLogger("httpx").setLevel(logging.WARNING)
-    built = page.build(root, results)
+    built = page.build(root, results, local=host in LOOPBACK and not share)
     built.queue(max_size=2 * work.TAKEN, default_concurrency_limit=4)
     try:
         built.launch(
@@ -56,5 +56,7 @@ def serve(host: str, port: int, share: bool, results: Path | None, wait: bool = 
 
 def warm() -> None:
     """Import what the first click needs while the visitor reads."""
+    import editproof.app.choosing
+    import editproof.app.preview
     import editproof.app.protecting
     import editproof.bench.compare  # noqa: F401

@@ -36,6 +36,8 @@ class Visit:
 
     folder: Path
     uploads: set[Path] = field(default_factory=set)
+    language: str = "en"
+    opened: Any = None  # the photo that is looked at (photo.reading.Photo)
     chosen: dict[str, Any] = field(default_factory=dict)  # on the first tab: name of a component -> its value
     people: dict[Path, Any] = field(default_factory=dict)  # of photos: choosing.People
     results: list[Any] = field(default_factory=list)  # protecting.Protected

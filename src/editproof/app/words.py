@@ -7,6 +7,7 @@ import traceback
 from collections.abc import Iterable
 from pathlib import Path
 
+from editproof.app.texts import ENGLISH, say
 from editproof.app.work import Told, seconds
 from editproof.cli.options import LARGEST_SEED
 from editproof.errors import UserError
@@ -17,12 +18,10 @@ STRENGTHS = {
     "balanced": (8, "faint"),
     "strong": (16, "plain to see on smooth areas, protects most"),
 }
+WEAKEST, USUAL, STRONGEST = 2, 8, 16  # levels of 255 on the first tab's slider
+LEVELS = (4, 6, 10)  # up to which of them a strength is hardly visible, faint, visible on smooth areas
 PERSON, PAINTED, WHOLE = "person", "painted", "whole"
-REGIONS = {
-    PERSON: "The people (found for you)",
-    PAINTED: "What I paint",
-    WHOLE: "Everything",
-}
+REGIONS = (PERSON, PAINTED, WHOLE)
 MIDDLE = "middle"
 ATTACKED = {
     PERSON: "All but the people (found for you)",
@@ -45,7 +44,6 @@ HONEST = (
 )
 MAY_EDIT = "Edit only photos that you may edit: your own, or with the consent of whoever is in them."
 MARK = "AI-edited demo"
-FORGOTTEN = "Your photos are deleted from this server when you close the page, or two hours after your last click."
 
 OWN_FILE = re.compile(r"[^' ]*/editproof-app-[^']*/([^'/]+)")  # a visitor's file, in a message
 PAINTED_NOTHING = "What you painted is too small; paint over all that is to be protected"
@@ -53,7 +51,7 @@ PAINTED_NOTHING = "What you painted is too small; paint over all that is to be p
 HERE = {
     "or --force": "a shorter clip, or another method",
     "allowed: pip install 'editproof[video]'": "ask whoever runs this page to install editproof[video]",
-    "allowed: --force": 'tick "Protect again" under Advanced to do it anyway',
+    "allowed: --force": 'tick "Protect again" under More settings to do it anyway',
     "allowed: pip install 'editproof[heic]'": "ask whoever runs this page to install editproof[heic]",
     "--device cpu": "the CPU",
 }
@@ -70,11 +68,13 @@ def strength_note() -> str:
     return f"eps, how far a colour may move. {notes.capitalize()}."
 
 
-def eps_of(strength: str) -> float:
-    """A strength's largest change of a colour channel, in [0,1]. Raises UserError."""
+def eps_of(strength: str | float) -> float:
+    """A strength's largest change of a colour channel, in [0,1]; it is a word, or levels of 255. Raises UserError."""
+    if isinstance(strength, int | float) and WEAKEST <= strength <= STRONGEST:
+        return strength / 255
     if strength not in STRENGTHS:
         raise UserError(f"strength '{strength}' is unknown; allowed: {', '.join(STRENGTHS)}")
-    return STRENGTHS[strength][0] / 255
+    return STRENGTHS[str(strength)][0] / 255
 
 
 def check_seed(seed: int | None) -> None:
@@ -83,13 +83,13 @@ def check_seed(seed: int | None) -> None:
         raise UserError(f"seed {seed} cannot be used; allowed: a whole number from 0 to {LARGEST_SEED - 1}")
 
 
-def bar(told: Told) -> str:
-    """How far the work is, as HTML that a screen reader reads out."""
-    left = seconds(told.left)
+def bar(told: Told, language: str = ENGLISH) -> str:
+    """How far the work is, as HTML that a screen reader reads out; the bar moves by itself until something is done."""
+    left, share = seconds(told.left, language), f' value="{told.share:.3f}"' if told.share > 0 else ""
     return (
         f'<div class="status" role="status" aria-live="polite">{html.escape(told.what)}'
         f"{', ' + left if left else ''}</div>"
-        f'<progress max="1" value="{told.share:.3f}" aria-label="How much is done"></progress>'
+        f'<progress max="1"{share} aria-label="{html.escape(say(language, "progress"), quote=True)}"></progress>'
     )
 
 

@@ -7,6 +7,7 @@ from collections.abc import Callable, Generator, Iterator
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
+from editproof.app.texts import ENGLISH, say
 from editproof.app.visits import Visit
 from editproof.errors import UserError
 
@@ -37,7 +38,7 @@ class Running:
     """A job in a thread of its own, which goes on until it is done or told to stop, whoever looks at it."""
 
     def __init__(self, visit: Visit, job: Callable[[Progress], Any]) -> None:
-        self.told = Told("Waiting", 0.0, None)
+        self.told = Told(say(visit.language, "waiting"), 0.0, None)
         self.stop = threading.Event()
         self._visit, self._job, self._outcome, self._started = visit, job, list[Any](), time.monotonic()
         visit.stops.add(self.stop)
@@ -58,9 +59,9 @@ class Running:
 
     def _run(self) -> None:
         try:
-            with self._visit.working, _turn(self._progress):
+            with self._visit.working, _turn(self._progress, self._visit.language):
                 self._started = time.monotonic()
-                self._progress("Starting", 0.0)
+                self._progress(say(self._visit.language, "starting"), 0.0)
                 self._outcome.append(self._job(self._progress))
         except BaseException as error:
             self._outcome.append(_Failed(error))
@@ -103,7 +104,7 @@ class _Failed:
 
 
 @contextlib.contextmanager
-def _turn(progress: Progress) -> Iterator[None]:
+def _turn(progress: Progress, language: str) -> Iterator[None]:
     """Wait in line until nobody else computes."""
     ticket = object()
     try:
@@ -112,7 +113,7 @@ def _turn(progress: Progress) -> Iterator[None]:
                 raise UserError("Too many visitors are waiting; try again in a few minutes")
             _line.append(ticket)
             while _line[0] is not ticket:
-                progress(f"Waiting: {_line.index(ticket)} in line before you", 0.0)
+                progress(say(language, "line", count=_line.index(ticket)), 0.0)
                 _moved.wait(POLL)
         yield
     finally:
@@ -122,8 +123,9 @@ def _turn(progress: Progress) -> Iterator[None]:
             _moved.notify_all()
 
 
-def seconds(left: float | None) -> str:
+def seconds(left: float | None, language: str = ENGLISH) -> str:
     """Time left, in words: "", "about 12 s left", "about 3 min left"."""
     if left is None:
         return ""
-    return f"about {max(1, round(left))} s left" if left < 90 else f"about {round(left / 60)} min left"
+    key, count = ("left_s", max(1, round(left))) if left < 90 else ("left_min", round(left / 60))
+    return say(language, key, count=count)

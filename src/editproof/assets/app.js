@@ -1,6 +1,24 @@
-// What Gradio leaves out for those who use a keyboard or a screen reader.
+// What a tab remembers, and what Gradio leaves out for those who use a keyboard or a screen reader.
+
+// A secret word by which a tab finds its work again after a reload.
+function editproofTab() {
+  let word = sessionStorage.getItem("editproof");
+  if (word === null) {
+    const bytes = crypto.getRandomValues(new Uint8Array(16));
+    word = Array.from(bytes, (byte) => byte.toString(16).padStart(2, "0")).join("");
+    sessionStorage.setItem("editproof", word);
+  }
+  return word;
+}
+
+function editproofForget() {
+  sessionStorage.removeItem("editproof");
+  location.reload();
+}
+
 (() => {
   const STEP = 0.05; // of the width of the pictures, for one key
+  const LANGUAGES = ["de", "fr", "es", "tr"]; // beside English
 
   // The line between original and protected, moved as a mouse would.
   function move(line, share) {
@@ -16,10 +34,50 @@
     line.setAttribute("aria-valuenow", Math.round((100 * (to - frame.left)) / frame.width));
   }
 
+  // A cross on the picture for those without a mouse: arrows move it, Enter clicks there.
+  function cross(picture) {
+    const at = { x: 0.5, y: 0.5 };
+    const mark = document.createElement("div");
+    mark.className = "cross";
+    const place = () => {
+      const box = picture.getBoundingClientRect();
+      const scale = Math.min(box.width / picture.naturalWidth, box.height / picture.naturalHeight);
+      const [width, height] = [picture.naturalWidth * scale, picture.naturalHeight * scale];
+      const [x, y] = [box.left + (box.width - width) / 2 + at.x * width, box.top + (box.height - height) / 2 + at.y * height];
+      mark.style.left = `${x + scrollX}px`;
+      mark.style.top = `${y + scrollY}px`;
+      return { clientX: x, clientY: y };
+    };
+    picture.tabIndex = 0;
+    picture.addEventListener("focus", () => {
+      if (!picture.matches(":focus-visible")) return;
+      document.body.append(mark);
+      place();
+    });
+    picture.addEventListener("blur", () => mark.remove());
+    picture.addEventListener("keydown", (event) => {
+      const move = { ArrowLeft: [-STEP, 0], ArrowRight: [STEP, 0], ArrowUp: [0, -STEP], ArrowDown: [0, STEP] }[event.key];
+      if (move === undefined && event.key !== "Enter") return;
+      event.preventDefault();
+      if (move === undefined) {
+        picture.dispatchEvent(new MouseEvent("click", { bubbles: true, ...place() }));
+        return;
+      }
+      at.x = Math.min(Math.max(at.x + move[0], 0), 0.999);
+      at.y = Math.min(Math.max(at.y + move[1], 0), 0.999);
+      place();
+    });
+  }
+
   function help() {
+    document.documentElement.lang = LANGUAGES.find((name) => navigator.language.startsWith(name)) ?? "en";
+    const picture = document.querySelector("#found img");
+    if (picture !== null && picture.tabIndex !== 0) cross(picture);
     for (const button of document.querySelectorAll('[aria-label="common.upload"]')) {
       button.setAttribute("aria-label", "Upload more");
+      button.addEventListener("click", () => button.querySelector("input").click()); // its inner button is hidden
     }
+    for (const empty of document.querySelectorAll("div.empty[aria-label]:not([role])")) empty.setAttribute("role", "img");
     const line = document.querySelector('#slider [data-testid="slider"]');
     if (line === null || line.tabIndex === 0) return;
     line.tabIndex = 0;
@@ -34,6 +92,11 @@
       move(line, share);
     });
   }
+
+  // Before and after: the line follows a slider that lies over the pictures.
+  document.addEventListener("input", ({ target }) => {
+    if (target.matches?.(".pair input")) target.closest(".pair").style.setProperty("--at", `${target.value}%`);
+  });
 
   new MutationObserver(help).observe(document.documentElement, { childList: true, subtree: true });
 })();

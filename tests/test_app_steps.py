@@ -1,0 +1,188 @@
+"""The first tab's steps without a browser: who is outlined and chosen, what a strength shows, what is said."""
+
+import json
+import re
+import string
+from collections.abc import Iterator
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+import pytest
+import tiny
+import torch
+from PIL import Image
+from torch import Tensor
+
+from editproof.app import choosing, preview, texts, words
+from editproof.app.choosing import drawn, look_for_people, mask_of, number_people, point_at
+from editproof.app.protecting import Choices, protect_all
+from editproof.app.visits import Visit, leave, visit
+from editproof.photo.masks import AUTO, open_mask
+from editproof.photo.reading import open_photo, save_png
+
+HEIGHT, WIDTH = 120, 200
+PEOPLE = [(slice(30, 110), slice(20, 60)), (slice(20, 110), slice(120, 180))]  # rows and columns
+
+
+def two(image: Tensor) -> tuple[Tensor, str]:
+    """Finds the two of PEOPLE."""
+    mask = torch.ones(1, 1, *image.shape[-2:])
+    for rows, columns in PEOPLE:
+        mask[..., rows, columns] = 0
+    return mask, "2 people found"
+
+
+def seen(images: Tensor) -> Tensor:
+    """The network's probabilities: their faces, and between them somebody of whom it is unsure."""
+    likely, face = torch.zeros(HEIGHT, WIDTH), torch.zeros(HEIGHT, WIDTH)
+    for rows, columns in PEOPLE:
+        likely[rows, columns] = 1
+        face[rows.start : rows.start + 20, columns] = 1
+    likely[40:100, 80:100] = 0.3
+    return torch.stack([likely, face])[None]
+
+
+@pytest.fixture
+def here(tmp_path: Path) -> Iterator[Visit]:
+    yield visit("steps", tmp_path)
+    leave("steps")
+
+
+@pytest.fixture
+def photo(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.setattr("editproof.people.finding.auto_mask", two)
+    monkeypatch.setattr(choosing, "probabilities", seen)
+    save_png(tmp_path / "photo.png", tiny.pictures(1, HEIGHT, WIDTH)[0])
+    return tmp_path / "photo.png"
+
+
+def test_people_are_outlined_and_chosen_by_clicks(photo: Path, here: Visit) -> None:
+    people = look_for_people(here, open_photo(photo))
+    assert look_for_people(here, open_photo(photo)) is people
+    assert people.found == 2 and people.chosen == {1, 2} and people.untouched and mask_of(here, people) == AUTO
+    original, picture = np.asarray(people.image).astype(int), np.asarray(drawn(people)).astype(int)
+    assert (picture[70:90, 30:50] == original[70:90, 30:50]).all()  # inside, below the number
+    assert picture[5:15].sum() < 0.5 * original[5:15].sum()
+    assert (picture[70, 19:21] == choosing.GREEN).all()
+    point_at(people, 150, 60)
+    assert people.chosen == {1} and not people.untouched
+    picture = np.asarray(drawn(people))
+    assert (picture[90, 119:121] == choosing.GREY).all() and picture[70:90, 130:150].sum() < original[
+        70:90, 130:150
+    ].sum()
+    mask = open_mask(mask_of(here, people), (HEIGHT, WIDTH))  # type: ignore[arg-type]
+    expected = torch.ones(HEIGHT, WIDTH)
+    expected[PEOPLE[0]] = 0
+    assert torch.equal(mask[0, 0], expected)
+    point_at(people, 90, 70)  # where the network is unsure
+    assert people.chosen == {1, 3} and people.added[3].sum() == 60 * 20
+    point_at(people, 190, 110)  # where it sees nobody
+    spot = people.added[4]
+    assert spot[110, 190] and 0 < spot.mean() < 0.1
+    kept = people.kept
+    assert (
+        kept is not None
+        and kept.sum()
+        == (expected == 0).sum().item()
+        + 60 * 20
+        + (spot & ~np.isin(people.numbers, [2])).sum()
+        + (spot & (people.numbers == 2)).sum()
+    )
+    point_at(people, 190, 110)
+    point_at(people, 90, 70)
+    point_at(people, 150, 60)
+    assert people.untouched
+
+
+def test_protect_keeps_to_who_was_chosen(photo: Path, here: Visit) -> None:
+    people = look_for_people(here, open_photo(photo))
+    point_at(people, 40, 60)
+    (done,), wrong = protect_all(here, [photo], Choices(), lambda what, share: None, {photo: mask_of(here, people)})
+    before, after = (np.asarray(Image.open(file)).astype(int) for file in (photo, done.file))
+    changed = (before != after).any(-1)
+    assert not wrong and changed[PEOPLE[1]].mean() > 0.5 and not changed[:, :110].any()
+
+
+def test_people_who_touch_are_told_apart_by_their_faces() -> None:
+    kept, face = np.zeros((100, 200), bool), np.zeros((100, 200), np.float32)
+    kept[20:100, 40:160] = True
+    face[25:45, 60:80] = face[25:50, 120:145] = 1
+    numbers, faces = number_people(kept, face)
+    assert set(np.unique(numbers)) == {0, 1, 2} and (numbers[:, 40:90][kept[:, 40:90]] == 1).all()
+    assert (numbers[:, 110:160][kept[:, 110:160]] == 2).all() and len(faces) == 2 and faces[0][0] > 110
+    none, middles = number_people(np.zeros((8, 8), bool), np.zeros((8, 8), np.float32))
+    assert none.max() == 0 and middles == []
+
+
+def test_where_nobody_is_found_a_click_says_what_to_protect(
+    here: Visit, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("editproof.people.finding.auto_mask", lambda image: (None, "nobody found"))
+    monkeypatch.setattr(choosing, "probabilities", lambda images: torch.zeros(1, 2, 32, 32))
+    save_png(tmp_path / "wall.png", tiny.pictures(1, 64, 64)[0])
+    people = look_for_people(here, open_photo(tmp_path / "wall.png"))
+    assert people.kept is None and people.untouched and drawn(people) is people.image
+    point_at(people, 500, -3)  # outside counts as at the edge
+    assert people.kept is not None and people.kept[0, 63] and not people.untouched
+    assert open_mask(mask_of(here, people), (64, 64)).mean() > 0.9  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("strength", [words.WEAKEST, words.STRONGEST])
+def test_what_is_shown_is_what_is_written(strength: int, photo: Path, here: Visit) -> None:
+    opened = open_photo(photo)
+    people = look_for_people(here, opened)
+    mask = preview.mask_tensor(mask_of(here, people), people, opened)
+    (done,), _ = protect_all(here, [photo], Choices(strength=strength), lambda what, share: None)
+    assert torch.equal(preview.protected_levels(opened, mask, strength), open_photo(done.file).levels)
+
+
+def test_where_to_look(photo: Path, here: Visit, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(preview, "SIDE", 20)
+    monkeypatch.setattr(preview, "SPOT", 20)
+    opened = open_photo(photo)
+    opened.levels[80:110, 120:180] = 90  # the plainest part of the second person
+    people = look_for_people(here, opened)
+    keep = (two(opened.pixels)[0][0, 0] == 0).numpy()
+    (first, (x, y)), (second, (left, top)) = preview.places(opened, keep, people)
+    assert first == "look_face" and 120 <= x <= 160 and 10 <= y <= 40
+    assert second == "look_smooth" and 120 <= left <= 160 and 80 <= top <= 90
+    assert preview.places(opened, None, None)[0] == ("look_detail", (WIDTH // 2 - 10, HEIGHT // 2 - 10))
+    page = preview.looks(here, opened, None, people, 8)
+    assert page.count("<img") == 4 and page.count('type="range"') == 2 and "Face" in page
+
+
+@pytest.mark.parametrize("language", texts.LANGUAGES)
+def test_catalogs_say_the_same(language: str) -> None:
+    english, own = texts.catalog("en"), texts.catalog(language)
+    assert list(own) == list(english)
+    for key, text in own.items():
+        names = [{name for _, name, _, _ in string.Formatter().parse(one) if name} for one in (text, english[key])]
+        assert names[0] == names[1] and text.strip() == text and text, key
+
+
+def test_every_text_is_used_and_every_use_has_a_text() -> None:
+    package = Path(texts.__file__).parent
+    source = "".join(path.read_text() for path in package.glob("*.py"))
+    quoted = set(re.findall(r"[\"']([a-z]+(?:_[a-z0-9]+)*)[\"']", source)) | {
+        *(f"tab_{name}" for name in ("protect", "check", "edit", "compare", "results")),
+        *(f"level_{number}" for number in range(1, 5)), *(f"found_{number}" for number in ("0", "1", "n")),
+    }  # fmt: skip
+    assert set(texts.catalog("en")) <= quoted
+    for key in re.findall(r'\bsay\((?:\w+\.)?(?:language, )?"(\w+)"', source):
+        assert key in texts.catalog("en"), key
+
+
+def test_first_screen_words() -> None:
+    said = json.dumps(texts.catalog("en")).lower()
+    assert not [word for word in ("tiny-inpaint", "eps", "ssim", "seed") if re.search(rf"\b{word}\b", said)]
+
+
+@pytest.mark.parametrize(
+    ("asked", "language"),
+    [("en-US,en", "en"), ("nl,de;q=0.9", "en"), ("", "en"), (None, "en"), ("EN", "en")],
+)
+def test_language_is_the_first_that_the_browser_asks_for(asked: Any, language: str) -> None:
+    assert texts.language_of(SimpleNamespace(headers={"accept-language": asked})) == language
+    assert texts.language_of(None) == "en"
