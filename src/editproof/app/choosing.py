@@ -90,7 +90,8 @@ def number_people(kept: np.ndarray, face: np.ndarray) -> tuple[np.ndarray, list[
     middles = [ndimage.center_of_mass(blobs == blob + 1) for blob in order]
     numbers, last = np.zeros(kept.shape, np.int32), 0
     smallest = SMALLEST * kept.size / 4
-    for region in range(1, count + 1):
+    centres = ndimage.center_of_mass(kept, regions, range(1, count + 1)) if count else []
+    for region in sorted(range(1, count + 1), key=lambda region: centres[region - 1][1]):  # from left to right
         inside = regions == region
         own = [middle for middle in middles if inside[round(middle[0]), round(middle[1])]]
         if len(own) < 2:
