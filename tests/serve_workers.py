@@ -20,8 +20,9 @@ def start(folder: str, number: int) -> Callable[[list[Wish]], list[Made | Failed
             os.kill(os.getpid(), signal.SIGKILL)
         failures = {
             "bad": Failed("photo 'photo' is not a picture", True),
-            "memory": Failed("not enough memory", False, "MemoryError"),
-            "bug": Failed("ZeroDivisionError: division", False, "Traceback: somewhere"),
+            "memory": Failed("not enough memory", False, trace="MemoryError"),
+            "bug": Failed("ZeroDivisionError: division", False, trace="Traceback: somewhere"),
+            "marked": Failed("photo 'photo' is protected already", True, "protected_already"),
         }
         if what in failures:
             return failures[what]

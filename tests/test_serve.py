@@ -101,6 +101,7 @@ def test_a_mask_is_a_second_file(pool: Pool) -> None:
     ("content", "path", "status", "code"),
     [
         (b"bad", PHOTO, 422, "bad_photo"),
+        (b"marked", PHOTO, 409, "protected_already"),
         (b"die", PHOTO, 422, "deadly"),
         (b"memory", PHOTO, 503, "no_memory"),
         (b"x" * 2000, PHOTO, 413, "too_large"),

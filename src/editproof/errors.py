@@ -3,3 +3,7 @@
 
 class UserError(ValueError):
     """A value the user gave cannot be used; the message names the value and what is allowed."""
+
+
+class AlreadyProtected(UserError):
+    """A photo or clip that is protected already was to be protected."""

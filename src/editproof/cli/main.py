@@ -13,6 +13,7 @@ from rich.markup import escape
 from editproof import __version__
 from editproof.cli import app as app_cli
 from editproof.cli import bench as bench_cli
+from editproof.cli import bulk as bulk_cli
 from editproof.cli import check as check_cli
 from editproof.cli import demo as demo_cli
 from editproof.cli import info as info_cli
@@ -227,7 +228,7 @@ def edit(
 
 
 for commands in (
-    app_cli.app, bench_cli.app, check_cli.app, demo_cli.app, info_cli.app, serve_cli.app, train_cli.app,
+    app_cli.app, bench_cli.app, bulk_cli.app, check_cli.app, demo_cli.app, info_cli.app, serve_cli.app, train_cli.app,
 ):  # fmt: skip
     app.add_typer(commands)
 

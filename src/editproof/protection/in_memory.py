@@ -83,4 +83,4 @@ def _finished(group: Sequence[tuple[int, Ready, Task]]) -> dict[int, Protected |
 def _job(content: Content, task: Task) -> Job:
     photo, stem = open_photo(content.name, content.data), Path(content.name).stem
     output = Path(f"{stem}-protected{FORMATS[task.settings.format].suffix}")
-    return Job(photo.path, photo.size, output, output.with_suffix(".json"), opened=photo)
+    return Job(photo.path, photo.size, output, output.with_suffix(".json"), opened=photo, in_memory=True)

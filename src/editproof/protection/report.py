@@ -11,7 +11,7 @@ from torch import Tensor
 from editproof import __version__
 from editproof.budgets import Budget
 from editproof.editors import EDITORS
-from editproof.errors import UserError
+from editproof.errors import AlreadyProtected
 from editproof.methods.method import SHARED
 from editproof.protection.apply import budget_at, budget_in_effect, get_method, own_knobs
 
@@ -86,9 +86,11 @@ def read_report(path: Path) -> dict[str, Any]:
 
 
 def check_unprotected(photo: Path, marked: bool, what: str = "photo") -> None:
-    """Raise UserError if a photo (`what` it is called) is protected already: marked, or by a report beside it."""
+    """Raise AlreadyProtected if a photo (`what` it is called) is marked, or protected as a report beside it says."""
     report = photo.with_suffix(".json")
     if marked:
-        raise UserError(f"{what} '{photo}' is protected already (it holds the mark); allowed: --force")
+        raise AlreadyProtected(f"{what} '{photo}' is protected already (it holds the mark); allowed: --force")
     if report != photo and read_report(report).get("protected") == photo.name:
-        raise UserError(f"{what} '{photo}' is protected already (so says '{report.name}' beside it); allowed: --force")
+        raise AlreadyProtected(
+            f"{what} '{photo}' is protected already (so says '{report.name}' beside it); allowed: --force"
+        )

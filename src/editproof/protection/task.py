@@ -62,6 +62,7 @@ class Job:
     done: bool = False  # by an earlier run: it takes its place in the batch, and is not written
     overwrite: bool = False
     opened: Photo | None = None
+    in_memory: bool = False  # `photo` is only a name
 
 
 @dataclass(frozen=True)
@@ -81,7 +82,7 @@ def read(job: Job, task: Task) -> Ready:
     """Open a photo and its mask and scale both down. Raises UserError."""
     started = time.perf_counter()
     photo = job.opened or open_photo(job.photo)
-    if not task.settings.force:
+    if not task.settings.force and (photo.marked or not job.in_memory):
         check_unprotected(photo.path, photo.marked)
     check_format(photo, task.settings.format)
     size = task.size_for(photo.size)

@@ -42,6 +42,7 @@ PHOTO_BODY = {
 }
 ERRORS = {
     400: "A body that cannot be read.", 401: "No key, or one that is not known.", 408: "An upload that was too slow.",
+    409: "A photo that is protected already, without force.",
     413: "A body that is too large.", 422: "A photo or setting that cannot be used; the message says what is allowed.",
     429: "Too many requests with this key; Retry-After says when the next one may come.",
     503: "The line is full, or the service is about to end; Retry-After says when to try again.",
@@ -134,7 +135,7 @@ def build(pool: Pool, limits: Limits, metrics: Metrics) -> Callable[..., Any]:
             left.cancel()
         if isinstance(made, Failed):
             if made.theirs:
-                raise Refused(422, "bad_photo", made.message)
+                raise Refused(409 if made.code == "protected_already" else 422, made.code, made.message)
             request.state.log["trace"] = made.trace
             if made.message == "not enough memory":
                 raise Refused(503, "no_memory", made.message, retry_after=patience())

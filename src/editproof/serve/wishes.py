@@ -5,7 +5,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from editproof.errors import UserError
+from editproof.errors import AlreadyProtected, UserError
 
 
 @dataclass(frozen=True)
@@ -39,6 +39,7 @@ class Failed:
 
     message: str
     theirs: bool
+    code: str = "bad_photo"
     trace: str = ""
 
 
@@ -118,7 +119,8 @@ def _failed(error: Exception) -> Failed:
     from editproof.protection.batch import one_line
 
     theirs = isinstance(error, UserError)
-    return Failed(one_line(error), theirs, "" if theirs else "".join(traceback.format_exception(error)))
+    code = "protected_already" if isinstance(error, AlreadyProtected) else "bad_photo"
+    return Failed(one_line(error), theirs, code, "" if theirs else "".join(traceback.format_exception(error)))
 
 
 def _warm(task: Any) -> None:

@@ -1,0 +1,338 @@
+"""Bulk: every photo once, the same bytes whoever does it and however often it is killed; containers; failures told."""
+
+import csv
+import io
+import json
+import os
+import signal
+import subprocess
+import sys
+import tarfile
+import time
+from pathlib import Path
+from typing import Any
+
+import fsspec
+import pyarrow
+import pyarrow.parquet
+import pytest
+import tiny
+import torch
+from PIL import Image
+
+import editproof
+from editproof.bulk import storage
+from editproof.bulk.run import protect_many
+from editproof.bulk.sources import Unit, find_units
+from editproof.bulk.work import do_units
+from editproof.cli.main import main
+from editproof.errors import UserError
+from editproof.immunizer.network import NestedUNet, save_immunizer
+from editproof.protection.files import protect_photos
+from editproof.protection.settings import ProtectSettings
+
+
+@pytest.fixture(scope="module")
+def weights(tmp_path_factory: pytest.TempPathFactory) -> str:
+    torch.manual_seed(0)
+    network = NestedUNet(in_channels=4, depths=(8, 8, 8), batch_norm="photo")
+    network.trained_eps, network.size = 8 / 255, 64
+    folder = tmp_path_factory.mktemp("weights")
+    save_immunizer(network, folder)
+    return str(folder)
+
+
+@pytest.fixture
+def here(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Units are done in this process, so that a test need not wait for one to start."""
+    from editproof.bulk import run, work
+
+    def done(units: list[Unit], plan: Any, workers: int) -> Any:
+        handler = work.start(plan, 1, 0)
+        for i in range(0, len(units), plan.batch):
+            for rows in handler(units[i : i + plan.batch]):
+                yield from rows
+
+    monkeypatch.setattr(run, "by_processes", done)
+
+
+def picture(seed: int = 0, height: int = 60, width: int = 80, format: str = "PNG") -> bytes:
+    file = io.BytesIO()
+    pixels = (tiny.pictures(seed + 1, height, width)[seed].permute(1, 2, 0) * 255).byte().numpy()
+    Image.fromarray(pixels).save(file, format=format)
+    return file.getvalue()
+
+
+def fill(folder: str | Path, names: list[str]) -> None:
+    for i, name in enumerate(names):
+        storage.write(f"{folder}/{name}", picture(i % 7))
+
+
+def asked(weights: str, **more: Any) -> ProtectSettings:
+    return ProtectSettings(knobs={"weights": weights}, device="cpu", **more)
+
+
+def files(url: str | Path, reports: bool = False) -> dict[str, bytes]:
+    """What is below a place; of reports all but the seconds, if they are wanted."""
+    system, path = fsspec.core.url_to_fs(str(url))
+    system.invalidate_cache()
+    found = {}
+    for name in system.find(path):
+        short, content = name[len(path) :].lstrip("/"), system.cat_file(name)
+        if short.startswith("_reports/"):
+            if not reports or short.endswith(".csv"):
+                continue
+            content = b"\n".join(
+                json.dumps({**json.loads(line), "seconds": 0}).encode()
+                for line in ([content] if short.endswith(".json") else content.splitlines())
+            )
+        found[short] = content
+    return found
+
+
+def statuses(rows: Any) -> dict[str, str]:
+    return {found["photo"]: found["status"] for found in rows}
+
+
+@pytest.mark.parametrize("place", ["folder", "memory://bulk"])
+def test_a_tree_of_photos_becomes_a_tree_of_the_bytes_of_protect(
+    place: str, here: None, weights: str, tmp_path: Path
+) -> None:
+    base = str(tmp_path) if place == "folder" else f"{place}/{tmp_path.name}"
+    fill(f"{base}/photos", ["a.png", "summer/b.png", "summer/a.jpg"])
+    storage.write(f"{base}/photos/summer/bad.jpg", b"no picture")
+    storage.write(f"{base}/photos/.hidden/c.png", picture())
+    storage.write(f"{base}/photos/notes.txt", b"text")
+    rows = list(protect_many(f"{base}/photos", f"{base}/out", asked(weights)))
+    expected = {"a.png": "protected", "summer/b.png": "protected", "summer/a.jpg": "protected"}
+    assert statuses(rows) == {**expected, "summer/bad.jpg": "failed"}
+    made = files(f"{base}/out")
+    assert set(made) == {f"{name}-protected.png" for name in expected}
+    (tmp_path / "check").mkdir()
+    (tmp_path / "check" / "a.png").write_bytes(storage.read(f"{base}/photos/a.png"))
+    list(protect_photos([tmp_path / "check/a.png"], tmp_path / "checked", knobs={"weights": weights}, device="cpu"))
+    assert made["a.png-protected.png"] == (tmp_path / "checked" / "a-protected.png").read_bytes()
+    report = json.loads(storage.read(f"{base}/out/_reports/summer/b.png.json"))
+    assert report["photo"] == "b.png"
+    table = list(csv.DictReader(io.StringIO(storage.read(f"{base}/out/_reports/_failures.csv").decode())))
+    assert [failure["photo"] for failure in table] == ["summer/bad.jpg"]
+    assert "not a picture" in table[0]["error"]
+
+
+def test_what_is_done_is_left_and_what_is_other_is_not_overwritten(here: None, weights: str, tmp_path: Path) -> None:
+    fill(tmp_path / "photos", ["a.png", "b.png"])
+    run = [str(tmp_path / "photos"), str(tmp_path / "out")]
+    assert set(statuses(protect_many(*run, asked(weights))).values()) == {"protected"}
+    first = files(tmp_path / "out", reports=True)
+    assert set(statuses(protect_many(*run, asked(weights))).values()) == {"done before"}
+    (tmp_path / "out" / "a.png-protected.png").unlink()
+    again = protect_many(*run, asked(weights))
+    assert statuses(again) == {"a.png": "protected", "b.png": "done before"}
+    rows = list(protect_many(*run, asked(weights, seed=1)))
+    assert all("is not what these settings make" in found["error"] for found in rows)
+    assert files(tmp_path / "out", reports=True) == first
+    (tmp_path / "photos" / "b.png").write_bytes(picture(5))
+    assert statuses(protect_many(*run, asked(weights))) == {"a.png": "done before", "b.png": "failed"}
+    assert statuses(protect_many(*run, asked(weights), overwrite=True)) == {"a.png": "protected", "b.png": "protected"}
+    fill(tmp_path / "again", ["x.png"])
+    (tmp_path / "again" / "y.png").write_bytes((tmp_path / "out" / "a.png-protected.png").read_bytes())
+    rows = protect_many(str(tmp_path / "again"), str(tmp_path / "twice"), asked(weights))
+    assert statuses(rows) == {"x.png": "protected", "y.png": "protected already"}
+
+
+def test_a_mask_goes_with_the_settings(here: None, weights: str, tmp_path: Path) -> None:
+    fill(tmp_path / "photos", ["a.png"])
+    mask = Image.new("L", (80, 60), 0)
+    mask.paste(255, (0, 0, 40, 60))
+    mask.save(tmp_path / "mask.png")
+    run = [str(tmp_path / "photos"), str(tmp_path / "out"), asked(weights, mask=tmp_path / "mask.png")]
+    list(protect_many(*run))  # type: ignore[arg-type]
+    assert json.loads((tmp_path / "out/_reports/a.png.json").read_text())["protected_share"] == 0.5
+    mask.save(tmp_path / "mask.png", compress_level=0)  # other bytes
+    assert statuses(protect_many(*run)) == {"a.png": "failed"}  # type: ignore[arg-type]
+
+
+def tar_of(path: Path, members: dict[str, bytes]) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with tarfile.open(path, "w") as archive:
+        for name, data in members.items():
+            info = tarfile.TarInfo(name)
+            info.size, info.mtime = len(data), 1_700_000_000
+            archive.addfile(info, io.BytesIO(data))
+
+
+def members(data: bytes) -> dict[str, bytes]:
+    with tarfile.open(fileobj=io.BytesIO(data)) as archive:
+        return {info.name: archive.extractfile(info).read() for info in archive}  # type: ignore[union-attr]
+
+
+def test_webdataset_shards_stay_shards(here: None, weights: str, tmp_path: Path) -> None:
+    tar_of(
+        tmp_path / "shards" / "s-000.tar",
+        {"x/1.jpg": picture(0), "x/1.json": b"{}", "x/2.png": b"bad", "x/2.json": b"{}", "x/3.seg.png": picture(1)},
+    )
+    (tmp_path / "shards" / "s-001.tar").write_bytes(b"no tar" * 500)
+    run = [str(tmp_path / "shards"), str(tmp_path / "out")]
+    rows = list(protect_many(*run, asked(weights)))
+    assert statuses(rows) == {
+        "s-000.tar/x/1.jpg": "protected", "s-000.tar/x/2.png": "failed", "s-000.tar/x/3.seg.png": "protected",
+        "s-001.tar": "failed",
+    }  # fmt: skip
+    made = files(tmp_path / "out")
+    assert set(made) == {"s-000.tar"}
+    shard = members(made["s-000.tar"])
+    assert set(shard) == {"x/1.png", "x/1.json", "x/3.seg.png"}
+    fill(tmp_path / "check", ["0.png"])
+    list(protect_many(str(tmp_path / "check"), str(tmp_path / "checked"), asked(weights)))
+    assert shard["x/1.png"] == (tmp_path / "checked" / "0.png-protected.png").read_bytes()
+    lines = (tmp_path / "out/_reports/s-000.tar.jsonl").read_text().splitlines()
+    assert [json.loads(line)["photo"] for line in lines] == ["s-000.tar", "1.jpg", "3.seg.png"]
+    assert statuses(protect_many(*run, asked(weights)))["s-000.tar"] == "done before"
+    assert files(tmp_path / "out") == made
+    tar_of(tmp_path / "protected" / "p.tar", {"1.png": shard["x/1.png"], "1.txt": b"caption"})
+    rows = list(protect_many(str(tmp_path / "protected"), str(tmp_path / "twice"), asked(weights)))
+    assert statuses(rows) == {"p.tar/1.png": "protected already"}
+
+
+@pytest.mark.parametrize("nested", [False, True])
+def test_parquet_files_keep_their_other_columns(nested: bool, here: None, weights: str, tmp_path: Path) -> None:
+    cells: list[Any] = [picture(0), None, b"bad", picture(1)]
+    if nested:
+        cells = [None if cell is None else {"bytes": cell, "path": f"{i}.png"} for i, cell in enumerate(cells)]
+    table = pyarrow.table({"id": [1, 2, 3, 4], "image": cells})
+    (tmp_path / "in").mkdir()
+    pyarrow.parquet.write_table(table, tmp_path / "in" / "p.parquet")
+    run = [str(tmp_path / "in"), str(tmp_path / "out")]
+    rows = list(protect_many(*run, asked(weights), batch=2))
+    assert statuses(rows) == {"p.parquet#0": "protected", "p.parquet#2": "failed", "p.parquet#3": "protected"}
+    made = pyarrow.parquet.read_table(tmp_path / "out" / "p.parquet")
+    assert made.schema == table.schema
+    assert made.column("id").to_pylist() == [1, 2, 3, 4]
+    contents = [cell["bytes"] if nested and cell else cell for cell in made.column("image").to_pylist()]
+    assert [content is None for content in contents] == [False, True, True, False]
+    assert contents[0].startswith(b"\x89PNG")
+    assert statuses(protect_many(*run, asked(weights), batch=2)) == {"p.parquet": "done before"}
+    rows = list(protect_many(str(tmp_path / "in"), str(tmp_path / "other"), asked(weights), image="photo"))
+    assert "no column 'photo'; allowed: id, image" in rows[0]["error"]
+
+
+def test_lists_and_patterns(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    fill(tmp_path / "photos", ["a.png", "b/c.png", "b/d.jpg"])
+    listed = tmp_path / "list.txt"
+    lines = [str(tmp_path / "photos/a.png"), "# comment", "", "https://example.org/x/y z.jpg?size=3"]
+    listed.write_text("\n".join([*lines, lines[0]]))
+    units = find_units(str(listed))
+    assert [(unit.url, unit.name.partition("-")[2], unit.kind) for unit in units] == [
+        (lines[0], "a.png", "photo"), (lines[3], "y_z.jpg", "photo"),
+    ]  # fmt: skip
+    assert len({unit.name for unit in units}) == 2
+    monkeypatch.setattr(sys, "stdin", io.StringIO("\n".join(lines)))
+    assert find_units("-") == units
+    assert [unit.name for unit in find_units(f"{tmp_path}/photos/b/*.png")] == ["c.png"]
+    assert [unit.name for unit in find_units(f"{tmp_path}/photos/**/*.png")] == ["a.png", "b/c.png"]
+    assert [unit.name for unit in find_units(f"{tmp_path}/photos/b/d.jpg")] == ["d.jpg"]
+
+
+def test_what_cannot_be_used_is_told_before_anything_is_written(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    fill(tmp_path / "photos", ["a.png"])
+    (tmp_path / "empty").mkdir()
+    photos, out = str(tmp_path / "photos"), str(tmp_path / "out")
+    for arguments, said in (
+        ([str(tmp_path / "none"), out], "does not exist"),
+        ([str(tmp_path / "empty"), out], "nothing in"),
+        ([photos, photos], "is the source, or inside it"),
+        ([photos, f"{photos}/out"], "is the source, or inside it"),
+        (["nowhere://x/y", out], "'nowhere://x/y' cannot be used"),
+        ([photos, out, "--method", "nothing"], "method 'nothing' is unknown"),
+        ([photos, out, "--format", "doc"], "format 'doc' is unknown"),
+        ([photos, out, "--mask", "none.png"], "mask 'none.png' does not exist"),
+        ([photos, out, "--gpus", "1"], "--address and --gpus are of Ray's"),
+    ):
+        assert main(["bulk", *arguments]) == 2
+        assert said in " ".join(capsys.readouterr().err.split())
+    assert not (tmp_path / "out").exists()
+
+
+def test_what_one_unit_fails_with_is_its_own_affair(weights: str, tmp_path: Path) -> None:
+    from editproof.bulk.plan import Plan
+    from editproof.protection.settings import load_task
+
+    fill(tmp_path / "photos", ["a.png"])
+    (tmp_path / "out").write_text("a file where a folder should be")
+    plan = Plan(asked(weights), str(tmp_path / "out"), str(tmp_path / "reports"), request={})
+    units = [Unit(str(tmp_path / "photos/a.png"), "a.png", "photo"), Unit(str(tmp_path / "gone.png"), "g.png", "photo")]
+    rows = do_units(units, plan, load_task(asked(weights)))
+    assert [found["status"] for (found,) in rows] == ["failed", "failed"]
+    assert "is a file, not a folder" in rows[0][0]["error"]
+    assert "No such file" in rows[1][0]["error"]
+
+
+# With processes: the local pool, and Ray.
+
+COUNT = 60
+
+
+def command(weights: str, out: str, *more: str) -> list[str]:
+    knobs = ["--set", f"weights={weights}", "--device", "cpu"]
+    return [sys.executable, "-m", "editproof", "bulk", "photos", out, *knobs, *more]
+
+
+def environment() -> dict[str, str]:
+    return {**os.environ, "PYTHONPATH": str(Path(editproof.__file__).parents[1]), "RAY_USAGE_STATS_ENABLED": "0"}
+
+
+def test_killed_three_times_it_ends_with_every_photo_once_and_the_same_bytes(weights: str, tmp_path: Path) -> None:
+    fill(tmp_path / "photos", [f"{i % 5}/{i}.png" for i in range(COUNT)])
+
+    def start(out: str, workers: int = 1) -> subprocess.Popen[bytes]:
+        return subprocess.Popen(
+            command(weights, out, "--workers", str(workers)),
+            cwd=tmp_path,
+            env=environment(),
+            stdout=subprocess.PIPE,
+            stderr=subprocess.DEVNULL,
+        )
+
+    made = 0
+    for _ in range(3):
+        run = start("killed")
+        while run.poll() is None and len(list((tmp_path / "killed").glob("?/*.png"))) < made + 3:
+            time.sleep(0.005)
+        run.send_signal(signal.SIGKILL)
+        run.communicate()
+        made = len(list((tmp_path / "killed").glob("?/*.png")))
+        assert made < COUNT
+    last = start("killed")
+    said, _ = last.communicate()
+    assert last.returncode == 0
+    assert b"done before" in said
+    unbroken = start("unbroken", workers=2)
+    said, _ = unbroken.communicate()
+    assert unbroken.returncode == 0
+    assert f"{COUNT} protected".encode() in said
+    expected = files(tmp_path / "unbroken", reports=True)
+    assert len(expected) == 2 * COUNT
+    assert files(tmp_path / "killed", reports=True) == expected
+
+
+@pytest.mark.slow
+def test_a_ray_cluster_of_two_workers_makes_the_same(weights: str, tmp_path: Path) -> None:
+    pytest.importorskip("ray")
+    fill(tmp_path / "photos", [f"{i % 3}/{i}.png" for i in range(12)])
+    (tmp_path / "photos" / "bad.png").write_bytes(b"no picture")
+    for out, more in (("local", ["--workers", "1"]), ("ray", ["--ray", "--workers", "2"])):
+        done = subprocess.run(command(weights, out, *more), cwd=tmp_path, env=environment(), capture_output=True)
+        assert done.returncode == 1, done.stderr.decode()  # for bad.png
+        assert b"bad.png" in done.stderr
+    assert b"12 protected, 1 failed" in done.stdout
+    assert files(tmp_path / "ray", reports=True) == files(tmp_path / "local", reports=True)
+    assert len(files(tmp_path / "ray")) == 12
+
+
+def test_without_ray_that_is_told(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, weights: str) -> None:
+    fill(tmp_path / "photos", ["a.png"])
+    monkeypatch.setitem(sys.modules, "ray", None)
+    with pytest.raises(UserError, match=r"editproof\[ray\]"):
+        list(protect_many(str(tmp_path / "photos"), str(tmp_path / "out"), asked(weights), ray=True))
