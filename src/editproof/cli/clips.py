@@ -56,7 +56,16 @@ def show_clip(bar: "Progress", clip: Path, out: Path, settings: "ProtectSettings
     task = bar.add_task(f"protect {clip.name}", total=1)
     report = protect_clip(clip, out, settings, progress=lambda share: bar.update(task, completed=share), **options)
     OUT.print(f"{protected_line(report, out)}, {report['frames']} frames", markup=False, soft_wrap=True)
+    tell_rest(report["not_taken_along"], report["converted"])
     return report["claim"]
+
+
+def tell_rest(lost: Sequence[str], converted: Sequence[str]) -> None:
+    """Say what a clip lost on its way and what was converted."""
+    from editproof.video.report import rest_line
+
+    if line := rest_line(lost, converted):
+        OUT.print(line, style="yellow", markup=False, soft_wrap=True)
 
 
 def tell_of_clips(inputs: Sequence[Path], out: Path) -> None:

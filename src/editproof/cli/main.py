@@ -19,7 +19,7 @@ from editproof.cli import demo as demo_cli
 from editproof.cli import info as info_cli
 from editproof.cli import serve as serve_cli
 from editproof.cli import train as train_cli
-from editproof.cli.clips import check_clip_options, check_clips, show_clip, tell_of_clips
+from editproof.cli.clips import check_clip_options, check_clips, show_clip, tell_of_clips, tell_rest
 from editproof.cli.display import (
     ERR,
     OUT,
@@ -218,13 +218,15 @@ def edit(
     check_clip_options([photo] if clip else [], [], "png", None, None, codec, crf)
     with progress_bar() as bar:
         task = bar.add_task("edit", total=1)
-        (partial(edit_clip, codec=codec, crf=crf) if clip else edit_photo)(
+        rest = (partial(edit_clip, codec=codec, crf=crf) if clip else edit_photo)(
             photo, prompt, out, mask=none_or(mask), invert_mask=invert_mask, editor=editor or "tiny-inpaint",
             scheduler=scheduler, plan=plan, steps=steps, guidance=guidance, overwrite=overwrite, seed=seed,
             device=device, size=size,
             progress=lambda what, share: bar.update(task, description=what, completed=share),
         )  # fmt: skip
     OUT.print(f"{photo} -> {out}", markup=False, soft_wrap=True)
+    if rest is not None:
+        tell_rest(rest.lost, rest.converted)
 
 
 for commands in (

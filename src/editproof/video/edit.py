@@ -17,7 +17,7 @@ from editproof.protection.edit import paste_back
 from editproof.resolution import resize, working_copy, working_mask
 from editproof.video.masks import check_clip_mask, follow_people, mask_of_people, masks_from, next_mask
 from editproof.video.reading import Clip, open_clip
-from editproof.video.writing import MUXERS, get_codec, rewrite
+from editproof.video.writing import MUXERS, Kept, get_codec, rewrite
 
 
 def edit_clip(
@@ -39,10 +39,11 @@ def edit_clip(
     codec: str | None = None,
     crf: int | None = None,
     progress: Callable[[str, float], None] = lambda what, share: None,
-) -> None:
+) -> Kept:
     """Edit every frame with the same seed and write the clip to `out`, sound and times kept; masks: see protect_clip.
 
-    Everything is checked before the editor is loaded. The file appears complete or not at all. Raises UserError.
+    Returns what was not kept. Everything is checked before the editor is loaded. The file appears complete or not at
+    all. Raises UserError.
     """
     path, out = Path(path), Path(out)
     kind = out.suffix.lower().lstrip(".")
@@ -66,13 +67,14 @@ def edit_clip(
     clean([out.parent])
     edited: list[int] = []
     with atomic(out) as file:
-        rewrite(
+        rest = rewrite(
             clip, Path(file.name), _edit(clip, loaded, prompt, mask, invert_mask, settings, edited), kind=kind,
             codec=encoder, crf=quality, progress=lambda done: progress("edit", min(1, done / clip.frames)),
         )  # fmt: skip
         if not edited:
             found = "nobody is found in it" if mask == AUTO else "its masks keep everything"
             raise UserError(f"clip '{path}' has nothing to edit: {found}; allowed: another mask")
+    return rest
 
 
 def _edit(

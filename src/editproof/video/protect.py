@@ -114,7 +114,7 @@ def _make(
     share, tally = 1 + WRITING, Tally()
     frames = complete(work, lambda done: progress(min(1, done / work.clip.frames) / share))
     work = replace(work, clip=replace(work.clip, frames=frames))
-    left_out = rewrite(
+    rest = rewrite(
         work.clip, file, protector(work, budget, tally), kind=file.suffix[1:], codec=encoder, crf=quality, comment=MARK,
         progress=lambda done: progress((1 + WRITING * done / frames) / share),
     )  # fmt: skip
@@ -122,7 +122,7 @@ def _make(
         shutil.rmtree(work.folder)
         raise UserError(f"clip '{work.clip.path}' came out unchanged, so nothing was written; allowed: a larger budget")
     return {
-        **described(work, file, left_out, tally, encoder, quality),
+        **described(work, file, rest, tally, encoder, quality),
         **(tally.report() if encoder.lossless else read_back(work, file, budget)),
         **claim(work.task.against),
         "request": work.task.request,

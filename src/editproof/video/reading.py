@@ -8,6 +8,7 @@ import os
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from fractions import Fraction
+from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -17,6 +18,7 @@ from torch import Tensor
 
 from editproof.errors import UserError
 from editproof.files import digest
+from editproof.video.animation import KINDS, frames_of_animation, is_animated, kind_of
 
 if TYPE_CHECKING:
     import av
@@ -33,7 +35,9 @@ MARK = 'editproof:Protected="True"'  # in the comment of a protected clip
 EXACT = 0x4 | 0x2000 | 0x4000 | 0x40000  # swscale: bicubic, full chroma both ways, accurate rounding
 COLOURS = ("color_range", "color_primaries", "color_trc", "colorspace")
 FULL = 2  # FFmpeg's number of the colour range 0 to 255
-ALLOWED = "allowed: MP4, MOV, MKV, WebM, AVI"
+ALLOWED = "allowed: MP4, MOV, MKV, WebM, AVI, moving GIF, PNG and WebP"
+HDR = {16: "PQ", 18: "HLG"}  # FFmpeg's numbers of transfers
+AROUND = {"SPHERICAL": "how a 360-degree picture is projected", "STEREO3D": "which eye sees what"}
 
 
 @dataclass(frozen=True)
@@ -55,6 +59,8 @@ class Clip:
     marked: bool
     sha256: str
     left_out: tuple[str, ...] = ()  # streams that are not taken along
+    lost: tuple[str, ...] = ()  # what else cannot be
+    times: tuple[int, ...] = ()  # of the frames, where theirs are out of order
 
     @property
     def stored(self) -> tuple[int, int]:
@@ -63,9 +69,9 @@ class Clip:
 
 
 def is_clip(path: str | Path) -> bool:
-    """Whether a file is a clip by its beginning, or is called one and is no picture."""
+    """Whether a file is a clip by its beginning, a picture that moves, or is called a clip and is no picture."""
     path, start = Path(path), _beginning(Path(path))
-    if _demuxer(start) is not None:
+    if _demuxer(start) is not None or is_animated(path, start):
         return True
     picture = start.startswith(PICTURES) or (start[:4] == b"RIFF" and start[8:12] == b"WEBP")
     return path.suffix.lower() in SUFFIXES and not picture and not path.is_dir()
@@ -134,19 +140,19 @@ def _still(stream: "VideoStream") -> bool:
 
 
 def open_clip(path: str | Path) -> Clip:
-    """Look at a clip as far as its first frame and count the rest. Raises UserError for what cannot be used."""
+    """Look at a clip: decode it once, so that whatever is wrong is known before any work. Raises UserError."""
     path = Path(path)
+    if is_animated(path, _beginning(path)):
+        return _open_animation(path)
     with opened(path) as (container, video):
         context = video.codec_context
         if context is None or not context.width:
             raise UserError(f"clip '{path}' has video that cannot be decoded; allowed: codecs that FFmpeg knows")
         width, height = context.width, context.height
-        if min(width, height) < SIDES[0] or max(width, height) > SIDES[1] or width * height > MAX_PIXELS:
-            raise UserError(
-                f"clip '{path}' has {width} x {height} pixels; allowed: {SIDES[0]} to {SIDES[1]:,} a side and "
-                f"{MAX_PIXELS // 1_000_000} megapixels"
-            )
-        if context.format is not None and any(c.is_alpha for c in context.format.components):
+        _check_size(path, width, height)
+        transparent = context.format is not None and any(c.is_alpha for c in context.format.components)
+        beside = next((value for key, value in video.metadata.items() if key.lower() == "alpha_mode"), "0")
+        if transparent or beside not in ("", "0"):  # VP8 and VP9 have it in a picture of its own
             raise UserError(
                 f"clip '{path}' is transparent ({context.pix_fmt}), which is not kept; allowed: opaque clips"
             )
@@ -155,6 +161,11 @@ def open_clip(path: str | Path) -> Clip:
             raise UserError(f"clip '{path}' has no frame; allowed: one or more")
         if first.interlaced_frame:
             raise UserError(f"clip '{path}' is interlaced; allowed: deinterlace it first")
+        if int(first.color_trc) in HDR:
+            raise UserError(
+                f"clip '{path}' has a high dynamic range ({HDR[int(first.color_trc)]}), which is not kept; allowed: "
+                "convert it to a standard range first"
+            )
         turns = round(first.rotation / 90) % 4
         matrix = first.side_data.get("DISPLAYMATRIX")
         clip = Clip(  # while the container is open: PyAV's objects are not to be asked later
@@ -172,9 +183,36 @@ def open_clip(path: str | Path) -> Clip:
             matrix=None if matrix is None else tuple(np.frombuffer(bytes(matrix), np.int32).tolist()),
             marked=MARK in " ".join(container.metadata.values()),
             sha256=digest(path),
+            lost=tuple(what for name, what in AROUND.items() if name in first.side_data),
         )
-    frames, left_out = _count(path)
-    return replace(clip, frames=frames, left_out=left_out)
+    return _looked_through(clip)
+
+
+def _open_animation(path: Path) -> Clip:
+    """Look at a picture that moves. Raises UserError."""
+    first, times, end = None, [], 0
+    for frame in frames_of_animation(path, pyav(path)):
+        if first is None:
+            first = frame
+            _check_size(path, frame.width, frame.height)
+        times.append(frame.pts)
+        end = frame.pts + frame.duration
+    if first is None:
+        raise UserError(f"clip '{path}' has no frame; allowed: one or more")
+    return Clip(
+        path=path, kind=kind_of(path), size=(first.height, first.width), frames=len(times), turns=0,
+        rate=Fraction(1000 * len(times), end).limit_denominator(1000), time_base=first.time_base, codec=kind_of(path),
+        pixel_format="rgb24", colours={name: int(getattr(first, name)) for name in COLOURS}, aspect=None, matrix=None,
+        marked=False, sha256=digest(path), lost=("how often it is repeated",),
+    )  # fmt: skip
+
+
+def _check_size(path: Path, width: int, height: int) -> None:
+    if min(width, height) < SIDES[0] or max(width, height) > SIDES[1] or width * height > MAX_PIXELS:
+        raise UserError(
+            f"clip '{path}' has {width} x {height} pixels; allowed: {SIDES[0]} to {SIDES[1]:,} a side and "
+            f"{MAX_PIXELS // 1_000_000} megapixels"
+        )
 
 
 def _kind(path: Path, container: Any, video: Any) -> str:
@@ -190,9 +228,12 @@ def _kind(path: Path, container: Any, video: Any) -> str:
     return demuxer
 
 
-def _count(path: Path) -> tuple[int, tuple[str, ...]]:
-    """How many frames there are, without decoding them, and which streams are not taken along."""
-    frames, end = 0, 0.0
+def _looked_through(clip: Clip) -> Clip:
+    """The clip with the number of its frames, which are all decoded, and the streams that are not taken along.
+
+    Raises UserError where it is damaged or cut off, or its frames change their size or have no times.
+    """
+    path, times, end = clip.path, [], 0.0
     with opened(path) as (container, video):
         taken = {s.index for s in container.streams if s is video or s.type in ("audio", "subtitle")}
         left = tuple(
@@ -203,16 +244,31 @@ def _count(path: Path) -> tuple[int, tuple[str, ...]]:
         for packet in container.demux():
             if packet.size and packet.pts is not None:
                 end = max(end, float((packet.pts + (packet.duration or 0)) * packet.time_base))
-            if packet.stream_index == video.index and packet.size and not packet.is_discard:
-                frames += 1
+            if packet.stream_index == video.index:
+                for frame in packet.decode():
+                    times.append(frame.pts)
+                    if (frame.width, frame.height) != clip.stored:
+                        raise UserError(f"clip '{path}' changes its size in the middle; allowed: one size")
         promised = (container.duration or 0) / 1_000_000 + max(0, (container.start_time or 0) / 1_000_000)
     if end < min(0.9 * promised, promised - 0.5):
         raise UserError(f"clip '{path}' is cut off: {end:.1f} of {promised:.1f} seconds are there")
-    return frames, left
+    ordered = sorted(time for time in times if time is not None)
+    if len(set(ordered)) < len(times):
+        raise UserError(f"clip '{path}' has frames without times of their own; allowed: convert it to MP4 or MKV first")
+    out_of_order = tuple(ordered) if ordered != times else ()  # AVI has packets' times only
+    return replace(clip, frames=len(times), left_out=left, times=out_of_order)
+
+
+def is_animation(clip: Clip) -> bool:
+    """Whether a clip is a picture that moves: it has frames and nothing else."""
+    return clip.kind in KINDS.values()
 
 
 def frames_of(clip: Clip, start: int = 0, stop: int | None = None) -> "Iterator[tuple[int, VideoFrame]]":
     """The decoded frames of a clip with their numbers, from `start` up to `stop`."""
+    if is_animation(clip):
+        yield from islice(enumerate(frames_of_animation(clip.path, pyav(clip.path))), start, stop)
+        return
     with opened(clip.path) as (container, video):
         for number, frame in enumerate(container.decode(video)):
             if stop is not None and number >= stop:
@@ -223,7 +279,8 @@ def frames_of(clip: Clip, start: int = 0, stop: int | None = None) -> "Iterator[
 
 def levels_of(frame: "VideoFrame", clip: Clip) -> Tensor:
     """A decoded frame as it is looked at: (H, W, 3) uint8. Raises UserError where its size is not the clip's."""
-    rgb = frame.reformat(format="rgb24", interpolation=EXACT, dst_color_range=FULL).to_ndarray()
+    plain = frame.format.name == "rgb24"
+    rgb = (frame if plain else frame.reformat(format="rgb24", interpolation=EXACT, dst_color_range=FULL)).to_ndarray()
     upright = np.rot90(rgb, clip.turns)
     if upright.shape[:2] != clip.size:
         raise UserError(f"clip '{clip.path}' changes its size in the middle; allowed: one size")

@@ -1,6 +1,7 @@
 """What is said of a protected clip: how far it was changed, who was found, which settings were in effect."""
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -12,7 +13,7 @@ from editproof.photo.masks import AUTO
 from editproof.protection import own_size as native
 from editproof.protection.task import attackers, described_mask, of_method
 from editproof.video.segments import SEGMENT, Work, load
-from editproof.video.writing import Codec
+from editproof.video.writing import Codec, Kept
 
 
 @dataclass
@@ -39,7 +40,7 @@ class Tally:
 
 
 def described(
-    work: Work, output: Path, left_out: list[str], tally: Tally, encoder: Codec, quality: int | None
+    work: Work, output: Path, rest: Kept, tally: Tally, encoder: Codec, quality: int | None
 ) -> dict[str, Any]:
     """What the report says of a clip and of the settings in effect."""
     clip, task = work.clip, work.task
@@ -59,8 +60,15 @@ def described(
         "codec": encoder.encoder,
         "crf": quality,
         "lossless": encoder.lossless,
-        "not_taken_along": left_out,
+        "not_taken_along": rest.lost,
+        "converted": rest.converted,
     }
+
+
+def rest_line(lost: Sequence[str], converted: Sequence[str]) -> str:
+    """What is said on the screen of what a clip lost on its way and what was converted; empty if nothing was."""
+    parts = [("not kept", lost), ("converted", converted)]
+    return "; ".join(f"{what}: {', '.join(listed)}" for what, listed in parts if listed)
 
 
 def _found(work: Work) -> str:

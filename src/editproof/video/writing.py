@@ -1,7 +1,8 @@
 """Writing clips: frames are encoded, sound and subtitles copied as they are, times, colours and rotation kept."""
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -10,7 +11,9 @@ import numpy as np
 from torch import Tensor
 
 from editproof.errors import UserError
-from editproof.video.reading import EXACT, FULL, Clip, levels_of, opened, pyav
+from editproof.video.metadata import Said, kept, kept_chapters, needs_list, not_said
+from editproof.video.reading import EXACT, FULL, Clip, frames_of, is_animation, levels_of, opened, pyav
+from editproof.video.sound import Converted, beside
 
 if TYPE_CHECKING:
     from av.video.frame import VideoFrame
@@ -18,7 +21,6 @@ if TYPE_CHECKING:
 MUXERS = {"mp4": "mp4", "mov": "mov", "mkv": "matroska", "webm": "webm"}  # FFmpeg's names
 LIMITED = 1  # FFmpeg's number of the colour range 16 to 235
 THREADS = 2  # of encoders, on every machine: how many there are changes what is written
-TECHNICAL = ("major_brand", "minor_version", "compatible_brands", "encoder", "duration", "handler_name", "vendor_id")
 
 
 @dataclass(frozen=True)
@@ -77,6 +79,14 @@ def kind_for(clip: Clip, codec: Codec) -> str:
     return clip.kind if clip.kind in codec.kinds else "mkv" if clip.kind == "mkv" else codec.kinds[0]
 
 
+@dataclass(frozen=True)
+class Kept:
+    """What became of the rest of a clip: what is not in the result, and what was converted."""
+
+    lost: list[str]
+    converted: list[str]
+
+
 def rewrite(
     clip: Clip,
     path: Path,
@@ -87,46 +97,102 @@ def rewrite(
     crf: int | None,
     comment: str = "",
     progress: Callable[[int], None] = lambda done: None,
-) -> list[str]:
+) -> Kept:
     """Write the clip to `path` with `change(number, frame)`, frames (H, W, 3) uint8, in place of its frames.
 
-    Sound and subtitles are copied packet by packet; frame times, colours, pixel aspect, rotation, chapters and metadata
-    are kept. `comment` is added to the comment. Returns which streams are not taken along. Raises UserError.
+    Sound and subtitles are copied packet by packet, sound that the container cannot hold is converted; frame times,
+    colours, pixel aspect, rotation, chapters and metadata are kept. `comment` is added to the comment. Raises UserError
+    for the clip, OSError for the result.
     """
-    library = pyav(clip.path)
-    options = {"fflags": "+bitexact", **({"movflags": "+faststart"} if kind in ("mp4", "mov") else {})}  # no random ids
-    left_out, number = list(clip.left_out), 0
-    with (
-        opened(clip.path) as (source, original),
-        library.open(os.path.abspath(path), "w", format=MUXERS[kind], container_options=options) as target,
-    ):
+    library, said = pyav(clip.path), Said()
+    with ExitStack() as stack:
+        source, original = (None, None) if is_animation(clip) else stack.enter_context(opened(clip.path))
+        if source is not None and original is not None:
+            said = Said(dict(source.metadata), dict(original.metadata), source.chapters())
+        flags = "+faststart" + ("+use_metadata_tags" if needs_list(said.clip) else "")
+        options = {"fflags": "+bitexact", **({"movflags": flags} if kind in ("mp4", "mov") else {})}  # no random ids
+        target = stack.enter_context(_target(library, path, MUXERS[kind], options))
         video = _add_video(target, clip, codec, crf)
-        video.metadata.update(_kept(original.metadata))
-        copies = {}
-        for stream in source.streams:
-            if stream.type in ("audio", "subtitle"):
-                try:
-                    copies[stream.index] = _add_copy(target, stream)
-                except (ValueError, library.FFmpegError) as error:
-                    left_out.append(f"stream {stream.index}: {stream.type} ({' '.join(str(error).split())})")
-        target.metadata.update(_kept(source.metadata))
+        video.metadata.update(kept(said.video))
+        written, streams = str(video.pix_fmt), () if source is None else source.streams
+        tried = {
+            stream.index: beside(target, stream, kind, library)
+            for stream in streams
+            if stream.type in ("audio", "subtitle")
+        }
+        others = {index: taken for index, taken in tried.items() if not isinstance(taken, str)}
+        target.metadata.update(kept(said.clip))
         if comment:
-            said = [source.metadata[key] for key in ("comment", "COMMENT") if key in source.metadata]
-            target.metadata["comment"] = " ".join([*said, comment])
-        target.set_chapters(source.chapters())
-        for packet in source.demux([original, *(source.streams[index] for index in copies)]):
-            if packet.stream_index in copies:
-                if packet.size:
-                    packet.stream = copies[packet.stream_index]
-                    target.mux(packet)
-                continue
-            for frame in packet.decode():
-                changed = encodable(change(number, levels_of(frame, clip)), frame, clip, video.pix_fmt)
-                target.mux(video.encode(changed))
+            before = [value for key, value in kept(said.clip).items() if key.lower() == "comment"]
+            target.metadata["comment"] = " ".join([*before[:1], comment])
+        target.set_chapters(kept_chapters(said.chapters))
+        number = 0
+        for what in _frames_and_packets(clip, source, original, list(others)):
+            if isinstance(what, library.Packet):
+                packets = others[what.stream_index].take(what)
+            else:
+                changed = encodable(change(number, levels_of(what, clip)), what, clip, video.pix_fmt)
+                changed.pts = clip.times[number] if clip.times else changed.pts
+                packets = video.encode(changed)
                 number += 1
                 progress(number)
-        target.mux(video.encode(None))
-    return left_out
+            with _to_disk(library, path):
+                target.mux(packets)
+        for stream in (video, *others.values()):
+            packets = stream.rest() if stream in others.values() else stream.encode(None)
+            with _to_disk(library, path):
+                target.mux(packets)
+    lost = [*clip.left_out, *clip.lost, *(why for why in tried.values() if isinstance(why, str))]
+    with library.open(os.path.abspath(path), metadata_errors="replace") as result:
+        after = Said(dict(result.metadata), dict(result.streams.video[0].metadata), result.chapters())
+    converted = [taken.said for taken in others.values() if isinstance(taken, Converted)]
+    return Kept([*lost, *not_said(said, after)], [*_coarser(clip.pixel_format, written, library), *converted])
+
+
+def _frames_and_packets(clip: Clip, source: Any, original: Any, others: list[int]) -> Iterator[Any]:
+    """A clip's decoded frames, and between them the packets of other streams."""
+    if source is None:
+        yield from (frame for _, frame in frames_of(clip))
+        return
+    for packet in source.demux([original, *(source.streams[index] for index in others)]):
+        if packet.stream_index == original.index:
+            yield from packet.decode()
+        else:
+            yield packet
+
+
+@contextmanager
+def _target(library: Any, path: Path, muxer: str, options: dict[str, str]) -> Iterator[Any]:
+    """The result, open; its end is written only where nothing went wrong."""
+    with _to_disk(library, path):
+        target = library.open(os.path.abspath(path), "w", format=muxer, container_options=options)
+    try:
+        yield target
+    except BaseException:
+        with suppress(library.FFmpegError):
+            target.close()
+        raise
+    with _to_disk(library, path):
+        target.close()
+
+
+@contextmanager
+def _to_disk(library: Any, path: Path) -> Iterator[None]:
+    """What goes wrong with the result is no fault of the clip, which everything else is put down to."""
+    try:
+        yield
+    except library.FFmpegError as error:
+        raise OSError(error.errno, error.strerror or str(error), str(path)) from None
+
+
+def _coarser(before: str, after: str, library: Any) -> list[str]:
+    """What is lost between FFmpeg's pixel formats, in words."""
+    old, new = library.VideoFormat(before or after), library.VideoFormat(after)
+    bits = [max(component.bits for component in pixels.components) for pixels in (old, new)]
+    said = [f"colours of {bits[0]} bits became {bits[1]}"] if bits[0] > bits[1] else []
+    sides = [(pixels.chroma_width(16), pixels.chroma_height(16)) for pixels in (old, new)]
+    finer = sides[0][0] > sides[1][0] or sides[0][1] > sides[1][1]
+    return [*said, *(["colours became 4:2:0, one for every four pixels"] if finer else [])]
 
 
 def _add_video(target: Any, clip: Clip, codec: Codec, crf: int | None) -> Any:
@@ -147,18 +213,6 @@ def _add_video(target: Any, clip: Clip, codec: Codec, crf: int | None) -> Any:
     if clip.matrix is not None:
         video.set_display_matrix(clip.matrix)
     return video
-
-
-def _add_copy(target: Any, stream: Any) -> Any:
-    """The stream of the result for a copy of this one. Raises ValueError where the container cannot hold it."""
-    copy = target.add_stream_from_template(stream, opaque=True)
-    copy.metadata.update(_kept(stream.metadata))
-    copy.disposition = stream.disposition
-    return copy
-
-
-def _kept(metadata: dict[str, str]) -> dict[str, str]:
-    return {key: value for key, value in metadata.items() if key.lower() not in TECHNICAL}
 
 
 def encodable(levels: Tensor, like: "VideoFrame", clip: Clip, pixel_format: str) -> "VideoFrame":

@@ -1,0 +1,70 @@
+"""What a clip says of itself: titles, places, comments. What hides a picture goes, and what was lost is listed."""
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from editproof.photo.prose import reads_as_text
+
+TECHNICAL = (  # of the file as it was, not of the clip
+    *("major_brand", "minor_version", "compatible_brands", "encoder", "duration", "handler_name", "vendor_id"),
+    *("alpha_mode", "stereo_mode", "software", "bps", "number_of_frames", "number_of_bytes"),
+)
+APPLE = ("com.apple.", "com.android.")  # beginnings of names that only an `mdta` list holds in MP4 and MOV
+
+
+@dataclass(frozen=True)
+class Said:
+    """The metadata of a clip's container and of its video stream, and its chapters."""
+
+    clip: Mapping[str, str] = field(default_factory=dict)
+    video: Mapping[str, str] = field(default_factory=dict)
+    chapters: Sequence[Mapping[str, Any]] = ()
+
+
+def kept(metadata: Mapping[str, str]) -> dict[str, str]:
+    """What is to be kept of a container's, a stream's or a chapter's metadata."""
+    return {
+        key: value
+        for key, value in metadata.items()
+        if not _technical(key) and reads_as_text(value) and reads_as_text(key)
+    }
+
+
+def kept_chapters(chapters: Iterable[Mapping[str, Any]]) -> list[dict[str, Any]]:
+    """Chapters with what is kept of their titles."""
+    return [{**chapter, "metadata": kept(chapter["metadata"])} for chapter in chapters]
+
+
+def lost(before: Mapping[str, str], after: Mapping[str, str]) -> list[str]:
+    """The names of what was said before and is not after, whatever it is called there."""
+    values = [value.strip() for value in after.values()]
+    names = {key.lower() for key in after}
+    return [
+        key
+        for key, value in before.items()
+        if not _technical(key) and key.lower() not in names and value.strip() and value.strip() not in values
+    ]
+
+
+def needs_list(metadata: Mapping[str, str]) -> bool:
+    """Whether MP4 and MOV hold this metadata in an `mdta` list only, as phones write it."""
+    return any(key.lower().startswith(APPLE) for key in metadata)
+
+
+def not_said(before: Said, after: Said) -> list[str]:
+    """What a clip said and its result does not, in words."""
+    names = [*lost(before.clip, after.clip), *lost(before.video, {**after.clip, **after.video})]
+    titles = [
+        f"the title of chapter {number}"
+        for number, (old, new) in enumerate(zip(before.chapters, after.chapters, strict=False), 1)
+        if lost(old["metadata"], new["metadata"])
+    ]
+    missing = len(before.chapters) - len(after.chapters)
+    return [*(f"metadata '{name}'" for name in names), *titles, *([f"{missing} chapters"] if missing > 0 else [])]
+
+
+def _technical(key: str) -> bool:
+    """`bps-eng` and `_statistics_tags`, too, which Matroska's programs write."""
+    name = key.lower().partition("-")[0]
+    return name in TECHNICAL or name.startswith("_statistics")
