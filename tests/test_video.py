@@ -1,13 +1,17 @@
 """Clips: what is kept, that perturbations hold still, runs that were killed, masks, and files that cannot be used."""
 
+import base64
 import json
 import os
+import random
+import resource
 import signal
 import subprocess
 import sys
 import time
 from collections.abc import Callable
 from fractions import Fraction
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -16,8 +20,8 @@ import numpy as np
 import pytest
 import skimage.data
 import torch
-from clip_maker import make
-from PIL import Image
+from clip_maker import make, picture
+from PIL import Image, ImageSequence
 from torch import Tensor
 
 from editproof.budgets import Linf
@@ -28,9 +32,10 @@ from editproof.photo.masks import AUTO
 from editproof.protection.settings import ProtectSettings
 from editproof.video import protect as video
 from editproof.video import segments
+from editproof.video.masks import follow_people, mask_of_people
 from editproof.video.reading import MARK, frames_of, is_clip, levels_of, open_clip
 from editproof.video.steady import MOVED, STILL, follow, hold
-from editproof.video.writing import CODECS
+from editproof.video.writing import CODECS, rewrite
 
 NOISE = ProtectSettings(method="noise")
 
@@ -353,6 +358,12 @@ BAD: dict[str, tuple[Callable[[Callable[..., Path], Path], Any], str, str]] = {
     "sound.mp4": (lambda clips, to: sound_only(to), "", "no video stream"),
     "marked.mp4": (lambda clips, to: make(to, metadata={"comment": MARK}), "", "protected already"),
     "clear.mkv": (lambda clips, to: make(to, codec="ffv1", pixels="bgra", matrix=0), "", "transparent"),
+    "beside.webm": (lambda clips, to: beside(to), "", "transparent"),
+    "bright.mkv": (lambda clips, to: bright(to, 16), "", "high dynamic range (PQ)"),
+    "phone.mkv": (lambda clips, to: bright(to, 18), "", "high dynamic range (HLG)"),
+    "clear.gif": (lambda clips, to: moving(to, (0, 0, 0, 0)), "", "transparent"),
+    "profile.webp": (lambda clips, to: moving(to, "red", icc_profile=b"profile"), "", "a colour profile"),
+    "cut.gif": (lambda clips, to: (moving(to, "red"), to.write_bytes(cut(to, 0.7))), "", "cut off"),
     "small.mkv": (lambda clips, to: make(to, size=(64, 8), codec="ffv1", pixels="bgr0"), "", "64 x 8 pixels"),
     "wide.mkv": (lambda clips, to: make(to, 1, size=(9000, 16), codec="ffv1", pixels="bgr0"), "", "9000 x 16 pixels"),
     "plain.mp4": (lambda clips, to: make(to), "--codec mpeg2", "unknown"),
@@ -367,6 +378,33 @@ BAD: dict[str, tuple[Callable[[Callable[..., Path], Path], Any], str, str]] = {
     "many.mp4": (lambda clips, to: make(to, 101), "--method photoguard-encoder", "up to 100 frames"),
     "photo.png": (lambda clips, to: Image.new("RGB", (64, 48)).save(to), "--codec h264", "is for clips"),
 }  # fmt: skip
+
+
+def moving(path: Path, colour: Any, **more: Any) -> None:
+    shown = [Image.effect_noise((64, 48), sigma).convert("RGBA") for sigma in (20, 40, 60)]
+    for image in shown:
+        image.paste(colour, (0, 0, 20, 20))
+    shown[0].save(path, save_all=True, append_images=shown[1:], duration=40, lossless=True, disposal=2, **more)
+
+
+def beside(path: Path) -> None:
+    """A WebM that says its alpha lies in a picture of its own."""
+    with av.open(str(path), "w") as target:
+        stream = target.add_stream("libvpx-vp9", rate=25)
+        stream.width, stream.height, stream.pix_fmt = 64, 48, "yuv420p"
+        stream.metadata["alpha_mode"] = "1"
+        target.mux([*stream.encode(av.VideoFrame.from_image(numbered()[0])), *stream.encode(None)])
+
+
+def bright(path: Path, transfer: int) -> None:
+    with av.open(str(path), "w") as target:
+        stream = target.add_stream("libx265", rate=25)
+        stream.width, stream.height, stream.pix_fmt = 64, 48, "yuv420p10le"
+        stream.codec_context.options = {"x265-params": "log-level=none"}
+        stream.codec_context.color_trc, stream.codec_context.color_primaries = transfer, 9
+        frame = av.VideoFrame.from_image(numbered()[0]).reformat(format="yuv420p10le")
+        frame.color_trc, frame.color_primaries = transfer, 9
+        target.mux([*stream.encode(frame), *stream.encode(None)])
 
 
 def sound_only(path: Path) -> None:
@@ -434,3 +472,154 @@ def test_clips_in_folders_are_counted(clips: Callable[..., Path], tmp_path: Path
     Image.new("RGB", (64, 48), "gray").save(folder / "b.png")
     assert main(["protect", str(folder), "--recursive", "--method", "noise", "--out", str(tmp_path / "out")]) == 0
     assert "not protected: 1 clip in these folders" in capfd.readouterr().out
+
+
+def test_a_face_is_kept_in_clips_as_in_photos(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where the network sees somebody elsewhere but not the face: two shoulders were protected, the face bare."""
+    frame = torch.from_numpy(skimage.data.astronaut())
+    looks = people.probabilities
+
+    def without_the_face(images: Tensor) -> Tensor:
+        seen = looks(images).clone()
+        seen[..., :112, 75:150] = 0
+        return seen
+
+    monkeypatch.setattr(people, "probabilities", without_the_face)
+    face = (slice(80, 190), slice(180, 270))
+    of_photo, _ = people.auto_mask(frame.permute(2, 0, 1))
+    assert of_photo is not None and of_photo[0, 0][face].max() == 0
+    seen = None
+    for _ in range(3):
+        person, count, seen = follow_people(frame, seen)
+        assert count and mask_of_people(person, (512, 512))[0, 0][face].max() == 0
+    monkeypatch.setattr(people, "detected", lambda image: [])  # a frame in which the detector misses it
+    person, _, _ = follow_people(frame, seen)
+    assert mask_of_people(person, (512, 512))[0, 0][face].mean() < 0.2
+
+
+def numbered(size: tuple[int, int] = (64, 48), count: int = 5) -> list[Image.Image]:
+    return [Image.fromarray(picture(number, *size, False)) for number in range(count)]
+
+
+@pytest.mark.parametrize("name", ["a.gif", "a.png", "a.webp"])
+def test_pictures_that_move_are_protected_like_clips(
+    name: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    first, *others = numbered()
+    first.save(tmp_path / name, save_all=True, append_images=others, duration=[40, 80, 40, 120, 60], lossless=True)
+    assert main(["protect", str(tmp_path / name), "--method", "noise", "--codec", "ffv1", "--out", str(tmp_path)]) == 0
+    assert "not kept: how often it is repeated" in capsys.readouterr().out
+    result = tmp_path / "a-protected.mkv"
+    assert times(result) == [Fraction(t, 1000) for t in (0, 40, 120, 160, 280)]
+    report = json.loads((tmp_path / "a-protected.json").read_bytes())
+    with Image.open(tmp_path / name) as image:
+        before = torch.stack([torch.from_numpy(np.array(f.convert("RGB"))) for f in ImageSequence.Iterator(image)])
+    assert report["frames"] == 5 and 0 < (levels(result).int() - before.int()).abs().max() == report["linf_levels"] <= 8
+    assert main(["protect", str(tmp_path / name), "--method", "noise", "--out", str(tmp_path / "b")]) == 0
+    after = open_clip(tmp_path / "b" / "a-protected.mp4")
+    assert after.frames == 5 and after.colours == {
+        "color_range": 1,
+        "color_primaries": 1,
+        "color_trc": 13,
+        "colorspace": 1,
+    }
+
+
+def test_pictures_that_do_not_move_are_photos(tmp_path: Path) -> None:
+    for name in ("a.gif", "a.png", "a.webp"):
+        numbered()[0].save(tmp_path / name)
+        assert not is_clip(tmp_path / name)
+
+
+SOUND = {("pcm_s16le", "mov", "vp9"): "opus", ("pcm_s16le", "mov", None): "pcm_s16le", ("aac", "mov", "vp9"): "opus",
+         ("aac", "mp4", "vp9"): "aac"}  # fmt: skip
+
+
+@pytest.mark.parametrize(("codec", "kind", "to"), SOUND)
+def test_sound_that_a_container_cannot_hold_is_converted(
+    codec: str, kind: str, to: str | None, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = make(tmp_path / f"a.{kind}", sound=False)
+    with av.open(str(path)) as silent, av.open(str(tmp_path / f"b.{kind}"), "w") as target:
+        copy = target.add_stream_from_template(silent.streams.video[0])
+        tone = target.add_stream(codec, rate=48000, layout="stereo")
+        for packet in silent.demux(video=0):
+            if packet.size:
+                packet.stream = copy
+                target.mux(packet)
+        wave = (np.sin(np.arange(19200) / 48000 * 2 * np.pi * 440) * 9000).astype(np.int16)
+        beep = av.AudioFrame.from_ndarray(np.repeat(wave, 2)[None], format="s16", layout="stereo")
+        beep.rate, beep.pts = 48000, 0
+        target.mux([*tone.encode(beep), *tone.encode(None)])
+    options = [] if to is None else ["--codec", to]
+    assert main(["protect", str(tmp_path / f"b.{kind}"), "--method", "noise", "--out", str(tmp_path), *options]) == 0
+    wanted = SOUND[codec, kind, to]
+    said = capsys.readouterr().out
+    assert (f"audio, {codec} became {wanted}" in said) == (codec != wanted)
+    report = json.loads((tmp_path / "b-protected.json").read_bytes())
+    with av.open(str(tmp_path / report["protected"])) as result:
+        assert result.streams.audio[0].codec_context.name == wanted
+        heard = np.concatenate([np.atleast_2d(f.to_ndarray())[0] for f in result.decode(audio=0)]).astype(float)
+    loud = np.abs(np.fft.rfft(heard[: len(heard) // 2 * 2]))
+    assert len(heard) >= 19000 and loud.argmax() > 0 and report["not_taken_along"] == []
+
+
+def test_apples_metadata_and_what_is_lost(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    place, picture64 = "+48.85+002.35/", base64.b64encode(random.Random(0).randbytes(3000)).decode()
+    path = tmp_path / "a.mov"
+    with av.open(str(path), "w", options={"movflags": "use_metadata_tags"}) as target:
+        stream = target.add_stream("libx264", rate=25)
+        stream.width, stream.height, stream.pix_fmt = 64, 48, "yuv420p"
+        target.metadata.update({"com.apple.quicktime.location.ISO6709": place, "com.apple.quicktime.make": "Apple",
+                                "title": "Paris in the spring", "comment": picture64})  # fmt: skip
+        target.set_chapters([
+            {"id": i, "start": 100 * i, "end": 100 * i + 100, "time_base": Fraction(1, 1000), "metadata": {"title": t}}
+            for i, t in enumerate(("One", picture64))
+        ])  # fmt: skip
+        for shown in numbered():
+            target.mux(stream.encode(av.VideoFrame.from_image(shown).reformat(format="yuv420p")))
+        target.mux(stream.encode(None))
+    for codec in ("h264", "vp9"):
+        out = tmp_path / codec
+        assert main(["protect", str(path), "--method", "noise", "--codec", codec, "--out", str(out)]) == 0
+        report = json.loads((out / "a-protected.json").read_bytes())
+        with av.open(str(out / report["protected"])) as result:
+            said = {key.lower(): value for key, value in result.metadata.items()}
+            chapters = [chapter["metadata"] for chapter in result.chapters()]
+        assert said["com.apple.quicktime.location.iso6709"] == place and said["com.apple.quicktime.make"] == "Apple"
+        assert said["title"] == "Paris in the spring" and said["comment"] == MARK
+        assert [{k.lower(): v for k, v in c.items()}.get("title") or None for c in chapters] == ["One", None]
+        assert picture64[:40].encode() not in (out / report["protected"]).read_bytes()
+        shown = capsys.readouterr().out
+        assert "metadata 'comment'" in shown and "the title of chapter 2" in shown
+
+
+def test_frames_are_counted_and_in_their_order(tmp_path: Path) -> None:
+    """AVI holds no times of its own: with B-frames FFmpeg gives those of the packets, in the order of decoding."""
+    path, order = tmp_path / "b.avi", tmp_path / "b.mp4"
+    for file in (path, order):
+        with av.open(str(file), "w") as target:
+            stream = target.add_stream("libx264", rate=25)
+            stream.width, stream.height, stream.pix_fmt = 64, 48, "yuv420p"
+            stream.codec_context.options = {"bf": "2", "b-adapt": "0", "crf": "5"}
+            for shown in numbered(count=12):
+                target.mux(stream.encode(av.VideoFrame.from_image(shown).reformat(format="yuv420p")))
+            target.mux(stream.encode(None))
+    assert open_clip(path).times and not open_clip(order).times
+    report = video.protect_clip(path, tmp_path / "out", NOISE)
+    result = tmp_path / "out" / report["protected"]
+    shown = times(result)
+    assert report["frames"] == len(shown) == 12 and [b - a for a, b in pairwise(shown)] == [Fraction(1, 25)] * 11
+    assert (levels(result).int() - levels(order).int()).abs().float().mean() < 6
+
+
+def test_a_full_disk_is_no_fault_of_the_clip(clips: Callable[..., Path], tmp_path: Path) -> None:
+    clip = open_clip(clips("long.mkv", frames=60))
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (8000, before[1]))
+    try:
+        with pytest.raises(OSError, match="File too large") as raised:
+            rewrite(clip, tmp_path / "r.mkv", lambda number, frame: frame, kind="mkv", codec=CODECS["h264"], crf=0)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+    assert not isinstance(raised.value, UserError) and "r.mkv" in str(raised.value)

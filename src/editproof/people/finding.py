@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from functools import cache
 from itertools import pairwise
+from math import ceil, floor
 from pathlib import Path
 
 import numpy as np
@@ -139,6 +140,18 @@ def regions(seen: Tensor, boxes: Sequence[Box] = ()) -> tuple[Tensor, int]:
     return torch.from_numpy(cleaned), max(1, people)
 
 
+def with_faces(seen: Tensor, boxes: Sequence[Box]) -> tuple[Tensor, int, int]:
+    """One picture's probabilities (2,h,w) with a person, head and shoulders, around each of the detector's faces that
+    the network has missed; how many people it has found, and how many faces it has missed."""
+    cleaned, people = regions(seen, boxes)
+    size, seen = (cleaned.shape[0], cleaned.shape[1]), seen.clone()
+    missed = [box for box in boxes if (cleaned[_around(box, size, (0, 0, 0))] <= 0.5).float().mean() > MISSED]
+    for box in missed:
+        seen[0][_around(box, size)] = 1
+        seen[1][_around(box, size, (0, 0, 0))] = 1
+    return seen, people, len(missed)
+
+
 def find_people(images: Tensor) -> Tensor:
     """Photos (B,3,H,W) in [0,1] -> masks (B,1,H,W): 0 a person, 1 may be repainted; all 1 if nobody is found.
 
@@ -170,16 +183,13 @@ def auto_mask(image: Tensor) -> tuple[Tensor | None, str]:
     detector is asked as well: its faces make the network's regions sure, and around those that the network has missed,
     head and shoulders are kept.
     """
-    size, boxes = (image.shape[-2], image.shape[-1]), detected(image)
-    cleaned, people = regions(probabilities(image[None])[0], boxes)
-    mask = at_size(cleaned[None, None], size)
-    missed = [box for box in boxes if mask[..., *_around(box, size, (0, 0, 0))].mean() > MISSED]
-    for box in missed:
-        mask[..., *_around(box, size)] = 0
+    seen, people, missed = with_faces(probabilities(image[None])[0], boxes := detected(image))
+    cleaned, _ = regions(seen, boxes)
     if not people and not missed:
         return None, "nobody found: the whole photo is protected"
+    mask = at_size(cleaned[None, None], (image.shape[-2], image.shape[-1]))
     found = [_count(people, "person", "people")] if people else []
-    found += [f"{_count(len(missed), 'face', 'faces')} by the face detector only"] if missed else []
+    found += [f"{_count(missed, 'face', 'faces')} by the face detector only"] if missed else []
     kept = ", head and shoulders are kept" if missed else ""
     return mask, f"{' and '.join(found)} found{kept}; the rest ({mask.mean().item():.0%} of the photo) may be repainted"
 
@@ -200,7 +210,7 @@ def _around(
     rows = (top - above * height, bottom + below * height)
     columns = (left - beside * width, right + beside * width)
     first, second = (
-        slice(max(0, round(low * length)), max(0, round(high * length)))
+        slice(max(0, floor(low * length)), max(1, ceil(high * length)))
         for (low, high), length in zip((rows, columns), size, strict=True)
     )
     return first, second

@@ -85,18 +85,19 @@ def _files(folder: Path) -> list[Path]:
 def follow_people(levels: Tensor, before: Tensor | None) -> tuple[Tensor, int, Tensor]:
     """Who is in a frame (H, W, 3) uint8: probabilities of a person (h,w) uint8, how many people, and what was seen.
 
+    By the rule for photos (see auto_mask), the face detector included.
     What was seen (2,h,w) goes into the call for the next frame as `before`: a person who is missed in one or two frames
     stays, and edges do not flicker.
     """
-    from editproof.people.finding import detected, probabilities, regions
+    from editproof.people.finding import detected, probabilities, regions, with_faces
 
-    seen = probabilities(levels.permute(2, 0, 1)[None])[0]
+    image = levels.permute(2, 0, 1)
+    boxes = detected(image)
+    seen, *_ = with_faces(probabilities(image[None])[0], boxes)
     if before is not None:
         seen = torch.lerp(seen, before, FADE)
     likely = (seen * (0.5 / ENOUGH)).clamp(max=1)
-    person, count = regions(likely)
-    if not count:
-        person, count = regions(likely, detected(levels.permute(2, 0, 1)))
+    person, count = regions(likely, boxes)
     return (person * 255).round().byte(), count, seen
 
 

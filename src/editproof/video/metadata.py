@@ -38,13 +38,10 @@ def kept_chapters(chapters: Iterable[Mapping[str, Any]]) -> list[dict[str, Any]]
 
 def lost(before: Mapping[str, str], after: Mapping[str, str]) -> list[str]:
     """The names of what was said before and is not after, whatever it is called there."""
-    values = [value.strip() for value in after.values()]
-    names = {key.lower() for key in after}
-    return [
-        key
-        for key, value in before.items()
-        if not _technical(key) and key.lower() not in names and value.strip() and value.strip() not in values
-    ]
+    values, names = {value.strip() for value in after.values()} | {""}, {key.lower() for key in after}
+    left = kept(before)
+    gone = {key for key, value in left.items() if key.lower() not in names and value.strip() not in values}
+    return [key for key in before if key in gone or (key not in left and not _technical(key))]
 
 
 def needs_list(metadata: Mapping[str, str]) -> bool:

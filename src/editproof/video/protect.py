@@ -176,7 +176,7 @@ def read_back(work: Work, file: Path, budget: Budget | None) -> dict[str, Any]:
     """What some frames of a lossy result show, against the original's: distances, and what is left of the change."""
     protect, tally, left = protector(work, budget), Tally(), []
     every = max(1, work.clip.frames // CHECKED)
-    result = replace(work.clip, path=file)
+    result = replace(work.clip, path=file, kind=file.suffix[1:])
     for (number, frame), (_, saved) in zip(frames_of(work.clip), frames_of(result), strict=False):
         if number % every == 0:
             original, seen = levels_of(frame, work.clip), levels_of(saved, result)

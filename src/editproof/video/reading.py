@@ -244,7 +244,7 @@ def _looked_through(clip: Clip) -> Clip:
         for packet in container.demux():
             if packet.size and packet.pts is not None:
                 end = max(end, float((packet.pts + (packet.duration or 0)) * packet.time_base))
-            if packet.stream_index == video.index:
+            if packet.stream is video:  # the last packet of a stream has no number
                 for frame in packet.decode():
                     times.append(frame.pts)
                     if (frame.width, frame.height) != clip.stored:

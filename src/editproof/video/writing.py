@@ -129,7 +129,7 @@ def rewrite(
         number = 0
         for what in _frames_and_packets(clip, source, original, list(others)):
             if isinstance(what, library.Packet):
-                packets = others[what.stream_index].take(what)
+                packets = others[what.stream.index].take(what)
             else:
                 changed = encodable(change(number, levels_of(what, clip)), what, clip, video.pix_fmt)
                 changed.pts = clip.times[number] if clip.times else changed.pts
@@ -155,7 +155,7 @@ def _frames_and_packets(clip: Clip, source: Any, original: Any, others: list[int
         yield from (frame for _, frame in frames_of(clip))
         return
     for packet in source.demux([original, *(source.streams[index] for index in others)]):
-        if packet.stream_index == original.index:
+        if packet.stream is original:  # the last packet of a stream has no number
             yield from packet.decode()
         else:
             yield packet
