@@ -266,7 +266,7 @@ def test_memory_does_not_depend_on_the_length(tmp_path: Path) -> None:
         path = make(tmp_path / f"{frames}.mkv", frames, (96, 64), sound=False)
         process = start(0, 8, "protect", str(path), "--method", "noise", "--out", str(tmp_path / "out"))
         peaks.append(int(process.communicate()[0].split()[-1]))
-    assert peaks[1] - peaks[0] < 25_000_000  # bytes; the perturbations of 200 frames are 39 MB
+    assert peaks[1] - peaks[0] < 32_000_000  # bytes; the perturbations of 200 frames are 39 MB
 
 
 def half(width: int, height: int, left: int = 0) -> Image.Image:
