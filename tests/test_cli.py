@@ -21,10 +21,10 @@ from editproof import pgd
 from editproof.budgets import Budget
 from editproof.cli.display import percent
 from editproof.cli.main import main
-from editproof.cli.options import parse_number, parse_settings
 from editproof.errors import UserError
 from editproof.methods import METHODS
 from editproof.methods.method import Given
+from editproof.parsing import parse_number, parse_settings
 from editproof.photo.reading import open_photo
 from editproof.protection import pair
 from editproof.protection.apply import method_settings, own_knobs

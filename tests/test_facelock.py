@@ -17,7 +17,7 @@ from editproof.budgets import Linf
 from editproof.cli.main import main
 from editproof.errors import UserError
 from editproof.methods import METHODS
-from editproof.metrics import faces
+from editproof.people import faces
 from editproof.people.dlib_net import face_net, read_weights
 from editproof.people.face_chips import find_chips
 from editproof.photo.reading import save_png

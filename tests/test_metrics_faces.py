@@ -10,7 +10,8 @@ from torch import Tensor
 
 from editproof.bench.demo import astronaut
 from editproof.errors import UserError
-from editproof.metrics import faces
+from editproof.metrics import faces as judged
+from editproof.people import faces
 
 
 @pytest.fixture(scope="module")
@@ -29,10 +30,10 @@ def photo() -> Tensor:
     ],
 )
 def test_a_person_stays_that_person(change: Callable[[Tensor], Tensor], photo: Tensor) -> None:
-    distance = faces.distance(change(photo), photo)
+    distance = judged.distance(change(photo), photo)
     assert distance.item() < 0.4
-    assert faces.recognised(change(photo), photo).tolist() == [1]
-    assert faces.missing(change(photo), photo).tolist() == [0]
+    assert judged.recognised(change(photo), photo).tolist() == [1]
+    assert judged.missing(change(photo), photo).tolist() == [0]
 
 
 def test_embeddings_are_what_dlib_gives(photo: Tensor) -> None:
@@ -41,15 +42,15 @@ def test_embeddings_are_what_dlib_gives(photo: Tensor) -> None:
     assert found.shape == (3, 128) and found.dtype == torch.float32
     assert found.isnan().all(1).tolist() == found.isnan().any(1).tolist() == [False, True, False]
     expected = (found[0] - found[2]).square().sum().sqrt()
-    torch.testing.assert_close(faces.distance(photo.flip(-1), photo)[0], expected)
+    torch.testing.assert_close(judged.distance(photo.flip(-1), photo)[0], expected)
 
 
 def test_a_picture_without_a_face(photo: Tensor) -> None:
     grey = torch.full_like(photo, 0.5)
     images, reference = torch.cat([grey, photo, grey]), torch.cat([photo, grey, grey])
-    assert faces.distance(images, reference).isnan().all()
-    assert faces.recognised(images, reference).nan_to_num(-1).tolist() == [0, -1, -1]
-    assert faces.missing(images, reference).nan_to_num(-1).tolist() == [1, -1, -1]
+    assert judged.distance(images, reference).isnan().all()
+    assert judged.recognised(images, reference).nan_to_num(-1).tolist() == [0, -1, -1]
+    assert judged.missing(images, reference).nan_to_num(-1).tolist() == [1, -1, -1]
 
 
 def test_the_most_similar_face_counts(photo: Tensor, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -18,7 +18,7 @@ from transformers import CLIPModel, CLIPProcessor
 
 from editproof.errors import UserError
 from editproof.metrics import METRICS, Trial, brisque, clip_image, clip_text, lpips
-from editproof.metrics.brisque import LARGEST, LEAST, _asymmetric, _shape, features
+from editproof.metrics.brisque import HIGHEST, LOWEST, _asymmetric, _shape, features
 from editproof.metrics.lpips import _alex, _vgg, load_lpips
 
 
@@ -127,7 +127,7 @@ def test_brisque_is_the_regression_of_the_file(tmp_path: Path) -> None:
     path = metric_models.regression(tmp_path / "svm.txt")
     images = noisy(tiny.pictures(2, 32, 40))
     for row, score in zip(features(images).tolist(), brisque(images, str(path)).tolist(), strict=True):
-        x = [-1 + 2 * (v - low) / (high - low) for v, low, high in zip(row, LEAST, LARGEST, strict=True)]
+        x = [-1 + 2 * (v - low) / (high - low) for v, low, high in zip(row, LOWEST, HIGHEST, strict=True)]
         expected = 1.5
         for line in path.read_text().splitlines()[7:]:
             weight, *entries = line.split()

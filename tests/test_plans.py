@@ -76,11 +76,12 @@ def test_a_plan_is_used_and_reported(folder: Path, tiny_folder: Callable, monkey
 
 
 def test_check_plan() -> None:
-    for method in (*METHODS, None):
+    for name, method in METHODS.items():
         for plan in (None, "whole", "stream"):
-            check_plan(plan, method)
-    check_plan("first-block", "veto")
-    with pytest.raises(UserError, match="too little"):
+            check_plan(plan, name, method.first_block)
+    assert [name for name, method in METHODS.items() if method.first_block] == ["veto"]
+    check_plan("first-block", "veto", METHODS["veto"].first_block)
+    with pytest.raises(UserError, match="too little for an edit"):
         check_plan("first-block")
 
 

@@ -17,9 +17,9 @@ import torch
 from editproof.budgets import Linf
 from editproof.editors import EDITORS, load_editor
 from editproof.metrics import kept, obeyed, structure
-from editproof.metrics.faces import embeddings
 from editproof.metrics.instructions import COLOURS
 from editproof.metrics.trying import try_edits
+from editproof.people.faces import embeddings
 from editproof.photo.masks import open_mask
 from editproof.photo.reading import open_photo
 from editproof.protection.apply import protect

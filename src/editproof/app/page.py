@@ -142,6 +142,6 @@ def method_choices() -> list[tuple[str, str]]:
 
 def editors_here() -> list[str]:
     """The editors that can be loaded without a network, the embedded ones first."""
-    from editproof.cli.doctor import on_disk
+    from editproof.editors import on_disk
 
     return [name for name, info in EDITORS.items() if on_disk(info)]

@@ -14,11 +14,11 @@ from editproof.photo.masks import open_mask
 from editproof.photo.reading import Photo, to_levels
 from editproof.video.reading import frames_of, levels_of, open_clip
 
-SIDE = 1280  # longest, in pixels, of what is shown
+SHOWN_SIDE = 1280  # longest, in pixels, of what is shown
 PAINTED_SIDE = 800  # and of what is painted on
 
 
-def shown(photo: Photo, side: int = SIDE) -> Image.Image:
+def shown(photo: Photo, side: int = SHOWN_SIDE) -> Image.Image:
     """A photo at no more than `side` pixels along its longer side, on white where it is transparent."""
     image = Image.fromarray(photo.levels.numpy())
     if photo.alpha is not None:
@@ -77,7 +77,7 @@ def read_mask(path: Path | None, photo: Photo) -> Tensor | None:
 def marked(pixels: Tensor) -> Image.Image:
     """An edit (1, 3, H, W) as it is shown, with a mark that says what it is."""
     image = Image.fromarray(to_levels(pixels[0]).numpy())
-    image.thumbnail((SIDE, SIDE), Image.Resampling.LANCZOS)
+    image.thumbnail((SHOWN_SIDE, SHOWN_SIDE), Image.Resampling.LANCZOS)
     return mark(image)
 
 

@@ -9,8 +9,8 @@ from pathlib import Path
 
 from editproof.app.texts import ENGLISH, say
 from editproof.app.work import Told, seconds
-from editproof.cli.options import LARGEST_SEED
 from editproof.errors import UserError
+from editproof.parsing import LARGEST_SEED
 
 # word -> (levels of 255, what to expect)
 STRENGTHS = {

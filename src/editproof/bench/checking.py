@@ -16,9 +16,10 @@ from editproof.bench.data import centred_mask
 from editproof.editors import EDITORS, load_editor
 from editproof.editors.pipeline import Editor
 from editproof.errors import UserError
-from editproof.metrics import Trial, broken, edit_change, faces, kept, obeyed, psnr
+from editproof.metrics import Trial, broken, edit_change, kept, obeyed, psnr
 from editproof.metrics.success import succeeded
 from editproof.metrics.trying import try_edits
+from editproof.people import faces
 from editproof.photo.decoding import opened
 from editproof.photo.masks import AUTO, check_mask, edit_mask, found_mask
 from editproof.photo.reading import Photo, open_photo

@@ -180,9 +180,9 @@ def _mask_file(mask: str | Path | None, photo: Path) -> str | Path | None:
 def _hole(file: str | Path | None, photo: Photo, working: tuple[int, int]) -> Tensor:
     if file is None:
         return centred_mask(working)[None]
-    native = edit_mask(file, photo, working)
-    check_something_to_protect(native, str(file), working)
-    return working_mask(native, working)
+    whole = edit_mask(file, photo, working)
+    check_something_to_protect(whole, str(file), working)
+    return working_mask(whole, working)
 
 
 def draw(

@@ -7,9 +7,9 @@ from typing import Any
 
 import yaml
 
-from editproof.cli.options import LARGEST_SEED
 from editproof.editors import EDITORS
 from editproof.errors import UserError
+from editproof.parsing import LARGEST_SEED
 
 Prompts = tuple[str, ...] | dict[str, tuple[str, ...]]  # the same for all, or by an editor's name or kind
 

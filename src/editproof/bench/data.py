@@ -178,10 +178,10 @@ def mask_at(photo: BenchPhoto, size: tuple[int, int], source: str) -> Tensor:
     """The photo's mask (1, h, w) at the working size, 1 = the editor may repaint. Raises UserError if unusable."""
     if source == "centre":
         return centred_mask(size)
-    native = open_mask(photo.mask, photo.size)  # type: ignore[arg-type]  # mask_source has seen that there is one
-    check_something_to_protect(native, str(photo.mask), size)
-    check_something_to_edit(native, str(photo.mask), size)
-    return working_mask(native, size)[0]
+    whole = open_mask(photo.mask, photo.size)  # type: ignore[arg-type]  # mask_source has seen that there is one
+    check_something_to_protect(whole, str(photo.mask), size)
+    check_something_to_edit(whole, str(photo.mask), size)
+    return working_mask(whole, size)[0]
 
 
 def centred_mask(size: tuple[int, int]) -> Tensor:

@@ -111,9 +111,9 @@ def run_demo(
         if mask is None and loaded.masked:
             raise UserError(f"editor '{editor}' needs a --mask with the --image: white = may be repainted")
         if mask is not None:
-            native = edit_mask(mask, photo, working, invert_mask)
-            check_something_to_protect(native, str(mask), working)
-            region = working_mask(native, working)
+            whole = edit_mask(mask, photo, working, invert_mask)
+            check_something_to_protect(whole, str(mask), working)
+            region = working_mask(whole, working)
     hole = region if loaded.masked else None
     methods = [method for method in chosen if not why_not_on(METHODS[method], original, hole)] or [default]
     shown = default if default in methods else methods[-1]

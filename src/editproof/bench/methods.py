@@ -14,10 +14,10 @@ from torch import Tensor
 
 from editproof.bench.config import check_editor_name
 from editproof.budgets import L2, LEVELS, Budget, Linf
-from editproof.cli.options import parse_number, parse_settings
 from editproof.errors import UserError
 from editproof.methods import METHODS
 from editproof.metrics import METRICS
+from editproof.parsing import parse_eps, parse_number, parse_settings
 from editproof.protection.apply import DEFAULT_METHOD, get_method, method_settings
 from editproof.randomness import generators, rand
 
@@ -102,10 +102,7 @@ def parse_bench_budget(text: str) -> Budget | None:
             return L2(parse_number(text[3:], "budget", math.inf))
         except UserError:
             raise UserError(f"budget '{text}' is no L2 budget; allowed: l2: and a number above 0") from None
-    eps = parse_number(text, "budget", 1.0)
-    if eps < 0.999 / LEVELS:
-        raise UserError(f"budget '{text}' is less than one level of an 8-bit picture; allowed: 1/255 and more")
-    return Linf(eps)
+    return Linf(parse_eps(text, "budget"))
 
 
 def parse_match(text: str) -> tuple[str, float]:

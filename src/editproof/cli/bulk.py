@@ -22,9 +22,9 @@ from editproof.cli.options import (
     at_least,
     none_or,
     parse_budget,
-    parse_settings,
 )
 from editproof.errors import UserError
+from editproof.parsing import parse_settings
 
 SHOWN = 20  # failures that are printed; the table has them all
 

@@ -77,8 +77,9 @@ def tell_of_places(photos: int) -> None:
 def tell_of_unread(inputs: Sequence[Path], out: Path) -> None:
     """Say which files of folders were not read as photos, by kind."""
     from editproof.protection.folders import unread
+    from editproof.video.reading import SUFFIXES as CLIPS
 
-    for kind, endings in unread([path for path in inputs if path.is_dir()], out).items():
+    for kind, endings in unread([path for path in inputs if path.is_dir()], out, CLIPS).items():
         counted = ", ".join(f"{number} {ending}" for ending, number in sorted(endings.items()))
         OUT.print(f"not read: {endings.total()} {kind} ({counted})", style="yellow", markup=False, soft_wrap=True)
 

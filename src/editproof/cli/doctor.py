@@ -5,13 +5,12 @@ import platform
 import sys
 from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
-from pathlib import Path
 from typing import Any
 
 import psutil
 
 from editproof import __version__
-from editproof.editors import EDITORS, FIRST_BLOCK, EditorInfo
+from editproof.editors import EDITORS, FIRST_BLOCK, EditorInfo, on_disk
 
 PACKAGES = ("torch", "diffusers", "transformers", "accelerate", "huggingface_hub", "safetensors", "numpy", "pillow")
 PER_PIXEL = 2048  # activations of an edit for each pixel, in numbers of a weight's size: a rule of thumb
@@ -53,25 +52,6 @@ def devices() -> list[Device]:
     cores = len(os.sched_getaffinity(0)) if sys.platform == "linux" else os.cpu_count() or 1
     found.append(Device("cpu", f"{cores} cores, {platform.machine()}", memory.total, memory.available, 4))
     return found
-
-
-def on_disk(info: EditorInfo) -> bool:
-    """Whether an editor can be loaded without network: its files ship with the package or lie in the hub's cache."""
-    if info.embedded:
-        return (Path(__file__).parents[1] / "assets" / info.source / "model_index.json").is_file()
-    from huggingface_hub import try_to_load_from_cache
-
-    weights = ("unet/diffusion_pytorch_model.safetensors", "unet/diffusion_pytorch_model.fp16.safetensors",
-               "transformer/diffusion_pytorch_model.safetensors",
-               "transformer/diffusion_pytorch_model.safetensors.index.json")  # fmt: skip
-    if info.in_parts:
-        from editproof.editors.step1x.parts import QWEN, TRANSFORMERS, VAE
-
-        parts = [(info.source, TRANSFORMERS[info.in_parts]), (info.source, VAE), (QWEN, "config.json")]
-        return all(isinstance(try_to_load_from_cache(*part), str) for part in parts)
-    found = [try_to_load_from_cache(info.source, "model_index.json")]
-    found += [next(filter(None, (try_to_load_from_cache(info.source, file) for file in weights)), None)]
-    return all(isinstance(path, str) for path in found)
 
 
 def needed(info: EditorInfo, device: Device) -> dict[str, int]:

@@ -58,9 +58,9 @@ from editproof.cli.options import (
     named,
     none_or,
     parse_budget,
-    parse_settings,
 )
 from editproof.errors import UserError
+from editproof.parsing import parse_settings
 
 STOPPED = "stopped; what was finished is complete, nothing is half-written"
 

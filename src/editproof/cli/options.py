@@ -1,6 +1,5 @@
 """The options that commands share, and what their text means."""
 
-import ast
 import math
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -9,13 +8,10 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from editproof.errors import UserError
-from editproof.numbers import parse_eps, parse_number
+from editproof.parsing import LARGEST_SEED, parse_eps, parse_number
 
 if TYPE_CHECKING:
     from editproof.budgets import Budget
-
-
-LARGEST_SEED = 2**63 - 1
 
 
 def at_least(lowest: int, number: type = int, highest: float = math.inf) -> Callable[[str], Any]:
@@ -184,17 +180,3 @@ def parse_budget(eps: str | None, l2: str | None) -> "Budget | None":
     from editproof.budgets import L2, Linf
 
     return Linf(number) if number is not None else L2(length or 0.0)
-
-
-def parse_settings(pairs: Sequence[str]) -> dict[str, Any]:
-    """['samples=4', 'momentum=.9'] -> {'samples': 4, 'momentum': .9}; what is not a Python literal stays text."""
-    settings = {}
-    for pair in pairs:
-        name, separator, value = pair.partition("=")
-        if not separator or not name.isidentifier():
-            raise UserError(f"--set '{pair}' is not usable; allowed: NAME=VALUE, such as samples=4")
-        try:
-            settings[name] = ast.literal_eval(value)
-        except (ValueError, SyntaxError, MemoryError, RecursionError):  # the latter two of thousands of brackets
-            settings[name] = value
-    return settings

@@ -14,8 +14,8 @@ from editproof.cli.options import (
     SeedOption,
     at_least,
     parse_budget,
-    parse_settings,
 )
+from editproof.parsing import parse_settings
 
 app = typer.Typer()
 

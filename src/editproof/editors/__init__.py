@@ -230,6 +230,25 @@ def check_size(size: int | None) -> None:
         raise UserError(f"size is {size!r}; allowed: a whole number of pixels from 16 to 8192")
 
 
+def on_disk(info: EditorInfo) -> bool:
+    """Whether an editor can be loaded without network: its files ship with the package or lie in the hub's cache."""
+    if info.embedded:
+        return (files("editproof") / "assets" / info.source / "model_index.json").is_file()
+    from huggingface_hub import try_to_load_from_cache
+
+    weights = ("unet/diffusion_pytorch_model.safetensors", "unet/diffusion_pytorch_model.fp16.safetensors",
+               "transformer/diffusion_pytorch_model.safetensors",
+               "transformer/diffusion_pytorch_model.safetensors.index.json")  # fmt: skip
+    if info.in_parts:
+        from editproof.editors.step1x.parts import QWEN, TRANSFORMERS, VAE
+
+        parts = [(info.source, TRANSFORMERS[info.in_parts]), (info.source, VAE), (QWEN, "config.json")]
+        return all(isinstance(try_to_load_from_cache(*part), str) for part in parts)
+    found = [try_to_load_from_cache(info.source, "model_index.json")]
+    found += [next(filter(None, (try_to_load_from_cache(info.source, file) for file in weights)), None)]
+    return all(isinstance(path, str) for path in found)
+
+
 def check_plan(plan: str | None, what: str = "an edit", first_block: bool = False) -> None:
     """UserError for a plan that is not in PLANS, or loads too little for `what` unless a first block is enough."""
     if plan is not None and plan not in PLANS:

@@ -12,7 +12,7 @@ from editproof.metrics.clip import SOURCE as CLIP
 from editproof.metrics.clip import clip_image, clip_text
 from editproof.metrics.colour import ciede2000
 from editproof.metrics.disruption import disruption, edit_change, trial_disruption
-from editproof.metrics.faces import SAME_PERSON, distance, missing, recognised
+from editproof.metrics.faces import distance, missing, recognised
 from editproof.metrics.fsim import fsim
 from editproof.metrics.lpips import SOURCE as LPIPS
 from editproof.metrics.lpips import lpips
@@ -21,6 +21,7 @@ from editproof.metrics.ssim import ssim, ssim_map
 from editproof.metrics.success import BROKEN, RECOGNISERS, broken, kept, obeyed, structure, success
 from editproof.metrics.trial import Trial
 from editproof.metrics.vif import vif
+from editproof.people.faces import SAME_PERSON
 from editproof.plugins import add_plugins
 
 __all__ = [

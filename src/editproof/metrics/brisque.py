@@ -12,15 +12,15 @@ from torch import Tensor
 from editproof.errors import UserError
 from editproof.metrics.luminance import yiq
 
-SIDE = 16  # pixels: below, there is nothing to take statistics of
+LEAST = 16  # pixels: below, there is nothing to take statistics of
 SHIFTS = ((0, 1), (1, 0), (1, 1), (-1, 1))  # of the neighbours a pixel is multiplied with
 # The least and largest value of each feature in the data that the published model was trained on, at both scales.
-LEAST = (
+LOWEST = (
     0.336999, 0.019667, 0.23, -0.125959, 0.000167, 0.000616, 0.231, -0.125873, 0.000165, 0.0006, 0.241, -0.128814,
     0.000179, 0.000386, 0.243, -0.13308, 0.000182, 0.000421, 0.436998, 0.016929, 0.247, -0.200231, 0.000104, 0.000834,
     0.257, -0.200017, 0.000112, 0.000876, 0.257, -0.155072, 0.000112, 0.000356, 0.258, -0.154374, 0.000117, 0.000351,
 )  # fmt: skip
-LARGEST = (
+HIGHEST = (
     9.999411, 0.807472, 1.644021, 0.202917, 0.712384, 0.468672, 1.644021, 0.169548, 0.713132, 0.467896, 1.553016,
     0.101368, 0.687324, 0.533087, 1.554016, 0.101, 0.689177, 0.533133, 3.639918, 0.800955, 1.096995, 0.175286,
     0.755547, 0.39927, 1.095995, 0.155928, 0.751488, 0.402398, 1.041992, 0.093209, 0.623516, 0.532925, 1.042992,
@@ -44,7 +44,7 @@ def brisque(images: Tensor, source: str | None = None) -> Tensor:
     a file in libsvm's format; None takes the one of the package `brisque` (extra `brisque`). Raises UserError.
     """
     model = _load(source)
-    least, largest = (torch.tensor(values, dtype=torch.float64) for values in (LEAST, LARGEST))
+    least, largest = (torch.tensor(values, dtype=torch.float64) for values in (LOWEST, HIGHEST))
     scaled = 2 * (features(images) - least) / (largest - least) - 1
     scores = (-model.gamma * torch.cdist(scaled, model.vectors) ** 2).exp() @ model.weights - model.rho
     flat = (images.amax((2, 3)) == images.amin((2, 3))).all(1)
@@ -56,9 +56,9 @@ def features(images: Tensor) -> Tensor:
 
     In float64 on the CPU, as not every device has it. Raises UserError for other shapes.
     """
-    if images.ndim != 4 or images.shape[1] != 3 or min(images.shape[-2:]) < SIDE:
+    if images.ndim != 4 or images.shape[1] != 3 or min(images.shape[-2:]) < LEAST:
         raise UserError(
-            f"BRISQUE cannot be taken of pictures of {tuple(images.shape)}; allowed: (B, 3, H, W), sides from {SIDE}"
+            f"BRISQUE cannot be taken of pictures of {tuple(images.shape)}; allowed: (B, 3, H, W), sides from {LEAST}"
         )
     luminance = yiq(images.detach().cpu().double())[:, :1]
     half = F.interpolate(
@@ -119,7 +119,7 @@ def _load(source: str | None) -> Svr:
         header, _, body = Path(source).read_text().partition("\nSV\n")
         settings = dict(line.split(" ", 1) for line in header.splitlines())
         rows = [line.split() for line in body.splitlines()]
-        vectors = torch.zeros(len(rows), len(LEAST), dtype=torch.float64)
+        vectors = torch.zeros(len(rows), len(LOWEST), dtype=torch.float64)
         for vector, (_, *entries) in zip(vectors, rows, strict=True):
             for entry in entries:
                 place, value = entry.split(":")

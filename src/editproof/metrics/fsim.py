@@ -14,7 +14,7 @@ SCALES, ORIENTATIONS = 4, 4  # of the log-Gabor filters; wavelengths of 6, 12, 2
 WAVELENGTH, BANDWIDTH, SPREAD = 6, 0.55, math.pi / ORIENTATIONS / 1.2
 NOISE_DEVIATIONS = 2.0  # how far above the noise's mean energy a feature has to be
 T1, T2, T3, CHROMA = 0.85, 160.0, 200.0, 0.03  # the paper's constants: phase, gradient, chrominance, its exponent
-SIDE = 256  # pixels: the shorter side to which pictures are brought, by averaging whole pixels
+SHORTER_SIDE = 256  # pixels: the shorter side to which pictures are brought, by averaging whole pixels
 TINY = 1e-8  # where there is no feature at all, every pixel counts the same
 
 
@@ -31,7 +31,7 @@ def fsim(images: Tensor, reference: Tensor, mask: Tensor | None = None) -> Tenso
         raise UserError(
             f"FSIM cannot be taken of pictures of {tuple(images.shape)}; allowed: 3 channels, sides from 2 pixels"
         )
-    factor = max(1, round(min(images.shape[-2:]) / SIDE))
+    factor = max(1, round(min(images.shape[-2:]) / SHORTER_SIDE))
     (y1, i1, q1), (y2, i2, q2) = (F.avg_pool2d(yiq(x), factor).split(1, 1) for x in (images, reference))
     phase1, phase2 = phase_congruency(y1), phase_congruency(y2)
     similarity = _similar(phase1, phase2, T1) * _similar(_gradient(y1), _gradient(y2), T2)

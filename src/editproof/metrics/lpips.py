@@ -14,7 +14,7 @@ from editproof.metrics.psnr import region_mean
 from editproof.metrics.trial import check_pair
 
 SOURCE = "timm/vgg16.tv_in1k"  # torchvision's VGG16 as safetensors
-SIDE = 32  # pixels: below, nothing is left for the deepest layer
+LEAST = 32  # pixels: below, nothing is left for the deepest layer
 SHIFT, SCALE = (-0.030, -0.088, -0.188), (0.458, 0.448, 0.450)  # of ImageNet, for pictures in [-1, 1]
 TAPS = {"alex": (1, 4, 7, 9, 11), "vgg": (3, 8, 15, 22, 29)}  # the activations compared, by index in `features`
 
@@ -27,9 +27,9 @@ def lpips(images: Tensor, reference: Tensor, mask: Tensor | None = None, source:
     UserError.
     """
     check_pair(images, reference, mask)
-    if images.shape[1] != 3 or min(images.shape[-2:]) < SIDE:
+    if images.shape[1] != 3 or min(images.shape[-2:]) < LEAST:
         raise UserError(
-            f"LPIPS cannot be taken of pictures of {tuple(images.shape)}; allowed: 3 channels, sides from {SIDE} pixels"
+            f"LPIPS cannot be taken of pictures of {tuple(images.shape)}; allowed: 3 channels, sides from {LEAST}"
         )
     network = load_lpips(source or SOURCE).to(images.device)
     with torch.no_grad():

@@ -12,11 +12,11 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from editproof.errors import UserError
-from editproof.metrics import faces
 from editproof.metrics.clip import clip_text
 from editproof.metrics.instructions import asked_of, find_instruction, grey
 from editproof.metrics.ssim import WINDOW, contrast_structure_map
 from editproof.metrics.trial import Trial
+from editproof.people import faces
 from editproof.resolution import resize
 
 SIDE = 128  # pixels of the longer side at which structure is looked at: fine noise is no structure

@@ -8,7 +8,7 @@ from editproof.errors import UserError
 from editproof.metrics.luminance import yiq
 from editproof.metrics.trial import check_pair
 
-SIDE = 41  # pixels: below, the coarsest scale has no whole window
+LEAST = 41  # pixels: below, the coarsest scale has no whole window
 NOISE = 2.0  # variance of the eye's own noise, for luminance in 0..255
 TINY = 1e-10
 
@@ -21,9 +21,9 @@ def vif(images: Tensor, reference: Tensor, mask: Tensor | None = None) -> Tensor
     mask is 1. (B, 3, H, W) twice, in [0, 1]. Raises UserError for other shapes and for sides under 41 pixels.
     """
     check_pair(images, reference, mask)
-    if images.shape[1] != 3 or min(images.shape[-2:]) < SIDE:
+    if images.shape[1] != 3 or min(images.shape[-2:]) < LEAST:
         raise UserError(
-            f"VIF cannot be taken of pictures of {tuple(images.shape)}; allowed: 3 channels, sides from {SIDE} pixels"
+            f"VIF cannot be taken of pictures of {tuple(images.shape)}; allowed: 3 channels, sides from {LEAST} pixels"
         )
     distorted, source = (yiq(picture)[:, :1] - 127.5 for picture in (images, reference))  # rounds off less around 0
     weight = torch.ones_like(source) if mask is None else mask.to(source).expand_as(source)

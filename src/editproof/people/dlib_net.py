@@ -13,7 +13,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from editproof.errors import UserError
-from editproof.metrics.faces import NETWORK, model_file
+from editproof.people.faces import NETWORK, model_file
 
 MEAN = (122.782, 117.001, 104.298)  # of a chip's channels, in 0..255
 WIDTHS = (32, 32, 32, 64, 64, 64, 64, 128, 128, 128, 256, 256, 256, 256)  # of the blocks

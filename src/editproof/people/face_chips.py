@@ -6,7 +6,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from editproof.metrics.faces import landmarks
+from editproof.people.faces import landmarks
 from editproof.randomness import Generators, randn
 
 CHIP = 150  # pixels: the side of a chip

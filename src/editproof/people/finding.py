@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from editproof.errors import UserError
-from editproof.metrics.faces import face_boxes
+from editproof.people.faces import face_boxes
 from editproof.resolution import working_copy
 
 Box = tuple[float, float, float, float]  # left, top, right, bottom, in shares of the picture

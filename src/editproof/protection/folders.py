@@ -50,18 +50,16 @@ def find(inputs: Sequence[Path], out: Path, suffixes: Container[str] | None = SU
         yield from ((Path(error.filename), out) for error in unreadable)
 
 
-def unread(inputs: Sequence[Path], out: Path) -> dict[str, Counter[str]]:
+def unread(inputs: Sequence[Path], out: Path, besides: Container[str] = ()) -> dict[str, Counter[str]]:
     """Of files in folders that are not read as photos: for each kind, what their names end in and how many.
 
-    Clips and what editproof wrote are not counted, hidden files neither.
+    What ends in one of `besides` (clips) and what editproof wrote are not counted, hidden files neither.
     """
-    from editproof.video.reading import SUFFIXES as CLIPS
-
     kinds = {"raw photos, to be exported as TIFF or JPEG first": raw.SUFFIXES, "of other kinds": None}
     found: dict[str, Counter[str]] = {kind: Counter() for kind in kinds}
     for path, _ in find(inputs, out, None):
         ending = path.suffix.lower()
-        if ending in SUFFIXES or ending in CLIPS or (ending == ".json" and read_report(path)):
+        if ending in SUFFIXES or ending in besides or (ending == ".json" and read_report(path)):
             continue
         kind = next(kind for kind, endings in kinds.items() if endings is None or ending in endings)
         found[kind][ending or "without an ending"] += 1

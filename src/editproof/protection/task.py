@@ -19,7 +19,7 @@ from editproof.photo.formats import FORMATS, QUALITY, check_format, decode, enco
 from editproof.photo.masks import AUTO, check_something_to_protect, found_mask, open_mask
 from editproof.photo.metadata import KEEP, with_metadata
 from editproof.photo.reading import Photo, open_photo
-from editproof.protection import own_size as native
+from editproof.protection import own_size
 from editproof.protection.apply import DEFAULT_EDITOR, budget_at, perturbation, size_to_work_at
 from editproof.protection.pair import turn, write_pair
 from editproof.protection.report import check_unprotected, claim, effective, protected_share, versions
@@ -131,8 +131,8 @@ def result_of(ready: Ready, delta: Tensor, task: Task, seconds: float) -> tuple[
     started = time.perf_counter()
     job, photo = ready.job, ready.photo
     budget = budget_at(photo.size, task.budget, MEANT)
-    result = native.add(photo.levels, delta, budget, ready.keep, photo.grey)
-    square, levels = native.changes(result, photo.levels)
+    result = own_size.add(photo.levels, delta, budget, ready.keep, photo.grey)
+    square, levels = own_size.changes(result, photo.levels)
     check_budget(budget, levels, (square * result.numel()) ** 0.5, f"photo '{job.photo}'")
     name, credentials = task.settings.format, task.settings.credentials
     file = encode(result, with_metadata(photo, task.settings.metadata), name, task.settings.quality)
@@ -140,7 +140,7 @@ def result_of(ready: Ready, delta: Tensor, task: Task, seconds: float) -> tuple[
     if not FORMATS[name].lossless:
         saved = decode(file)
         left = {"perturbation_left": perturbation_left(saved, result, photo.levels, task.size_for(photo.size))}
-        square, levels = native.changes(saved, photo.levels)
+        square, levels = own_size.changes(saved, photo.levels)
     if levels == 0:
         lossy = "" if torch.equal(result, photo.levels) else f", the format {name} loses all of it"
         raise UserError(

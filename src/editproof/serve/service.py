@@ -15,7 +15,7 @@ from starlette.responses import JSONResponse, Response
 
 from editproof import __version__
 from editproof.errors import UserError
-from editproof.numbers import parse_eps
+from editproof.parsing import parse_eps
 from editproof.serve.answers import ERROR_SCHEMA, Refused, photo_answer, refusal
 from editproof.serve.bodies import photo_and_mask, read_body
 from editproof.serve.limits import Rate, name_of

@@ -15,7 +15,7 @@ from editproof.budgets import Budget
 from editproof.errors import UserError
 from editproof.files import check_folder, clean
 from editproof.photo.masks import AUTO
-from editproof.protection import own_size as native
+from editproof.protection import own_size
 from editproof.protection.apply import budget_at, get_method, without_editor
 from editproof.protection.folders import free_name
 from editproof.protection.pair import check_pair, is_done, turn, write_pair
@@ -159,7 +159,7 @@ def protector(work: Work, budget: Budget | None, tally: Tally | None = None) -> 
         if work.task.settings.mask == AUTO:
             mask = _automatic(piece, number % SEGMENT, work.clip.size)
         keep = None if mask is None else mask[0, 0] == 0
-        result = native.add(levels, delta_of(work, piece, number % SEGMENT), budget, keep)
+        result = own_size.add(levels, delta_of(work, piece, number % SEGMENT), budget, keep)
         if tally is not None:
             tally.add(result, levels)
             tally.share += 1.0 if keep is None else keep.double().mean().item()

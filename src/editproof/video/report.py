@@ -10,7 +10,7 @@ from torch import Tensor
 
 from editproof.files import digest
 from editproof.photo.masks import AUTO
-from editproof.protection import own_size as native
+from editproof.protection import own_size
 from editproof.protection.task import attackers, described_mask, of_method
 from editproof.video.segments import SEGMENT, Work, load
 from editproof.video.writing import Codec, Kept
@@ -26,7 +26,7 @@ class Tally:
     frames: int = 0
 
     def add(self, result: Tensor, original: Tensor) -> None:
-        square, levels = native.changes(result, original)
+        square, levels = own_size.changes(result, original)
         self.square, self.levels, self.frames = self.square + square, max(self.levels, levels), self.frames + 1
 
     def report(self) -> dict[str, Any]:

@@ -1,9 +1,14 @@
-"""Numbers as people write them: 8/255, 0.03."""
+"""What people write: numbers (8/255, 0.03), seeds, settings (samples=4)."""
 
+import ast
 import math
 import re
+from collections.abc import Sequence
+from typing import Any
 
 from editproof.errors import UserError
+
+LARGEST_SEED = 2**63 - 1
 
 
 def parse_number(text: str, option: str, largest: float) -> float:
@@ -24,3 +29,17 @@ def parse_eps(text: str, option: str) -> float:
     if number < 0.999 / 255:
         raise UserError(f"{option} '{text}' is less than one level of an 8-bit picture; allowed: 1/255 and more")
     return number
+
+
+def parse_settings(pairs: Sequence[str]) -> dict[str, Any]:
+    """['samples=4', 'momentum=.9'] -> {'samples': 4, 'momentum': .9}; what is not a Python literal stays text."""
+    settings = {}
+    for pair in pairs:
+        name, separator, value = pair.partition("=")
+        if not separator or not name.isidentifier():
+            raise UserError(f"--set '{pair}' is not usable; allowed: NAME=VALUE, such as samples=4")
+        try:
+            settings[name] = ast.literal_eval(value)
+        except (ValueError, SyntaxError, MemoryError, RecursionError):  # the latter two of thousands of brackets
+            settings[name] = value
+    return settings
