@@ -53,7 +53,8 @@ def main() -> None:
         scenes = [rng.randrange(len(packs.scenes)) for _ in photos]
         blanks = [kind.blanks[i % len(kind.blanks)] for i in range(len(photos))]
         captions = [packs.scene_captions[scene] for scene in scenes]
-        fills = blanks if kind.exact else [caption.removeprefix("a photo of ") for caption in captions]
+        filled = kind.exact or kind.blanks != ("",)
+        fills = blanks if filled else [caption.removeprefix("a photo of ") for caption in captions]
         prompts = [kind.wordings[i % len(kind.wordings)].format(fill) for i, fill in enumerate(fills)]
         truth = torch.stack([
             kind.make(Picture(photo, packs.persons[i], packs.landmarks[i], packs.scenes[scenes[i]].float() / 255,

@@ -9,11 +9,10 @@ from dataclasses import dataclass, field
 
 import torch
 import torch.nn.functional as F
-from photos import COLOURS, SIZE, warp
+from photos import COLOURS, LUMA, SIZE, warp
 from torch import Tensor
 
 MAIN_COLOURS = ("red", "green", "blue", "yellow", "orange", "purple", "pink", "white", "black", "gray", "brown", "cyan")
-LUMA = torch.tensor([0.299, 0.587, 0.114])
 
 
 @dataclass(frozen=True)
@@ -91,6 +90,32 @@ def moved(picture: Picture, backdrop: Tensor, scale: float, x: float, y: float) 
 
 def ramp(left: float, right: float) -> Make:
     return lambda picture, _: (picture.image * torch.linspace(left, right, SIZE)).clamp(0, 1)
+
+
+def another_photo(picture: Picture, backdrop: Tensor) -> Tensor:
+    """The person turned, scaled, moved, mirrored, in other light, over a backdrop: content, not position, is kept.
+
+    Draws from torch's global generator.
+    """
+    both = torch.cat([picture.image, picture.person])[None]
+    both = F.pad(both, (SIZE // 2,) * 4)  # nothing may smear in from outside the photo; twice the side
+    angle, mirrored = (torch.rand(()) - 0.5) * 0.5, 1 - 2 * torch.randint(0, 2, ()).float()
+    scale = 2 * (0.6 + 0.7 * torch.rand(()))
+    squeeze = 1 - 0.2 * torch.rand(())  # of the width, as if the head were turned
+    lean = (torch.rand(()) - 0.5) * 0.3
+    turn = torch.stack([angle.cos(), -angle.sin() + lean, angle.sin(), angle.cos()]).view(2, 2) / scale
+    turn[:, 0] *= mirrored / squeeze
+    moved = torch.stack([(torch.rand(()) - 0.5) * 0.5, 0.15 * torch.rand(())]) / scale
+    theta = torch.cat([turn, -moved[:, None]], 1)[None]
+    grid = F.affine_grid(theta, [1, 4, SIZE, SIZE], align_corners=False)
+    out = F.grid_sample(both, grid, mode="bilinear", align_corners=False)[0]
+    bottom = out[3:].amax(2).squeeze(0).nonzero()  # a photo that ends above the new one's edge would float
+    if len(bottom) and bottom.max() < SIZE - 1:
+        drop = int(SIZE - 1 - bottom.max())
+        out = torch.cat([torch.zeros_like(out[:, :drop]), out[:, : SIZE - drop]], 1)
+    side, level = (torch.rand(()) - 0.5) * 0.8, 0.75 + 0.5 * torch.rand(())
+    light = level * (1 + side * torch.linspace(-1, 1, SIZE)) * (1 + 0.05 * torch.randn(3, 1, 1))
+    return (out[:3] * light).clamp(0, 1) * out[3:] + backdrop * (1 - out[3:])
 
 
 def ellipse(centre: Tensor, rx: float, ry: float) -> Tensor:
@@ -239,6 +264,16 @@ EDITS: dict[str, Edit] = {
         ("put this person in front of {}", "place the person in front of {}"), lambda p, _: over(p, p.scene), 1.5,
         person=True, exact=False, free=("change the background to {}", "this person and {}"),
     ),
+    "another photo": Edit(
+        ("another photo of this person, {} background", "a new photo of the same person in front of a {} wall"),
+        lambda p, name: another_photo(p, colour(name)), 2.5, MAIN_COLOURS, person=True, exact=False,
+        free=("show this person again, in front of a {} wall", "the same person another time, {} background"),
+    ),
+    "another place": Edit(
+        ("another photo of this person in front of {}", "a new photo of the same person, {}"),
+        lambda p, _: another_photo(p, p.scene), 2.5, person=True, exact=False,
+        free=("this person elsewhere: {}",),
+    ),
     "scene, smaller": Edit(
         ("put this person smaller in front of {}", "show this person far away in front of {}"),
         lambda p, _: moved(p, p.scene, 0.7, 0, 0.3), 1.2, person=True, exact=False,
@@ -256,6 +291,6 @@ def draw_edit(picture: Picture, rng: random.Random, taken: set[str]) -> tuple[st
     edit = EDITS[name]
     wordings = edit.wordings if not edit.free or rng.random() < 0.6 else edit.free
     blank = rng.choice(edit.blanks)
-    fill = blank if edit.exact else picture.scene_caption.removeprefix("a photo of ")
+    fill = blank if edit.exact or blank else picture.scene_caption.removeprefix("a photo of ")
     text = rng.choice(POLITE).format(rng.choice(wordings).format(fill))
     return name, text, (edit.make(picture, blank) * 255).round() / 255

@@ -18,6 +18,7 @@ from PIL import Image
 from torch import Tensor
 
 SIZE = 256
+LUMA = torch.tensor([0.299, 0.587, 0.114])  # of red, green and blue
 COLOURS = {
     "red": (215, 25, 30), "green": (25, 145, 50), "blue": (30, 65, 215), "yellow": (250, 225, 40),
     "orange": (250, 135, 20), "purple": (125, 25, 155), "pink": (250, 150, 190), "white": (250, 250, 250),

@@ -196,6 +196,8 @@ def load_editor(
     except torch.OutOfMemoryError as error:
         raise UserError(f"editor {label} does not fit on {chosen_device}: {one_line(error)}") from error
     editor.plan, editor.side = plan, size
+    if info is not None and embedded:
+        editor.size = info.size
     if encoders:
         editor.texts = texts.Texts(pipe, source, dtype, chosen_device)
     return editor

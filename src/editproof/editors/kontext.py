@@ -8,6 +8,7 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor
 
+from editproof.editors import EDITORS
 from editproof.editors.blocks import Tokens
 from editproof.editors.pipeline import Editor, Prompt, Reading, again
 from editproof.errors import UserError
@@ -88,7 +89,7 @@ class KontextEditor(Editor):
         return calculate_shift(tokens, *(config.get(name, value) for name, value in names.items()))
 
     def _trained_side(self) -> int:
-        return self.pipe.vae.config.sample_size
+        return self.pipe.vae.config.get("sample_size") or EDITORS["flux-kontext"].size  # tiny autoencoders do not say
 
     def _inputs(self, images: Tensor, mask: Tensor | None) -> dict[str, Any]:
         height, width = images.shape[-2:]

@@ -342,8 +342,19 @@ class Editor:
         return prompts
 
     def _posterior(self, images: Tensor) -> Any:
-        """The VAE's distribution over latents for images in [-1,1]."""
-        return self.pipe.vae.encode(images.to(self.device, self.pipe.vae.dtype)).latent_dist
+        """The VAE's distribution over latents for images in [-1,1]; a tiny autoencoder is certain of its own."""
+        encoded = self.pipe.vae.encode(images.to(self.device, self.pipe.vae.dtype))
+        return encoded.latent_dist if hasattr(encoded, "latent_dist") else Certain(encoded.latents)
+
+
+class Certain:
+    """The distribution of an autoencoder that gives one code: all of it lies on these latents (B,C,h,w)."""
+
+    def __init__(self, latents: Tensor) -> None:
+        self.mean, self.std = latents, torch.zeros_like(latents)
+
+    def mode(self) -> Tensor:
+        return self.mean
 
 
 @contextmanager
