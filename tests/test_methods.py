@@ -17,6 +17,7 @@ from editproof.errors import UserError
 from editproof.methods import METHODS
 from editproof.methods.contours import Contour
 from editproof.methods.prompts import GROUPS, POOL
+from editproof.metrics.structure import contrast_structure
 from editproof.people.dlib_net import face_net
 from editproof.people.face_chips import find_chips
 from editproof.randomness import generators
@@ -102,8 +103,8 @@ def own_objective(method: str, editor: Editor, original: Tensor, mask: Tensor | 
         if method == "photoguard-encoder":
             return norms(editor.encode(images, mask) - editor.encode(torch.full_like(images, 0.5)))
         if method == "autoencoder":
-            away = editor.decode(editor.encode(images, mask)) - original
-            return -norms(away if mask is None else away * (1 - mask))
+            kept = None if mask is None else 1 - mask
+            return contrast_structure(editor.decode(editor.encode(images, mask)), original, kept)
         if method == "facelock":
             faces = find_chips(original)
             seen = editor.decode(editor.encode(images, mask)).clamp(0, 1)

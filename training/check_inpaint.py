@@ -44,9 +44,7 @@ def main() -> None:
     args = parser.parse_args()
     torch.backends.cuda.enable_cudnn_sdp(False)
     dtype = torch.bfloat16 if args.device == "cuda" else torch.float32
-    pipe = StableDiffusionInpaintPipeline.from_pretrained(args.model, torch_dtype=dtype, safety_checker=None).to(
-        args.device
-    )
+    pipe = StableDiffusionInpaintPipeline.from_pretrained(args.model, dtype=dtype, safety_checker=None).to(args.device)
     pipe.set_progress_bar_config(disable=True)
     packs = load_packs(args.packs, "val", args.device)
     photos, persons = packs.portraits[: args.count].float() / 255, packs.persons[: args.count]

@@ -44,7 +44,7 @@ def main() -> None:
     args = parser.parse_args()
     torch.set_float32_matmul_precision("high")
     torch.backends.cuda.enable_cudnn_sdp(False)
-    pipe = FluxKontextPipeline.from_pretrained(args.model, torch_dtype=torch.float32).to(args.device)
+    pipe = FluxKontextPipeline.from_pretrained(args.model, dtype=torch.float32).to(args.device)
     pipe.set_progress_bar_config(disable=True)
     packs, rng = load_packs(args.packs, "val", "cpu"), random.Random(0)
     photos = packs.portraits[: args.count].float() / 255

@@ -62,12 +62,16 @@ def main() -> None:
     for name, shape in shapes.items():
         np.lib.format.open_memmap(args.out / f"{name}.npy", mode="w+", dtype=np.uint8, shape=shape).flush()
     prompts: dict[int, list[str]] = {}
-    with ProcessPoolExecutor(args.workers) as pool:
-        jobs = [
-            pool.submit(fill, args.packs, args.out, w, args.workers, args.count, args.seed) for w in range(args.workers)
-        ]
-        for job in jobs:
-            prompts.update(job.result())
+    if args.workers == 1:
+        prompts = fill(args.packs, args.out, 0, 1, args.count, args.seed)
+    else:
+        with ProcessPoolExecutor(args.workers) as pool:
+            jobs = [
+                pool.submit(fill, args.packs, args.out, w, args.workers, args.count, args.seed)
+                for w in range(args.workers)
+            ]
+            for job in jobs:
+                prompts.update(job.result())
     (args.out / "prompts.json").write_text(json.dumps([prompts[i] for i in range(args.count)]))
 
 

@@ -48,10 +48,13 @@ def main() -> None:
     for name, shape in shapes.items():
         np.lib.format.open_memmap(args.out / f"{name}.npy", mode="w+", dtype=np.uint8, shape=shape).flush()
     captions: dict[int, str] = {}
-    with ProcessPoolExecutor(args.workers) as pool:
-        jobs = [pool.submit(fill, args.packs, args.out, w, args.workers, args.count) for w in range(args.workers)]
-        for job in jobs:
-            captions.update(job.result())
+    if args.workers == 1:
+        captions = fill(args.packs, args.out, 0, 1, args.count)
+    else:
+        with ProcessPoolExecutor(args.workers) as pool:
+            jobs = [pool.submit(fill, args.packs, args.out, w, args.workers, args.count) for w in range(args.workers)]
+            for job in jobs:
+                captions.update(job.result())
     (args.out / "captions.json").write_text(json.dumps([captions[i] for i in range(args.count)]))
 
 

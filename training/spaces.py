@@ -80,7 +80,7 @@ def flux2_parts(channels: int = 32) -> tuple[nn.Sequential, nn.Sequential]:
 def load_vae(name: str, weights: Path | None) -> AutoencoderTiny:
     """In float32: sd1, sdxl or flux1 from `weights`, or a folder or hub id of an AutoencoderTiny."""
     if name not in FILES:
-        return AutoencoderTiny.from_pretrained(name, torch_dtype=torch.float32)
+        return AutoencoderTiny.from_pretrained(name, dtype=torch.float32)
     if weights is None:
         raise SystemExit(f"{name} is a teacher: give the folder of the teachers as --weights")
     vae = AutoencoderTiny(latent_channels=CHANNELS[name])

@@ -18,6 +18,7 @@ import numpy as np
 import torch
 from common import Stage, begin, log, save_grid, stage_parser
 from diffusers import AutoencoderTiny, DDIMScheduler, StableDiffusionInpaintPipeline, UNet2DConditionModel
+from photos import SIZE
 from spaces import load_vae
 from tokens import make_tokenizer
 from torch import Tensor, nn
@@ -65,7 +66,7 @@ def make_text_encoder(tokenizer: CLIPTokenizer) -> CLIPTextModel:
 
 def make_unet(widths: tuple[int, ...], heads: int = 4) -> UNet2DConditionModel:
     return UNet2DConditionModel(
-        sample_size=32, in_channels=9, out_channels=4, block_out_channels=widths, layers_per_block=1,
+        sample_size=SIZE // 8, in_channels=9, out_channels=4, block_out_channels=widths, layers_per_block=1,
         down_block_types=("CrossAttnDownBlock2D",) * len(widths), up_block_types=("CrossAttnUpBlock2D",) * len(widths),
         cross_attention_dim=TEXT_WIDTH, attention_head_dim=heads, norm_num_groups=8,
     )  # fmt: skip
@@ -125,7 +126,7 @@ def samples(pipe: StableDiffusionInpaintPipeline, folder: Path, steps: int, coun
     rows = [photos, photos * (1 - mask) + 0.5 * mask]
     for hole in (mask, torch.ones_like(mask)):
         out = pipe(
-            prompt=captions, image=photos.to(pipe.device), mask_image=hole.to(pipe.device), height=256, width=256,
+            prompt=captions, image=photos.to(pipe.device), mask_image=hole.to(pipe.device), height=SIZE, width=SIZE,
             strength=1.0, num_inference_steps=steps, guidance_scale=4.0, eta=1.0, output_type="pt",
             generator=[torch.Generator(pipe.device).manual_seed(i) for i in range(count)],
         )  # fmt: skip
@@ -148,7 +149,7 @@ def main() -> None:
     vae = load_vae(args.vae, args.weights).to(device).eval()
     if args.resume:
         old = StableDiffusionInpaintPipeline.from_pretrained(
-            args.resume / "model", torch_dtype=torch.float32, safety_checker=None
+            args.resume / "model", dtype=torch.float32, safety_checker=None
         )
         tokenizer, text, unet = old.tokenizer, old.text_encoder, old.unet
     else:

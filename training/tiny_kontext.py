@@ -25,6 +25,7 @@ import torch
 import torch.nn.functional as F
 from common import Stage, begin, join_ranks, log, save_grid, stage_parser
 from diffusers import AutoencoderTiny, FlowMatchEulerDiscreteScheduler, FluxKontextPipeline, FluxTransformer2DModel
+from photos import SIZE
 from spaces import load_vae
 from tokens import make_t5_tokenizer, make_tokenizer
 from torch import Tensor, nn
@@ -171,15 +172,15 @@ def make_optimizers(model: Denoiser, muon: bool, lr: float, cuda: bool) -> list[
 
 @torch.no_grad()
 def imagine(model: Denoiser, vae: AutoencoderTiny, words: Tensor, clip_words: Tensor, steps: int) -> Tensor:
-    """Pictures (B,3,256,256) in [0,1] of texts alone, without any context: Euler steps on the pipeline's levels."""
+    """Pictures (B,3,SIZE,SIZE) in [0,1] of texts alone, without any context: Euler steps on the pipeline's levels."""
     device, count = words.device, len(words)
     levels = torch.linspace(1, 0, steps + 1, device=device)
     sigmas = SHIFT * levels / (1 + (SHIFT - 1) * levels)
     generators = [torch.Generator(device).manual_seed(i) for i in range(count)]
-    x = pack(torch.cat([torch.randn(1, 16, 32, 32, device=device, generator=g) for g in generators]))
+    x = pack(torch.cat([torch.randn(1, 16, SIZE // 8, SIZE // 8, device=device, generator=g) for g in generators]))
     for now, then in pairwise(sigmas):
         x = x + (then - now) * model(x, None, now.expand(count), words, clip_words).float()
-    return (vae.decode(FluxKontextPipeline._unpack_latents(x, 256, 256, 8)).sample.float() / 2 + 0.5).clamp(0, 1)
+    return (vae.decode(FluxKontextPipeline._unpack_latents(x, SIZE, SIZE, 8)).sample.float() / 2 + 0.5).clamp(0, 1)
 
 
 @torch.no_grad()
@@ -189,7 +190,7 @@ def samples(pipe: FluxKontextPipeline, folder: Path, steps: int, count: int) -> 
     prompts = [row[0] for row in json.loads((folder / "prompts.json").read_text())[:count]]
     photos, wanted = (torch.from_numpy(x / np.float32(255)) for x in (contexts, targets[:, 0]))
     edits = pipe(
-        image=photos.to(pipe.device), prompt=prompts, height=256, width=256, max_area=256 * 256, _auto_resize=False,
+        image=photos.to(pipe.device), prompt=prompts, height=SIZE, width=SIZE, max_area=SIZE * SIZE, _auto_resize=False,
         num_inference_steps=steps, guidance_scale=2.5, output_type="pt", max_sequence_length=SHORT,
         generator=[torch.Generator(pipe.device).manual_seed(i) for i in range(count)],
     )  # fmt: skip
@@ -218,7 +219,7 @@ def main() -> None:
     device = begin(args)
     vae = load_vae(args.vae, args.weights).to(device).eval()
     if args.resume:
-        old = FluxKontextPipeline.from_pretrained(args.resume / "model", torch_dtype=torch.float32)
+        old = FluxKontextPipeline.from_pretrained(args.resume / "model", dtype=torch.float32)
         tokenizers = old.tokenizer, old.tokenizer_2
         model = Denoiser(old.text_encoder, old.text_encoder_2, old.transformer)
     else:
@@ -272,7 +273,7 @@ def main() -> None:
     save_grid(rows, args.out / "samples.png")
     for part in (vae, *model.children()):
         part.half()
-    vae.register_to_config(_name_or_path="tiny-kontext", sample_size=256)  # not the folder of this machine
+    vae.register_to_config(_name_or_path="tiny-kontext", sample_size=SIZE)  # not the folder of this machine
     pipe.save_pretrained(args.out / "model")
 
 

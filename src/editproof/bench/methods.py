@@ -43,7 +43,7 @@ class MethodSpec:
     @property
     def needs_editor(self) -> bool:
         """Whether an editor has to be loaded to protect."""
-        return self.name != NONE and METHODS[self.name].needs != "none"
+        return self.name != NONE and METHODS[self.name].needs_editor(self.settings)
 
     @property
     def calls(self) -> float:
@@ -74,7 +74,7 @@ def parse_method(text: str, preset: str | None) -> MethodSpec:
         raise UserError(f"method '{text}': mask={told}; allowed: {' or '.join(TOLD)}")
     if on is not None:
         check_editor_name(str(on))
-        if method.needs == "none":
+        if not method.needs_editor(settings):
             raise UserError(f"method '{text}' uses no editor; allowed: no on=")
     steps = settings.pop("steps", None)
     if steps is not None and (not isinstance(steps, int) or isinstance(steps, bool) or steps < 1):

@@ -177,6 +177,8 @@ def load_editor(
                     class_name, label, source, dtype
                 )
         with quiet() if embedded else nullcontext():
+            if folder:
+                parts |= import_module("editproof.editors.packed").packed_parts(Path(source), dtype)
             dtypes = {"vae": torch.float32, "default": dtype} if "XL" in class_name else dtype
             if version:
                 pipe = pipeline_class.from_published(*published, version, dtype=dtype)

@@ -1,7 +1,7 @@
 """One row a method: its function and all that is known of it, written beside the function with `@method(...)`."""
 
 import inspect
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -79,6 +79,7 @@ class Method:
         None  # the step, in eps, where there is momentum and none is given; None: no such rule
     )
     fast: dict[str, Any] = field(default_factory=dict)  # --preset fast: settings that fit a CPU
+    without_editor: str | None = None  # a setting that names what is attacked instead of an editor
     needs_faces: bool = False  # in every photo
     one_pass: bool = False  # a trained network's, chosen by the setting `weights`
     first_block: bool = False  # the first block of an editor's transformer is enough (--plan first-block)
@@ -125,6 +126,11 @@ class Method:
             return self.momentum_step * budget.eps
         return default_step(asked, budget, steps, self.values(height, width))
 
+    def needs_editor(self, settings: Mapping[str, Any]) -> bool:
+        """Whether it needs an editor when it is told these settings."""
+        instead = self.without_editor is not None and settings.get(self.without_editor) is not None
+        return self.needs != "none" and not instead
+
     def works_on(self, editor: "Editor") -> bool:
         """Whether it can protect against an editor."""
         return self.needs in ("none", "any") or bool(getattr(editor, self.needs))
@@ -169,7 +175,7 @@ class Method:
         descent = Descent(
             **{"momentum": self.momentum, **{name: settings.pop(name) for name in _DESCENT if name in settings}}
         )
-        if self.needs != "none":
+        if self.needs_editor(settings):
             self.check(editor)
         if budget == "default" or (budget is None and not self.one_pass):
             budget = self.default_budget(*images.shape[-2:])

@@ -76,7 +76,7 @@ def perturbation(
     `mask` (1 or B, 1, h, w) and `budget` are those at that size. Raises UserError as protect does.
     """
     function = get_method(method)
-    if editor is None and function.needs != "none":
+    if editor is None and function.needs_editor(settings):
         raise UserError(f"method '{method}' needs an editor; allowed without one: {', '.join(without_editor())}")
     small = small.to(editor.device if editor is not None else pick_device(device))
     hole = None if mask is None else mask.expand(len(small), -1, -1, -1).to(small.device)

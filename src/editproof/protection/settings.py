@@ -80,7 +80,7 @@ class ProtectSettings:
     def __post_init__(self) -> None:
         method = get_method(self.method)
         method_settings(self.method, self.preset, self.steps, self.knobs or {})
-        unused = "" if method.needs != "none" else f"method '{self.method}' uses no editor, so"
+        unused = "" if method.needs_editor(self.knobs or {}) else f"method '{self.method}' uses no editor, so"
         if unused and self.editor not in (None, DEFAULT_EDITOR):
             raise UserError(f"{unused} '{self.editor}' would change nothing; allowed: no --editor")
         for option in ("scheduler", "plan"):
@@ -115,7 +115,7 @@ class ProtectSettings:
 def load_task(settings: ProtectSettings, request: Mapping[str, Any] | None = None, **more: Any) -> Task:
     """The task: the editor loaded, its budget resolved. `request` and `more` are fields of Task."""
     loaded = None
-    if get_method(settings.method).needs != "none":
+    if get_method(settings.method).needs_editor(settings.arguments):
         loaded = load_editor(
             settings.editor or DEFAULT_EDITOR,
             device=settings.device,

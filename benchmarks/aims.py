@@ -1,0 +1,261 @@
+"""The table of aims: does a person see that protection holds, and do they see the protection?
+
+    python benchmarks/aims.py PHOTOS --masks MASKS --out outputs/aims
+    python benchmarks/aims.py PHOTOS --masks MASKS --out outputs/aims --weights WEIGHTS --spaces sd1=work/sd1/model
+    python benchmarks/aims.py PHOTOS --masks MASKS --out outputs/aims --method autoencoder --set spaces=sd1,flux1
+
+PHOTOS and MASKS are folders with files of the same names but for their endings (white = the editor may repaint, the
+person black), all of one size, or a pack as training/README.md describes it (portraits-val.tar). Protected as a user
+does it without further words: 8/255, the whole photo, no mask told. --weights: a folder with distilled autoencoders of
+real latent spaces (sd1, sdxl, flux1, flux2; files as in training/spaces.py); --spaces: more, NAME=SOURCE, as `--set
+spaces=` takes them. Writes aims.json and a row of Markdown, which is printed too; pictures only with --pictures.
+"""
+
+import argparse
+import json
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from PIL import Image
+from skimage.color import deltaE_ciede2000, rgb2lab
+from torch import Tensor
+
+import editproof
+from editproof.budgets import Linf
+from editproof.cli.options import parse_settings
+from editproof.counters.codecs import jpeg
+from editproof.editors import load_editor
+from editproof.editors.pipeline import Editor
+from editproof.editors.spaces import load_spaces, round_trip
+from editproof.errors import UserError
+from editproof.methods import METHODS
+from editproof.metrics import psnr
+from editproof.metrics.faces import recognised
+from editproof.metrics.structure import contrast_structure
+from editproof.photo.masks import open_mask
+from editproof.photo.reading import open_photo
+
+ROOT = Path(__file__).parents[1]
+TRAINING, ASSETS = ROOT / "training", ROOT / "src" / "editproof" / "assets"
+DISTILLED = ("sd1", "sdxl", "flux1", "flux2")
+COLOURS = ("red", "green", "blue", "white")
+INSTRUCTIONS = (
+    "a photo of this person", "make it black and white", "mirror the picture", "zoom in on the face",
+    "change the background to red",
+)  # fmt: skip
+WAYS: dict[str, Callable[[Tensor], Tensor]] = {
+    "plain": lambda x: x,
+    "JPEG 75": lambda x: jpeg(x, 75),
+    "half size": lambda x: F.interpolate(x, scale_factor=0.5, mode="bilinear", antialias=True),
+}
+
+
+@contextmanager
+def training_scripts() -> Iterator[None]:
+    """training/ on the path: its readers of packs and of autoencoders are no part of the package."""
+    sys.path.insert(0, str(TRAINING))
+    try:
+        yield
+    finally:
+        sys.path.remove(str(TRAINING))
+
+
+def read_photos(photos: Path, masks: Path | None, count: int) -> tuple[Tensor, Tensor | None]:
+    """(B,3,H,W) in [0,1] and masks (B,1,H,W), 1 = repaint, evenly chosen from folders or a pack. Raises UserError."""
+    if photos.suffix == ".tar":
+        with training_scripts():
+            from photos import read_tar, to_uint8
+        pictures, notes = read_tar(photos)
+        notes = notes[:: max(1, len(notes) // count)][:count]
+        holes = to_uint8([pictures[note["mask"]] for note in notes], "L")
+        return to_uint8([pictures[note["file_name"]] for note in notes], "RGB") / 255, (holes > 127).float()
+    files = sorted(path for path in photos.iterdir() if path.suffix.lower() in (".jpg", ".jpeg", ".png", ".webp"))
+    files = files[:: max(1, len(files) // count)][:count]
+    if not files:
+        raise UserError(f"no photos in '{photos}'; allowed: .jpg, .png, .webp")
+    images = [open_photo(path).pixels for path in files]
+    if len({image.shape for image in images}) > 1:
+        raise UserError(f"the photos in '{photos}' differ in size; allowed: one size for all")
+    if masks is None:
+        return torch.stack(images), None
+    found = [sorted(masks.glob(f"{path.stem}.*")) for path in files]
+    for path, hits in zip(files, found, strict=True):
+        if not hits:
+            raise UserError(f"no mask for '{path.name}' in '{masks}'")
+    holes = [open_mask(hits[0], tuple(images[0].shape[-2:])) for hits in found]
+    return torch.stack(images), torch.cat(holes)
+
+
+def visibility(photos: Tensor, protected: Tensor) -> dict[str, float]:
+    """CIEDE2000 over all pixels, mean and 95th percentile, and PSNR."""
+    first, second = (rgb2lab(x.permute(0, 2, 3, 1).numpy()) for x in (photos, protected))
+    difference = deltaE_ciede2000(first, second)
+    return {
+        "CIEDE2000 mean": float(difference.mean()),
+        "CIEDE2000 95 %": float(np.percentile(difference, 95)),
+        "PSNR (dB)": psnr(protected, photos).mean().item(),
+    }
+
+
+def structures(trips: dict[str, Callable[[Tensor], Tensor]], photos: Tensor, seen: Tensor) -> dict[str, Any]:
+    """Way -> space -> the contrast-structure of the round trip to the photo that went the same way."""
+    rows: dict[str, Any] = {}
+    for way, change in WAYS.items():
+        before, after = change(photos), change(seen)
+        rows[way] = {
+            name: torch.cat([
+                contrast_structure(trip(s).clamp(0, 1), p)
+                for p, s in zip(before.split(4), after.split(4), strict=True)
+            ]).mean().item()
+            for name, trip in trips.items()
+        }  # fmt: skip
+    return rows
+
+
+def inpaint_edits(editor: Editor, seen: Tensor, mask: Tensor) -> Tensor:
+    """All but the people repainted: "plain <colour> background", the colours in turn."""
+    prompts = [f"plain {COLOURS[i % len(COLOURS)]} background" for i in range(len(seen))]
+    return editor.edit(seen, prompts, mask=mask, seed=0)
+
+
+def share(edits: Tensor, photos: Tensor) -> float:
+    """In what share of the edits dlib recognises the person, of the photos in which it finds one; nan for none."""
+    return recognised(edits, photos).nanmean().item()
+
+
+def protector(method: str | None, knobs: dict[str, Any], steps: int | None) -> Callable[[Tensor], Tensor]:
+    """Photos -> protected photos, as the library does it; per-image methods against tiny-inpaint's own VAE at least."""
+    if method is None:
+        return partial(editproof.protect, budget=Linf(8 / 255))
+    told = knobs if steps is None else {**knobs, "steps": steps}
+    editor = load_editor("tiny-kontext", "cpu") if METHODS[method].needs_editor(knobs) else None
+    return lambda images: METHODS[method](editor, images, budget=Linf(8 / 255), **told)
+
+
+def seconds_for(protect: Callable[[Tensor], Tensor], photo: Tensor) -> float:
+    """The least of three times for one photo at 512x512, after one that does not count."""
+    large = F.interpolate(photo, size=(512, 512), mode="bicubic").clamp(0, 1)
+    times = []
+    for _ in range(4):
+        start = time.perf_counter()
+        protect(large)
+        times.append(time.perf_counter() - start)
+    return min(times[1:])
+
+
+def measure(args: argparse.Namespace, photos: Tensor, mask: Tensor | None) -> tuple[dict[str, Any], list[Tensor]]:
+    """All figures, and rows of pictures."""
+    protect = protector(args.method, parse_settings(args.set), args.steps)
+    protected = protect(photos)
+    signs = (photos + 8 / 255 * torch.randn(photos.shape, generator=torch.Generator().manual_seed(0)).sign()).clamp(
+        0, 1
+    )
+    trips: dict[str, Callable[[Tensor], Tensor]] = {}
+    for name in (*args.editors, *args.spaces):
+        label, _, source = name.rpartition("=")
+        source = str(ASSETS / name) if name in args.editors else source
+        (vae,) = load_spaces(source, torch.device("cpu"))
+        trips[label or name] = partial(round_trip, vae)
+    if args.weights is not None:
+        with training_scripts():
+            from spaces import load_space
+        trips |= {name: load_space(name, args.weights, "cpu") for name in DISTILLED}
+    result: dict[str, Any] = {
+        "photos": len(photos),
+        "size": list(photos.shape[-2:]),
+        "method": args.method or "default",
+    }
+    result["visibility"] = visibility(photos, protected)
+    with torch.no_grad():
+        seen = {"untouched": photos, "random signs": signs, "protected": protected}
+        result["structure"] = {label: structures(trips, photos, x) for label, x in seen.items()}
+    rows = [photos, protected]
+    if "tiny-inpaint" in args.editors and mask is not None:
+        editor, scores = load_editor("tiny-inpaint", "cpu"), {}
+        for label, x in {"clean": photos, "protected": protected}.items():
+            edits = inpaint_edits(editor, x, mask)
+            kept = contrast_structure(edits, photos, 1 - mask).mean().item()
+            scores[label] = {"person's structure": kept, "recognised": share(edits, photos)}
+            rows.append(edits)
+        result["tiny-inpaint"] = scores
+    if "tiny-kontext" in args.editors:
+        editor, found = load_editor("tiny-kontext", "cpu"), {}
+        for prompt in INSTRUCTIONS:
+            edits = {label: editor.edit(x, prompt, seed=0) for label, x in
+                     {"clean": photos, "protected": protected}.items()}  # fmt: skip
+            found[prompt] = {label: share(x, photos) for label, x in edits.items()}
+            rows += list(edits.values())
+        result["tiny-kontext"] = found
+    threads = torch.get_num_threads()
+    torch.set_num_threads(2)
+    result["seconds, 512x512, 2 threads"] = seconds_for(protect, photos[:1])
+    torch.set_num_threads(threads)
+    return result, rows
+
+
+def table(result: dict[str, Any]) -> str:
+    """The rows of the aims, in Markdown."""
+    seen = result["visibility"]
+    lines = [f"| {result['photos']} photos, 8/255, {result['method']}, no mask told | untouched | protected |",
+             "| --- | --- | --- |"]  # fmt: skip
+    shown = f"{seen['CIEDE2000 mean']:.2f} / {seen['CIEDE2000 95 %']:.2f} / {seen['PSNR (dB)']:.1f}"
+    lines.append(f"| visibility: mean CIEDE2000 / 95th percentile / PSNR in dB | 0 / 0 / - | {shown} |")
+    spaces = list(result["structure"]["untouched"]["plain"])
+    for way in WAYS:
+        for label in ("untouched", "random signs", "protected"):
+            result["structure"][label][way]["text"] = ", ".join(
+                f"{result['structure'][label][way][name]:.2f}" for name in spaces
+            )
+        texts = {label: rows[way].pop("text") for label, rows in result["structure"].items()}
+        lines.append(f"| structure of the round trip, {way}: {', '.join(spaces)} | {texts['untouched']} (random signs "
+                     f"{texts['random signs']}) | {texts['protected']} |")  # fmt: skip
+    if "tiny-inpaint" in result:
+        kept = "person's structure"
+        clean, safe = (result["tiny-inpaint"][label] for label in ("clean", "protected"))
+        lines.append(f"| tiny-inpaint: kept person's structure | {clean[kept]:.2f} | "
+                     f"{safe[kept]:.2f} |")  # fmt: skip
+        lines.append(f"| tiny-inpaint: recognised by dlib | {clean['recognised']:.0%} | {safe['recognised']:.0%} |")
+    for prompt, found in result.get("tiny-kontext", {}).items():
+        lines.append(f'| tiny-kontext, "{prompt}": recognised | {found["clean"]:.0%} | {found["protected"]:.0%} |')
+    lines.append(f"| seconds for 512x512, 2 threads | - | {result['seconds, 512x512, 2 threads']:.2f} |")
+    return "\n".join(lines)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("photos", type=Path)
+    parser.add_argument("--masks", type=Path, help="folder; a pack has its own")
+    parser.add_argument("--out", type=Path, required=True)
+    parser.add_argument("--count", type=int, default=24)
+    parser.add_argument("--method", choices=METHODS, help="instead of the default")
+    parser.add_argument("--set", nargs="*", default=[], metavar="NAME=VALUE", help="the method's own settings")
+    parser.add_argument("--steps", type=int)
+    parser.add_argument("--weights", type=Path, help="folder of distilled autoencoders")
+    parser.add_argument("--spaces", nargs="*", default=[], metavar="NAME=SOURCE")
+    parser.add_argument("--editors", nargs="*", default=["tiny-inpaint", "tiny-kontext"],
+                        choices=("tiny-inpaint", "tiny-kontext"))  # fmt: skip
+    parser.add_argument("--pictures", action="store_true", help="write pictures.png: photos, protected, edits")
+    args = parser.parse_args()
+    photos, mask = read_photos(args.photos, args.masks, args.count)
+    result, rows = measure(args, photos, mask)
+    args.out.mkdir(parents=True, exist_ok=True)
+    text = table(result)
+    print(text, flush=True)
+    (args.out / "aims.json").write_text(json.dumps(result, indent=1) + "\n")
+    (args.out / "aims.md").write_text(text + "\n")
+    if args.pictures:
+        strips = [torch.cat(list(row[:8].clamp(0, 1)), 2) for row in rows]
+        grid = (torch.cat(strips, 1).permute(1, 2, 0) * 255).round().byte().numpy()
+        Image.fromarray(grid).save(args.out / "pictures.png")
+
+
+if __name__ == "__main__":
+    main()
