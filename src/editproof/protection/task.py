@@ -43,8 +43,11 @@ class Task:
 
     @property
     def against(self) -> str:
-        """The editor that the effect is claimed for; of a network that was trained elsewhere, its file."""
-        return self.editor.name if self.editor is not None else self.settings.arguments.get("weights") or DEFAULT_EDITOR
+        """What the effect is claimed for: an editor, the file of a network trained elsewhere, or latent spaces."""
+        told = self.settings.arguments
+        return (
+            self.editor.name if self.editor is not None else told.get("weights") or told.get("spaces") or DEFAULT_EDITOR
+        )
 
     def size_for(self, photo: tuple[int, int]) -> tuple[int, int]:
         """The size that a photo is worked on at, of its own (both height, width)."""
