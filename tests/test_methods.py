@@ -12,10 +12,13 @@ from torch import Tensor
 from editproof.budgets import L2, Budget, Linf, norms
 from editproof.editors import load_editor
 from editproof.editors.attention import context_mass, slice_entropy
+from editproof.editors.denoising import denoising_loss
 from editproof.editors.pipeline import Editor
 from editproof.errors import UserError
 from editproof.methods import METHODS
+from editproof.methods.advpaint import _attention
 from editproof.methods.contours import Contour
+from editproof.methods.mist import texture
 from editproof.methods.prompts import GROUPS, POOL
 from editproof.metrics.structure import contrast_structure
 from editproof.people.dlib_net import face_net
@@ -32,12 +35,20 @@ ATTACKS: dict[str, dict] = {
     "veto": {"timesteps": 2},
     "autoencoder": {},
     "facelock": {},
+    "pca": {},
+    "mist": {},
+    "dct-shield": {"quality": 90, "reach": 8.0},
+    "advpaint": {},
+    "diff-pgd": {},
+    "universal": {},
 }
 ONLY_ON = {
     "diffusionguard": ("sd-inpaint", "sdxl-inpaint"),
     "decontext": ("flux-kontext", "flux2-klein"),
     "veto": ("flux-kontext", "flux2-klein"),
+    "advpaint": ("sd-inpaint", "sdxl-inpaint"),
 }
+DRAW_NOTHING = ("pca", "dct-shield")  # from the photo itself, one way down
 SUPPORTED = [
     (method, editor) for method in ("noise", *ATTACKS) for editor in ONLY_ON.get(method, tiny.MAKERS)
 ]  # fmt: skip
@@ -67,9 +78,11 @@ def test_shape_range_grid_budget_and_support(tiny_editor: Load, method: str, nam
     assert not protected.requires_grad
     assert ((protected * 255).round() / 255 == protected).all() and protected.min() >= 0 and protected.max() <= 1
     paper = {
-        "noise": Linf(8 / 255), "photoguard-encoder": Linf(0.03), "diffusionguard": Linf(16 / 255),
+        "noise": Linf(8 / 255), "photoguard-encoder": Linf(0.03), "diffusionguard": Linf(8 / 255),
         "decontext": Linf(12.75 / 255), "veto": Linf(4 / 255),
-        "autoencoder": Linf(8 / 255), "facelock": Linf(0.015),
+        "autoencoder": Linf(8 / 255), "facelock": Linf(0.015), "pca": Linf(16 / 255), "mist": Linf(16 / 255),
+        "dct-shield": Linf(16 / 255), "advpaint": Linf(0.03), "diff-pgd": Linf(12.75 / 255),
+        "universal": Linf(16 / 255),
     }  # fmt: skip
     used = budget or paper.get(method, L2(8.0 * 32 / 512))
     delta = protected - IMAGES
@@ -93,7 +106,8 @@ def test_the_seed_decides_and_the_batch_does_not(
     # float32 sums differ in their last bits, which a face network's maxima make more of
     assert (both[1:] != run(slice(1, 2), 1)).float().mean() < (0.15 if method == "facelock" else 0.01)
     # an instructed edit of the photo is drawn, so every method but the encoder attack's end point moves with the seed
-    assert not torch.equal(both, run(slice(0, 2), 2))
+    draws = method not in DRAW_NOTHING and (method != "universal" or editor.masked)
+    assert torch.equal(both, run(slice(0, 2), 2)) != draws
 
 
 def own_objective(method: str, editor: Editor, original: Tensor, mask: Tensor | None) -> Callable[[Tensor], Tensor]:
@@ -105,6 +119,25 @@ def own_objective(method: str, editor: Editor, original: Tensor, mask: Tensor | 
         if method == "autoencoder":
             kept = None if mask is None else 1 - mask
             return contrast_structure(editor.decode(editor.encode(images, mask)), original, kept)
+        if method == "pca":
+            posterior = editor.posterior(images, mask)
+            return (posterior.mean.square() + posterior.logvar.exp()).flatten(1).mean(1)
+        if method == "dct-shield":
+            return norms(editor.encode(images, mask) - editor.encode(torch.full_like(images, 0.5)))
+        if method in ("mist", "universal"):
+            return norms(editor.encode(images, mask) - editor.encode(texture(*images.shape[-2:])))
+        if method == "advpaint":
+            away = []
+            for seed in range(100, 104):
+                pair = [_attention(editor, x, "", mask, generators(seed, len(x))) for x in (images, original)]
+                away.append(-torch.stack([(a - b).norm() for a, b in zip(*pair, strict=True)]).sum().view(1))
+            return torch.stack(away).mean(0)
+        if method == "diff-pgd":
+            losses = [
+                -denoising_loss(editor, images, mask=mask, strength=0.99, generator=generators(seed, len(images)))
+                for seed in range(100, 104)
+            ]
+            return torch.stack(losses).mean(0)
         if method == "facelock":
             faces = find_chips(original)
             seen = editor.decode(editor.encode(images, mask)).clamp(0, 1)
@@ -148,11 +181,11 @@ def test_an_attack_beats_noise_in_its_own_objective(tiny_editor: Load, method: s
 
 @pytest.mark.parametrize("method", ATTACKS)
 def test_the_fast_preset_is_fewer_steps(method: str) -> None:
-    """With momentum, but for the encoder attack, which is better without."""
+    """With momentum, but for the encoder attacks, which are better without."""
     defaults = inspect.signature(METHODS[method]).parameters
     knobs = {name: parameter.default for name, parameter in defaults.items()} | METHODS[method].fast
     assert knobs["steps"] <= 100 and 0 <= knobs["momentum"] < 1
-    assert (knobs["momentum"] == 0) == (method == "photoguard-encoder")
+    assert (knobs["momentum"] == 0) == (method in ("photoguard-encoder", "dct-shield"))
 
 
 def test_what_methods_refuse(tiny_editor: Load) -> None:

@@ -14,12 +14,19 @@ import yaml
 
 from editproof.budgets import Linf
 from editproof.cli.main import main
+from editproof.counters.jpeg_diff import LUMA, table
 from editproof.editors import attention
 from editproof.editors.blocks import Tokens
+from editproof.errors import UserError
 from editproof.methods import METHODS, contours
 from editproof.methods.contours import Contour, filled, outline
+from editproof.methods.dct_shield import Luminance, _coefficients
+from editproof.methods.mist import texture
 from editproof.methods.prompts import GROUPS, HELD_OUT, POOL
+from editproof.methods.sizes import _sizes
 from editproof.photo.reading import save_png
+from editproof.protection.apply import method_settings
+from editproof.resolution import resize
 
 ROWS, COLUMNS = np.mgrid[:512, :512]
 SHAPES = {
@@ -166,3 +173,79 @@ def test_diffvax_trains_without_the_scheduler_s_noise(tiny_editor: Callable) -> 
     from editproof.immunizer.config import TrainConfig
 
     assert TrainConfig().eta == 0
+
+
+def test_mist_s_texture_is_black_and_white_and_has_one_scale() -> None:
+    small, large = texture(64, 64), texture(128, 128)
+    assert small.unique().tolist() == [0, 1]
+    assert 0.4 < small.mean() < 0.6
+    assert (resize(large, (64, 64)) - small).abs().mean() < 0.25
+
+
+def test_dct_shield_changes_luminance_by_steps_of_the_table() -> None:
+    budget = Luminance(Linf(16 / 255), 75, 2.0)
+    change = budget.project(torch.randn(1, 3, 24, 20, generator=torch.Generator().manual_seed(0)))
+    assert torch.equal(change[:, :1].expand(-1, 3, -1, -1), change)  # grey: colour differences stay
+    assert change.abs().max() <= 16 / 255
+    free = Luminance(Linf(1.0), 75, 2.0).project(torch.randn(1, 3, 16, 16, generator=torch.Generator().manual_seed(0)))
+    assert (_coefficients(free) * 255 / table(LUMA, 75)).abs().max() <= 2.0 + 1e-3
+
+
+def test_a_universal_perturbation_is_the_same_for_every_photo(tiny_editor: Callable) -> None:
+    editor, budget = tiny_editor("flux-kontext"), Linf(8 / 255)
+    vars(editor).pop("universal_perturbations", None)
+    photos = tiny.pictures(2) * 0.8 + 0.1
+    photos = (photos * 255).round() / 255
+    steps: list[int] = []
+    for callback in (lambda step, *more: steps.append(step), lambda step, *more: steps.append(-1)):
+        changes = METHODS["universal"](editor, photos, budget=budget, steps=2, callback=callback) - photos
+        assert torch.allclose(changes[0], changes[1], atol=1e-6)
+        assert 0 < changes.abs().max() <= 8 / 255 + 1e-6
+    assert steps == [1, 2]  # found once
+    with pytest.raises(UserError, match="no photo in"):
+        METHODS["universal"](editor, photos, budget=budget, steps=1, photos="nowhere")
+
+
+def test_advpaint_shows_first_the_box_around_what_is_kept_and_then_the_rest(
+    tiny_editor: Callable, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    editor, seen = tiny_editor("sd-inpaint"), []
+    plain = editor.first_prediction
+
+    def first(images: torch.Tensor, prompt: str, *, mask: torch.Tensor, **more: object) -> torch.Tensor:
+        seen.append(mask)
+        return plain(images, prompt, mask=mask, **more)
+
+    monkeypatch.setattr(editor, "first_prediction", first)
+    METHODS["advpaint"](editor, tiny.pictures(1), steps=4)
+    assert [torch.equal(mask, seen[0]) for mask in seen] == [True] * 4 + [False] * 4
+    assert torch.equal(seen[0], 1 - seen[-1])
+    seen.clear()
+    METHODS["advpaint"](editor, tiny.pictures(1), mask=tiny.hole(1), steps=4)
+    assert all(torch.equal(mask, seen[0]) for mask in seen)
+    assert (seen[0] <= tiny.hole(1)).all()
+
+
+@pytest.mark.parametrize("method", ["autoencoder", "decontext", "photoguard-encoder", "veto"])
+def test_each_step_may_see_the_photo_at_another_size(
+    method: str, tiny_editor: Callable, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The preset `sizes`: sizes are drawn, results keep the photo's own."""
+    editor, seen = tiny_editor("flux-kontext"), set()
+    plain = editor.encode
+    monkeypatch.setattr(editor, "encode", lambda x, *more: (seen.add(tuple(x.shape[-2:])), plain(x, *more))[1])
+    images = tiny.pictures(1, 64, 64)
+    settings = method_settings(method, "sizes", 6, {})
+    assert settings["sizes"] == "all"
+    protected = METHODS[method](editor, images, budget=Linf(8 / 255), **settings)
+    assert protected.shape == images.shape
+    assert seen == {(64, 64), (32, 32), (48, 48)}
+    for wrong in ("", "12", "512,x"):
+        with pytest.raises(UserError, match="sizes"):
+            METHODS[method](editor, images, steps=1, sizes=wrong)
+
+
+def test_sizes_of_a_large_editor_are_the_usual_ones() -> None:
+    assert _sizes("all", 1024, 1024) == [(512, 512), (768, 768)]
+    assert _sizes("all", 752, 1392) == [(384, 704), (560, 1040)]
+    assert _sizes("512,1024", 480, 640) == [(448, 592), (880, 1184)]

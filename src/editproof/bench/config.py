@@ -23,7 +23,7 @@ REFERENCES = {
     "untouched": "the edit of the original: what protection and counter-attack change together",
 }
 CACHES = {"all": "every picture", "photos": "protected photos and edits of originals, not edits of protected photos"}
-PRESETS = ("fast", "paper")
+PRESETS = ("fast", "paper", "sizes")
 
 
 @dataclass(frozen=True)

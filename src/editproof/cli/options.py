@@ -147,8 +147,8 @@ EpsOption = Annotated[
 PresetOption = Annotated[
     str | None,
     typer.Option(
-        metavar="fast|paper",
-        help="fast: fewer steps, fits a CPU. paper: the paper's steps and budget. Not given: its steps, 8/255.",
+        metavar="fast|paper|sizes",
+        help="fast: fewer steps, fits a CPU. sizes: fast, to hold at several sizes. paper: its steps and budget.",
         show_default=False,
     ),
 ]

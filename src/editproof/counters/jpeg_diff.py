@@ -29,8 +29,8 @@ def jpeg_diff(images: Tensor, strength: float = 75, *, seed: int = 0) -> Tensor:
     padded = F.pad(images.float() * 255, (0, -width % 16, 0, height % 2), "replicate")
     luma, chroma = _mix(padded, TO_YCBCR).split([1, 2], 1)  # around 0: libjpeg adds 128 and takes it off again
     luma, chroma = _round(luma) - 128, _floor(F.avg_pool2d(_round(chroma), 2), DOWN)
-    luma = _blocks(luma, _table(LUMA, strength).to(images.device)) + 128
-    chroma = _blocks(chroma, _table(CHROMA, strength).to(images.device))
+    luma = _blocks(luma, table(LUMA, strength).to(images.device)) + 128
+    chroma = _blocks(chroma, table(CHROMA, strength).to(images.device))
     chroma = chroma[..., : -(-height // 2), : -(-width // 2)]
     chroma = _floor(F.interpolate(chroma, scale_factor=2.0, mode="bilinear"), UP)  # libjpeg's "fancy" upsampling
     mixed = _mix(torch.cat([luma[..., :height, :width], chroma[..., :height, :width]], 1), TO_RGB)
@@ -41,10 +41,10 @@ def _blocks(channels: Tensor, table: Tensor) -> Tensor:
     """Channels (B,C,H,W) around 0 through the 8x8 cosine transform, division by the table, rounding, and back."""
     rows, columns = channels.shape[-2:]
     channels = F.pad(channels, (0, -columns % 8, 0, -rows % 8), "replicate")
-    shape, dct = channels.shape, _dct().to(channels.device)
+    shape, basis = channels.shape, dct().to(channels.device)
     blocks = channels.unflatten(-1, (-1, 8)).unflatten(-3, (-1, 8)).transpose(-3, -2)
-    coefficients = _quantised(dct @ blocks @ dct.mT / table) * table
-    blocks = dct.mT @ coefficients @ dct
+    coefficients = _quantised(basis @ blocks @ basis.mT / table) * table
+    blocks = basis.mT @ coefficients @ basis
     decoded = blocks.transpose(-3, -2).reshape(shape)[..., :rows, :columns]
     return _round(decoded).clamp(-128, 127)
 
@@ -71,7 +71,7 @@ def _mix(images: Tensor, matrix: list[list[float]]) -> Tensor:
     return torch.einsum("rc,bchw->brhw", torch.tensor(matrix, device=images.device), images)
 
 
-def _table(text: str, quality: float) -> Tensor:
+def table(text: str, quality: float) -> Tensor:
     """A quantisation table (8,8), scaled as libjpeg scales it."""
     scale = 5000 // quality if quality < 50 else 200 - 2 * quality
     numbers = torch.tensor([int(number) for number in text.split()]).view(8, 8)
@@ -79,7 +79,7 @@ def _table(text: str, quality: float) -> Tensor:
 
 
 @cache
-def _dct() -> Tensor:
+def dct() -> Tensor:
     """The orthonormal cosine transform of 8 values, (8,8)."""
     frequency, place = torch.arange(8.0).view(-1, 1), torch.arange(8.0)
     matrix = torch.cos((2 * place + 1) * frequency * math.pi / 16) / 2

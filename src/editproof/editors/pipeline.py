@@ -106,6 +106,12 @@ class Editor:
         mean = self._posterior(2 * shown - 1).mode()
         return (mean.float() - (config.get("shift_factor") or 0)) * config.scaling_factor
 
+    def posterior(self, images: Tensor, mask: Tensor | None = None) -> Any:
+        """The VAE's distribution over latents, `.mean` and `.logvar` (B,C,h,w), of what `encode` is given."""
+        hidden = mask is not None and self.masked
+        shown = torch.where(mask.to(images.device) >= 0.5, 0.5, images) if hidden and mask is not None else images
+        return self._posterior(2 * shown - 1)
+
     def decode(self, latents: Tensor) -> Tensor:
         """Images (B,3,H,W) of scaled latents, float32, about [0,1] but not clamped; differentiable."""
         config = self.pipe.vae.config

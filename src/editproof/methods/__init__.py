@@ -4,15 +4,21 @@ Each is a file with one function and, above it, one row with all that is known o
 theirs by the entry point group `editproof.methods` (docs/researchers.md).
 """
 
+from editproof.methods.advpaint import advpaint
 from editproof.methods.autoencoder import autoencoder
+from editproof.methods.dct_shield import dct_shield
 from editproof.methods.decontext import decontext
+from editproof.methods.diff_pgd import diff_pgd
 from editproof.methods.diffusionguard import diffusionguard
 from editproof.methods.diffvax import diffvax
 from editproof.methods.facelock import facelock
 from editproof.methods.method import Method
+from editproof.methods.mist import mist
 from editproof.methods.noise import noise
+from editproof.methods.pca import pca
 from editproof.methods.photoguard_diffusion import photoguard_diffusion
 from editproof.methods.photoguard_encoder import photoguard_encoder
+from editproof.methods.universal import universal
 from editproof.methods.veto import veto
 from editproof.plugins import add_plugins
 
@@ -26,7 +32,14 @@ METHODS: dict[str, Method] = {
     "veto": veto,
     "autoencoder": autoencoder,
     "facelock": facelock,
+    "pca": pca,
+    "mist": mist,
+    "dct-shield": dct_shield,
+    "advpaint": advpaint,
+    "diff-pgd": diff_pgd,
+    "universal": universal,
 }
-PRESETS = ("paper", "fast")  # the papers' budgets and steps; each row's `fast`, 3-40 s of one core for a small photo
+# The papers' budgets and steps; each row's `fast`, 3-40 s of one core for a small photo; the same at several sizes.
+PRESETS = ("paper", "fast", "sizes")
 
 add_plugins("editproof.methods", METHODS, Method)

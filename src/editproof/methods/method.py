@@ -11,6 +11,7 @@ from editproof.budgets import Budget, Linf
 from editproof.counters.transform import make_transform
 from editproof.errors import UserError
 from editproof.methods.checks import kept_pixels
+from editproof.methods.sizes import at_all_sizes
 from editproof.pgd import Callback, Objective, Paper, Step, default_step, pgd
 from editproof.randomness import generators
 
@@ -36,12 +37,15 @@ class Descent:
     start: None (the photo, or a random point of the budget where the paper says so) or "diffvax", what the embedded
     one-pass immunizer makes of the photo.
     transform: counters that the protection should survive, see `editproof.counters.transform.make_transform`.
+    sizes: sides of squares, such as "512,768,1024", in whose area the editor may see the photo too: each step draws
+    one; "all": the usual ones (see methods/sizes.py).
     """
 
     step_size: "Step | None" = None
     momentum: float = 0.0
     start: str | None = None
     transform: "Transform | None" = None
+    sizes: str | None = None
 
 
 @dataclass(frozen=True)
@@ -59,6 +63,8 @@ class Given:
     seed: int
     callback: Callback | None
     descent: Descent
+    own: dict[str, Any] = field(default_factory=dict)  # the method's own settings
+    asked: list[Objective] | None = None  # where `minimise` leaves the objective instead of descending
 
     @property
     def weight(self) -> Tensor | float:
@@ -181,7 +187,7 @@ class Method:
             budget = self.default_budget(*images.shape[-2:])
         given = Given(
             self, editor, images, mask, kept_pixels(images, mask), prompt, budget,
-            self.steps if steps is None else steps, seed, callback, descent,
+            self.steps if steps is None else steps, seed, callback, descent, settings,
         )  # fmt: skip
         return self.function(given, **settings)
 
@@ -209,6 +215,7 @@ def minimise(
     *,
     random_start: bool = False,
     samples: int = 1,
+    within: Any = None,
 ) -> Tensor:
     """PGD on what a method was given.
 
@@ -217,6 +224,7 @@ def minimise(
         given: What the method's function was called with.
         random_start: Start at a random point of the budget instead of at the photos.
         samples: The gradient is the mean over this many calls of the objective.
+        within: A budget of the method's own that keeps within the given one.
 
     Returns:
         The protected photos, (B, 3, H, W) in [0, 1], on the 8-bit grid, within the budget.
@@ -224,10 +232,15 @@ def minimise(
     from editproof.methods.starts import first
 
     images, descent = given.images, given.descent
+    if given.asked is not None:
+        given.asked.append(objective)
+        return images
+    if descent.sizes is not None:
+        objective = at_all_sizes(objective, given)
     return pgd(
         objective,
         images,
-        given.budget,
+        within or given.budget,
         steps=given.steps,
         step_size=given.method.step(descent.step_size, descent.momentum, given.budget, given.steps, *images.shape[-2:]),
         support=given.kept,

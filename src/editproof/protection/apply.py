@@ -14,6 +14,7 @@ from editproof.editors.pipeline import Editor
 from editproof.errors import UserError
 from editproof.immunizer.network import load_immunizer, trained_size
 from editproof.methods import METHODS, PRESETS, Method
+from editproof.methods.sizes import check_sizes
 from editproof.pgd import grey
 from editproof.protection.own_size import lift
 from editproof.resolution import working_copy, working_mask, working_size
@@ -165,7 +166,10 @@ def check_knob(method: str, name: str, value: Any) -> None:
         "Step": (f"a number from 0 to {MOST:,}", callable(value) or (number and 0 <= value <= MOST)),
         "Transform": ("counters, such as none,jpeg-diff:75", callable(value) or isinstance(value, str)),
         "str": ("text", isinstance(value, str | Path)),
+        "bool": ("True or False", isinstance(value, bool)),
     }[kind]
+    if name == "sizes" and isinstance(value, str):
+        check_sizes(value)
     if kind == "Transform" and isinstance(value, str):
         check_transform(value)
     if not usable and not (optional == "None" and value is None):
@@ -184,5 +188,7 @@ def method_settings(method: str, preset: str | None, steps: int | None, knobs: M
         if name not in allowed:
             raise UserError(f"method '{method}' has no setting '{name}'; allowed: {', '.join(allowed) or 'none'}")
         check_knob(method, name, knobs[name])
-    preset_settings = METHODS[method].fast if preset == "fast" else {}
+    preset_settings = METHODS[method].fast if preset in ("fast", "sizes") else {}
+    if preset == "sizes" and METHODS[method].paper:
+        preset_settings = {**preset_settings, "sizes": "all"}
     return {**preset_settings, **({} if steps is None else {"steps": steps}), **knobs}
