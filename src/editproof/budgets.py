@@ -90,6 +90,17 @@ class L2:
 Budget = Linf | L2
 
 
+def as_budget(given: object) -> Budget | None:
+    """A budget; a fraction such as 8/255 is the eps of Linf. Raises UserError for anything else but None."""
+    if given is None or isinstance(given, Linf | L2):
+        return given
+    if isinstance(given, float):
+        return Linf(given)
+    raise UserError(
+        f"budget {given!r}; allowed: a number from 0 to 1, such as 8/255 = {8 / 255:.4f}, Linf(8/255), L2(8.0)"
+    )
+
+
 def norms(images: Tensor) -> Tensor:
     """The L2 norm of each image, `(B,1,1,1)`."""
     return images.flatten(1).norm(dim=1).view(-1, 1, 1, 1)

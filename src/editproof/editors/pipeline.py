@@ -19,6 +19,7 @@ from editproof.editors.sizes import size_of
 from editproof.editors.speed.graphs import Graphs
 from editproof.editors.speed.memory import roomy
 from editproof.errors import UserError
+from editproof.photo.given import as_images, as_mask
 from editproof.randomness import Generators, generators
 from editproof.resolution import working_size
 
@@ -215,10 +216,10 @@ class Editor:
     @torch.no_grad()
     def edit(
         self,
-        images: Tensor,
+        images: Any,
         prompt: Prompt,
         *,
-        mask: Tensor | None = None,
+        mask: Any = None,
         steps: int | None = None,
         guidance: float | None = None,
         strength: float = 1.0,
@@ -229,8 +230,11 @@ class Editor:
 
         As many steps and as much guidance as the editor's own `steps` and `guidance`, if None; strength as in `sample`.
         The kept pixels are the pipeline's own (not pasted back), and a safety checker that ships with the model
-        blackens what it objects to. Same seed, same edit, in any batch.
+        blackens what it objects to. Same seed, same edit, in any batch. Photos and masks in other forms: see
+        `editproof.photo.given`.
         """
+        images = as_images(images)
+        mask = as_mask(mask, images)
         edited = self.sample(
             images,
             prompt,

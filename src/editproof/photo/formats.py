@@ -128,12 +128,21 @@ def encode(levels: Tensor, photo: Photo, name: str, quality: int | None = None) 
     return file
 
 
-def save_photo(path: str | Path, pixels: Tensor, photo: Photo, *, quality: int | None = None) -> None:
+def save_photo(path: str | Path, pixels: Any, photo: Photo, *, quality: int | None = None) -> None:
     """Write pixels (3, H, W) in [0, 1] with the transparency and metadata of `photo`, and the mark.
 
     The end of the name says the format; `quality` (1 to 100) is for .avif and .jpg. The file appears complete or not at
-    all. Raises UserError for another name, and where the format cannot hold the photo.
+    all. Raises UserError for another name or size, for pixels that are none (see as_images), and where the format
+    cannot hold the photo.
     """
+    from editproof.photo.given import as_images
+
+    images = as_images(pixels, "pixels")
+    if len(images) != 1 or tuple(images.shape[-2:]) != photo.size:
+        raise UserError(
+            f"pixels are of shape {tuple(getattr(pixels, 'shape', images.shape))}, the photo '{photo.path}' has "
+            f"{photo.size[1]} x {photo.size[0]} pixels; allowed: (3, {photo.size[0]}, {photo.size[1]})"
+        )
     path = Path(path)
     suffix = {".tiff": ".tif", ".jpeg": ".jpg"}.get(path.suffix.lower(), path.suffix.lower())
     names = [name for name, form in FORMATS.items() if form.suffix == suffix]
@@ -143,7 +152,7 @@ def save_photo(path: str | Path, pixels: Tensor, photo: Photo, *, quality: int |
     get_format(names[0], quality)
     check_format(photo, names[0])
     with atomic(path) as file:
-        file.write(encode(to_levels(pixels), photo, names[0], quality).getbuffer())
+        file.write(encode(to_levels(images[0]), photo, names[0], quality).getbuffer())
 
 
 def decode(file: io.BytesIO) -> Tensor:

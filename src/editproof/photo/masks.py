@@ -45,38 +45,43 @@ def read_mask(path: str | Path, data: bytes | None = None) -> Image.Image:
         image.load()
         deep = image.mode.startswith("I") and int(np.asarray(image).max())
         if 0 < deep < 256:
-            _refuse(path, f"its values go from 0 to {deep} of 65535")
+            _refuse(str(path), f"its values go from 0 to {deep} of 65535")
         rgb, _ = to_rgb(image, f"mask '{path}'")
-        picture = upright(rgb, orientation(exif_of(image)))
+        return mask_of(upright(rgb, orientation(exif_of(image))), str(path))
+
+
+def mask_of(picture: Image.Image, name: str) -> Image.Image:
+    """A picture of 8 bits as a grey one, if it is a mask (see read_mask). Raises UserError, which calls it `name`."""
+    picture = picture.convert("RGBA" if picture.has_transparency_data else "RGB")
     colours = np.asarray(picture)[..., :3]
     seen = np.asarray(picture)[..., 3] >= 128 if picture.mode == "RGBA" else np.ones(colours.shape[:2], bool)
     grey = np.where(seen, np.asarray(picture.convert("RGB").convert("L")), 0)
     some = slice(None, None, 1 + grey.size // LOOKED_AT)  # of a very large mask
-    _check_values(path, colours[seen][some], grey[seen][some], int(grey.max()), bool((~seen).any()))
+    _check_values(name, colours[seen][some], grey[seen][some], int(grey.max()), bool((~seen).any()))
     return Image.fromarray(grey.astype(np.uint8))
 
 
-def _check_values(path: Path, colours: np.ndarray, grey: np.ndarray, highest: int, transparent: bool) -> None:
+def _check_values(name: str, colours: np.ndarray, grey: np.ndarray, highest: int, transparent: bool) -> None:
     """Raise UserError unless colours (N, 3) and greys (N,) of what is seen of a mask are black and white."""
     hole = ", and it has transparent parts" if transparent else ""
     if len(grey) == 0:
-        _refuse(path, "it is transparent everywhere")
+        _refuse(name, "it is transparent everywhere")
     coloured = (colours.max(1).astype(int) - colours.min(1) > COLOURED).mean()
     if coloured > FEW:
-        _refuse(path, f"{coloured:.0%} of it is coloured, as in a photo{hole}")
+        _refuse(name, f"{coloured:.0%} of it is coloured, as in a photo{hole}")
     if 0 < highest < HIGH:
-        _refuse(path, f"its values go from 0 to {highest} of 255{hole}")
+        _refuse(name, f"its values go from 0 to {highest} of 255{hole}")
     counts = np.bincount(grey, minlength=256) / len(grey)
     between = counts[LOW + 1 : HIGH]
     if between.sum() > MOST_BETWEEN or between.max() > FEW:
-        _refuse(path, f"{between.sum():.0%} of it is grey, neither black nor white{hole}")
+        _refuse(name, f"{between.sum():.0%} of it is grey, neither black nor white{hole}")
     if transparent and highest == 0:
-        _refuse(path, "it is black on transparent ground, and what is transparent counts as black, too")
+        _refuse(name, "it is black on transparent ground, and what is transparent counts as black, too")
 
 
-def _refuse(path: Path, found: str) -> NoReturn:
+def _refuse(name: str, found: str) -> NoReturn:
     raise UserError(
-        f"'{path}' is no mask ({found}); allowed: a black-and-white picture, white (255) where the editor may repaint, "
+        f"'{name}' is no mask ({found}); allowed: a black-and-white picture, white (255) where the editor may repaint, "
         "black (0) where the photo is kept"
     )
 
@@ -93,6 +98,12 @@ def fit_mask(grey: Image.Image, name: str, size: tuple[int, int], invert: bool =
         grey = grey.resize((width, height), Image.Resampling.BILINEAR)
     repaint = (np.asarray(grey) >= 128) != invert
     return torch.from_numpy(repaint.astype(np.float32))[None, None]
+
+
+def check_inverted(mask: str | Path | None, invert: bool) -> None:
+    """Raise UserError where there is no mask to invert."""
+    if mask is None and invert:
+        raise UserError("there is no mask that --invert-mask would invert; allowed: a mask file with --invert-mask")
 
 
 def check_mask(mask: str | Path | None, invert: bool = False) -> None:

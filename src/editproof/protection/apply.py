@@ -7,7 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from editproof.budgets import L2, Budget, Linf, norms, on_grid
+from editproof.budgets import L2, LEVELS, Budget, Linf, as_budget, check_budget, norms, on_grid
 from editproof.counters.transform import check_transform
 from editproof.editors import pick_device
 from editproof.editors.pipeline import Editor
@@ -16,6 +16,8 @@ from editproof.immunizer.network import load_immunizer, trained_size
 from editproof.methods import METHODS, PRESETS, Method
 from editproof.methods.sizes import check_sizes
 from editproof.pgd import grey
+from editproof.photo.given import as_images, as_mask, is_one
+from editproof.photo.masks import AUTO
 from editproof.protection.own_size import lift
 from editproof.resolution import working_copy, working_mask, working_size
 
@@ -27,23 +29,43 @@ MOST = 1_000_000  # of a setting that is a number
 
 
 def protect(
-    images: Tensor,
+    images: Any,
     *,
     method: str = DEFAULT_METHOD,
     editor: Editor | None = None,
-    mask: Tensor | None = None,
-    budget: Budget | None = DEFAULT_BUDGET,
+    mask: Any = None,
+    budget: Budget | float | None = DEFAULT_BUDGET,
     device: str | torch.device | None = None,
     **settings: Any,
 ) -> Tensor:
     """Protected versions of photos of any one size: (B, 3, H, W) in [0, 1] -> the same, on the 8-bit grid.
 
     The method works on an anti-aliased copy at the editor's size; its perturbation is scaled up to the photos' own
-    size, bounded again and added there, only where `mask` (1 or B, 1, H, W) is 0. An L2 budget holds at the photos' own
-    size; None: see budget_in_effect. Without an editor, the methods that need none work at the size that the
-    immunizer was trained at (see size_to_work_at). `settings` go to the method: prompt, steps, seed, callback, its own
-    knobs. Raises UserError for an unknown method or a missing editor.
+    size, bounded again and added there. Grey photos stay grey.
+
+    Args:
+        images: (B, 3, H, W) in [0, 1], or what else `as_images` takes; of one photo without B, (3, H, W) comes back.
+        method: a name in METHODS.
+        editor: what load_editor gives. Without one, the methods that need none work at the size that the immunizer was
+            trained at.
+        mask: (1 or B, 1, H, W), 1 = the editor may repaint, which is not changed; or what else `as_mask` takes; "auto":
+            all but the people that are found; None: everything is protected.
+        budget: the largest change; a number is the eps of Linf. An L2 budget holds at the photos' own size. None: see
+            budget_in_effect.
+        device: for methods without an editor; None: the best there is.
+        settings: what the method takes: prompt, steps, seed, callback, its own knobs.
+
+    Raises:
+        UserError: for photos, masks and settings that cannot be used, an unknown method, or a missing editor.
     """
+    one, images, budget = is_one(images), as_images(images), as_budget(budget)
+    check_steps(method, settings.get("steps"))
+    if isinstance(mask, str) and mask == AUTO:
+        from editproof.people.finding import find_people
+
+        mask = find_people(images)
+    else:
+        mask = as_mask(mask, images)
     height, width = images.shape[-2:]
     size = size_to_work_at(method, editor, settings, (height, width))
     budget = budget_in_effect(method, budget, (height, width), settings)
@@ -59,7 +81,17 @@ def protect(
     lifted = lift(delta, (height, width)).to(images.device)
     kept = None if mask is None else (1 - mask).expand(len(images), -1, -1, -1)
     result = on_grid(images + (lifted if kept is None else lifted * kept), images, budget, kept)
-    return torch.where(grey(images), result[:, :1], result)
+    result = torch.where(grey(images), result[:, :1], result)
+    for image, original in zip(result, images, strict=True):
+        change = image - original
+        check_budget(budget, float(change.abs().max()) * LEVELS, float(change.norm()), "a photo")
+    return result[0] if one else result
+
+
+def check_steps(method: str, steps: Any) -> None:
+    """Raise UserError for steps of a method that optimises nothing."""
+    if steps is not None and get_method(method).paper is None:
+        raise UserError(f"method '{method}' takes no steps, so {steps} would change nothing; allowed: no --steps")
 
 
 def perturbation(

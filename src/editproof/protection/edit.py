@@ -11,7 +11,7 @@ from editproof.editors import check_plan, check_size, load_editor
 from editproof.editors.pipeline import Editor
 from editproof.errors import UserError
 from editproof.files import check_folder, check_output
-from editproof.photo.masks import AUTO, check_mask, check_something_to_edit, edit_mask, open_mask
+from editproof.photo.masks import AUTO, check_inverted, check_mask, check_something_to_edit, edit_mask, open_mask
 from editproof.photo.reading import open_photo, save_png
 from editproof.resolution import resize, working_copy, working_mask
 
@@ -44,6 +44,7 @@ def edit_photo(
     if out.suffix.lower() != ".png":
         raise UserError(f"output '{out}' is not a PNG file; allowed: a name that ends in .png")
     check_plan(plan)
+    check_inverted(mask, invert_mask)
     check_size(size)
     check_folder(out.parent)
     check_output(out, overwrite)

@@ -6,16 +6,18 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from editproof.budgets import Budget
+from editproof.budgets import Budget, as_budget
 from editproof.editors import check_plan, check_size, load_editor
 from editproof.errors import UserError
 from editproof.photo.formats import format_name, get_format
+from editproof.photo.masks import check_inverted
 from editproof.photo.metadata import KEEP, check_metadata
 from editproof.protection.apply import (
     DEFAULT_BUDGET,
     DEFAULT_EDITOR,
     DEFAULT_METHOD,
     budget_in_effect,
+    check_steps,
     get_method,
     method_settings,
 )
@@ -35,8 +37,8 @@ class ProtectSettings:
         compile: Whether a GPU records what gradients take.
         mask: A file (white = the editor may repaint), "auto" (people are kept), or None: everything is protected.
         invert_mask: Black = the editor may repaint.
-        budget: The largest change; an L2 budget is meant at 512x512 and scaled with each photo's size. None: the
-            method's own (see `budget_in_effect`).
+        budget: The largest change; a number is the eps of Linf. An L2 budget is meant at 512x512 and scaled with each
+            photo's size. None: the method's own (see `budget_in_effect`).
         prompt: What the editor is expected to be told.
         steps: Of the optimisation; None: the preset's, otherwise the paper's.
         preset: "fast", "paper" or None.
@@ -63,7 +65,7 @@ class ProtectSettings:
     compile: bool = True
     mask: str | Path | None = None
     invert_mask: bool = False
-    budget: Budget | None = DEFAULT_BUDGET
+    budget: Budget | float | None = DEFAULT_BUDGET
     prompt: str = ""
     steps: int | None = None
     preset: str | None = None
@@ -80,6 +82,8 @@ class ProtectSettings:
     def __post_init__(self) -> None:
         method = get_method(self.method)
         method_settings(self.method, self.preset, self.steps, self.knobs or {})
+        check_steps(self.method, self.steps)
+        as_budget(self.budget)
         unused = "" if method.needs_editor(self.knobs or {}) else f"method '{self.method}' uses no editor, so"
         if unused and self.editor not in (None, DEFAULT_EDITOR):
             raise UserError(f"{unused} '{self.editor}' would change nothing; allowed: no --editor")
@@ -93,6 +97,7 @@ class ProtectSettings:
         object.__setattr__(self, "format", format_name(self.format))  # jpg is jpeg
         get_format(self.format, self.quality)
         check_metadata(self.metadata)
+        check_inverted(self.mask, self.invert_mask)
 
     @cached_property
     def arguments(self) -> dict[str, Any]:
@@ -102,7 +107,7 @@ class ProtectSettings:
 
     def as_json(self, mask: str | None, **more: Any) -> dict[str, Any]:
         """All that a result depends on, in what JSON can say; `mask` says which it is."""
-        budget, arguments = self.budget, self.arguments
+        budget, arguments = as_budget(self.budget), self.arguments
         return {
             "method": self.method, "editor": self.editor, "scheduler": self.scheduler, "plan": self.plan, "mask": mask,
             "invert_mask": self.invert_mask,
@@ -124,7 +129,7 @@ def load_task(settings: ProtectSettings, request: Mapping[str, Any] | None = Non
             compile=settings.compile,
             size=settings.size,
         )
-    budget = budget_in_effect(settings.method, settings.budget, MEANT, settings.arguments)
+    budget = budget_in_effect(settings.method, as_budget(settings.budget), MEANT, settings.arguments)
     return Task(settings, loaded, budget, request=request, **more)
 
 

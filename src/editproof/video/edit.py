@@ -11,7 +11,7 @@ from editproof.editors import check_plan, check_size, load_editor
 from editproof.editors.pipeline import Editor
 from editproof.errors import UserError
 from editproof.files import atomic, check_folder, check_output, clean
-from editproof.photo.masks import AUTO
+from editproof.photo.masks import AUTO, check_inverted
 from editproof.photo.reading import to_levels
 from editproof.protection.edit import paste_back
 from editproof.resolution import resize, working_copy, working_mask
@@ -48,6 +48,7 @@ def edit_clip(
     path, out = Path(path), Path(out)
     kind = out.suffix.lower().lstrip(".")
     check_plan(plan)
+    check_inverted(mask, invert_mask)
     check_size(size)
     check_folder(out.parent)
     check_output(out, overwrite)
