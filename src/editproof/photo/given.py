@@ -18,7 +18,7 @@ from editproof.photo.reading import open_photo
 
 OVER = 1e-3  # by which floats may leave [0, 1], as rounding makes them
 PICTURES = ("1", "L", "LA", "P", "RGB", "RGBA", "CMYK", "YCbCr")  # modes of 8 bits
-ALLOWED = "allowed: a tensor (B, 3, H, W) of floats from 0 to 1, or of uint8; an array or a picture of Pillow; a path of a file"
+ALLOWED = "allowed: a tensor (B, 3, H, W) of floats from 0 to 1 or of uint8, an array, a picture of Pillow, or a path"
 MASKS = "allowed: 1 where the editor may repaint and 0 elsewhere, (1 or B, 1, H, W) or (H, W); a path of a mask file"
 
 
