@@ -179,7 +179,8 @@ def test_the_budget_is_checked(budget: Linf | L2 | None, levels: float, length: 
 
 
 @pytest.mark.parametrize(("arguments", "said"), [
-    ("--steps 5", "optimises nothing, so 5 steps would change nothing"), ("--method noise --steps 5", "5 steps would change nothing"),
+    ("--steps 5", "optimises nothing, so 5 steps would change nothing"),
+    ("--method noise --steps 5", "5 steps would change nothing"),
     ("--invert-mask", "there is no mask that --invert-mask would invert"),
     ("--mask auto --invert-mask", "would give people away"),
     ("--set samples=1" + "0" * 400, "no setting 'samples'"), ("--eps 1" + "0" * 400, "allowed"),

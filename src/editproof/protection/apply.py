@@ -91,7 +91,9 @@ def protect(
 def check_steps(method: str, steps: Any) -> None:
     """Raise UserError for steps, other than 1, of a method that optimises nothing."""
     if steps not in (None, 1) and get_method(method).paper is None:
-        raise UserError(f"method '{method}' optimises nothing, so {steps} steps would change nothing; allowed: no --steps")
+        raise UserError(
+            f"method '{method}' optimises nothing, so {steps} steps would change nothing; allowed: no --steps"
+        )
 
 
 def perturbation(
