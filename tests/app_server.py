@@ -28,8 +28,8 @@ class Served:
     @property
     def root(self) -> Path:
         """Where it keeps visitors' files."""
-        (root,) = Path(tempfile.gettempdir()).glob(f"editproof-app-{self.process.pid}-*")
-        return root
+        (root,) = Path(tempfile.gettempdir()).glob(f"editproof-app-{self.process.pid}-*/")
+        return Path(root)
 
     def files(self) -> set[Path]:
         """Everything of visitors that is there; Gradio leaves files without content about."""

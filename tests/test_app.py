@@ -17,7 +17,7 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from editproof.app import pictures, visits, words, work
+from editproof.app import gate, pictures, visits, words, work
 from editproof.app.editing_both import edit_both
 from editproof.app.protecting import Choices, facts, protect_all
 from editproof.app.regions import repainted_part
@@ -28,6 +28,7 @@ from editproof.cli.main import main
 from editproof.counters import COUNTERS, parse_chain, parse_counter
 from editproof.editors.pipeline import Editor
 from editproof.errors import UserError
+from editproof.files import held
 from editproof.photo.decoding import SUFFIXES
 from editproof.photo.reading import open_photo, save_png
 from editproof.protection.apply import DEFAULT_BUDGET
@@ -300,11 +301,106 @@ def test_what_a_visitor_leaves(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
 
 def test_what_killed_processes_leave(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
-    for owner in (2**22 + 1, os.getpid()):  # the first is no process
-        (tmp_path / f"editproof-app-{owner}-abc").mkdir()
-    root = visits.make_root()
+    living = tmp_path / "editproof-app-1-living"
+    for left in (living, tmp_path / f"editproof-app-{os.getpid()}-dead"):  # numbers of other containers' processes
+        left.mkdir()
+        left.with_name(f"{left.name}.lock").touch()
+    with held(living.with_name(f"{living.name}.lock")):
+        root, second = visits.make_root(), visits.make_root()
     assert root.stat().st_mode & 0o077 == 0
-    assert {path.name for path in tmp_path.iterdir()} == {f"editproof-app-{os.getpid()}-abc", root.name}
+    folders = (living, root, second)
+    assert {path.name for path in tmp_path.iterdir() if path.is_dir()} == {folder.name for folder in folders}
+    assert {path.stem for path in tmp_path.glob("*.lock")} == {root.name, second.name}
+
+
+def test_the_sweeper_lives_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A path that is the app's own folder, named over HTTP, ended it for good: photos stayed."""
+    root, other = tmp_path / "root", tmp_path / "other.png"
+    (root / "hash").mkdir(parents=True)
+    other.write_text("x")
+    for name in ("a.png", "b.png"):
+        (root / "hash" / name).write_text("x")
+    mine = visit("caller", root)
+    outside = root / "hash" / ".." / ".." / "other.png"
+    (root / "hash" / "link.png").symlink_to(other)
+    keep(mine, [root, root / "hash", root / "hash" / "a.png", outside, other, tmp_path / "none", mine.folder])
+    keep(mine, [root / "hash" / "link.png"])
+    assert mine.uploads == {root / "hash" / "a.png"}
+    leave("caller")
+    assert not mine.folder.exists() and not (root / "hash" / "a.png").exists() and other.is_file()
+    swept: list[int] = []
+
+    def failing(folder: Path) -> None:
+        swept.append(len(swept))
+        if len(swept) == 1:
+            raise IsADirectoryError
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(visits, "sweep", failing)
+    monkeypatch.setattr(visits, "SWEEP", 0)
+    with pytest.raises(KeyboardInterrupt):
+        visits.keep_sweeping(root)
+    assert swept == [0, 1]
+
+
+def test_previews_go_with_the_visit(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Two hours after the last click nothing of a visit is there: its pictures, Gradio's copies of them, uploads."""
+    mine = visits.enter("page", "0" * 32, tmp_path)
+    for path in (mine.new_folder() / "look.png", tmp_path / "cache" / "look.png", tmp_path / "hash" / "photo.png"):
+        path.parent.mkdir(exist_ok=True)
+        path.write_text("x")
+    keep(mine, [tmp_path / "hash" / "photo.png"])
+    sweep(tmp_path)
+    assert len(list(tmp_path.rglob("*.png"))) == 3
+    later, clock = time.monotonic() + visits.KEEP + 1, time.time() + visits.KEEP + 1
+    monkeypatch.setattr(visits.time, "monotonic", lambda: later)
+    monkeypatch.setattr(visits.time, "time", lambda: clock)
+    for _ in range(2):
+        sweep(tmp_path)
+    assert not list(tmp_path.rglob("*"))
+
+
+GATE = {  # headers, method -> whether a request comes through; the app listens on 127.0.0.1
+    "its page": ({"host": "127.0.0.1:7860", "origin": "http://127.0.0.1:7860"}, "POST", True),
+    "its page by name": ({"host": "LocalHost:7860", "origin": "http://localhost:7860"}, "POST", True),
+    "a program": ({"host": "127.0.0.1:7860"}, "POST", True),
+    "on the network": ({"host": "192.168.1.5:7860", "origin": "http://192.168.1.5:7860"}, "POST", True),
+    "version 6": ({"host": "[::1]:7860", "origin": "http://[::1]:7860"}, "POST", True),
+    "rebinding": ({"host": "evil.example:7860", "origin": "http://evil.example:7860"}, "POST", False),
+    "rebinding, reading": ({"host": "evil.example:7860"}, "GET", False),
+    "a name that looks like one": ({"host": "localhost.evil.example"}, "GET", False),
+    "an address that looks like one": ({"host": "127.0.0.1.evil.example"}, "GET", False),
+    "no host": ({}, "GET", False),
+    "no host at all": ({"host": "[[:"}, "GET", False),
+    "another site": ({"host": "127.0.0.1:7860", "origin": "https://evil.example"}, "POST", False),
+    "another port": ({"host": "127.0.0.1:7860", "origin": "http://127.0.0.1:3000"}, "POST", False),
+    "a file": ({"host": "127.0.0.1:7860", "origin": "null"}, "POST", False),
+    "a form": ({"host": "127.0.0.1:7860", "sec-fetch-site": "cross-site"}, "POST", False),
+    "a link": ({"host": "127.0.0.1:7860", "sec-fetch-site": "cross-site"}, "GET", True),
+    "a proxy": ({"host": "photos.example", "origin": "https://photos.example"}, "POST", True),
+    "a proxy's page": ({"host": "127.0.0.1:7860", "origin": "https://photos.example"}, "POST", True),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", GATE)
+def test_who_may_call(name: str) -> None:
+    headers, method, through = GATE[name]
+    names = gate.own_names("127.0.0.1", ["photos.example"])
+    assert (gate.refusal(headers, method, names, {"photos.example"}) == "") == through
+
+
+def test_other_sites_and_names_are_refused(served: app_server.Served) -> None:
+    import httpx
+
+    upload = {"files": ("a.png", b"content", "image/png")}
+    address = f"{served.url}gradio_api/upload"
+    for headers in ({"host": "evil.example"}, {"origin": "https://evil.example"}, {"sec-fetch-site": "cross-site"}):
+        before = served.files()
+        answer = httpx.post(address, files=upload, headers=headers)
+        assert answer.status_code == 403 and "\n" not in answer.text and "allowed" in answer.text
+        assert served.files() <= before
+    assert httpx.get(served.url, headers={"host": "evil.example"}).status_code == 403
+    assert httpx.post(address, files=upload, headers={"origin": served.url.rstrip("/")}).status_code == 200
 
 
 def test_a_report_can_reach_nothing(tmp_path: Path) -> None:

@@ -79,6 +79,17 @@ def held(path: Path, refusal: str | None = None) -> Iterator[None]:
             return
 
 
+def is_held(path: Path) -> bool:
+    """Whether somebody holds a lock file: here, in another process, or in another container."""
+    try:
+        with path.open("r+b") as file:
+            return not _lock(file)
+    except FileNotFoundError:
+        return False
+    except OSError:  # another user's, or without locks
+        return True
+
+
 def clean(folders: Iterable[Path]) -> None:
     """Remove the unfinished files and locks that killed runs have left; those of runs that live stay."""
     for folder in folders:

@@ -3,9 +3,11 @@
 import logging
 import os
 import threading
+from collections.abc import Sequence
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 from editproof.errors import UserError
 
@@ -31,10 +33,19 @@ def prepare() -> Path:
     return root
 
 
-def serve(host: str, port: int, share: bool, results: Path | None, wait: bool = True) -> Any:
-    """Build the page and serve it until Ctrl-C (`wait`), or return the running page. Raises UserError."""
+def serve(
+    host: str, port: int, share: bool, results: Path | None, wait: bool = True, allow_hosts: Sequence[str] = ()
+) -> Any:
+    """Build the page and serve it until Ctrl-C (`wait`), or return the running page. Raises UserError.
+
+    `allow_hosts`: names that it answers to besides its own, such as that of a proxy in front of it.
+    """
     root = prepare()
-    from editproof.app import page, visits, work
+    from starlette.middleware import Middleware
+
+    from editproof.app import gate, page, visits, work
+
+    names, origins = gate.own_names(host, allow_hosts), {name.lower() for name in allow_hosts}
 
     logging.getLogger("httpx").setLevel(logging.WARNING)
     built = page.build(root, results, local=host in LOOPBACK and not share)
@@ -44,9 +55,14 @@ def serve(host: str, port: int, share: bool, results: Path | None, wait: bool = 
             server_name=host, server_port=port, share=share, max_file_size=LARGEST_FILE, quiet=True, show_error=True,
             prevent_thread_lock=True, ssr_mode=False, footer_links=["api"], run_history=False,
             enable_monitoring=False, inbrowser=False, theme=page.theme(), css=page.CSS, head=page.head(),
+            app_kwargs={"middleware": [Middleware(gate.Gate, names=names, origins=origins)]},
         )  # fmt: skip
     except OSError as error:
         raise UserError(f"port '{port}' on '{host}' cannot be used ({error}); allowed: another --port") from None
+    if built.share_url:
+        shared = urlsplit(built.share_url).hostname or ""
+        names.add(shared)
+        origins.add(shared)
     threading.Thread(target=warm, daemon=True).start()
     threading.Thread(target=visits.keep_sweeping, args=[root], daemon=True).start()
     if wait:

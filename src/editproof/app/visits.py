@@ -11,16 +11,19 @@ import atexit
 import contextlib
 import os
 import re
+import secrets
 import shutil
+import sys
 import tempfile
 import threading
 import time
+import traceback
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import psutil
+from editproof.files import held, is_held
 
 KEEP = 2 * 3600  # seconds without a click after which a visit ends
 AWAY = 600  # seconds without an open page after which it ends
@@ -74,13 +77,31 @@ def make_root() -> Path:
 
     What processes that were killed have left is removed, too.
     """
-    for old in Path(tempfile.gettempdir()).glob(f"{PREFIX}*"):
-        owner = old.name.removeprefix(PREFIX).partition("-")[0]
-        if owner.isdigit() and not psutil.pid_exists(int(owner)):
-            shutil.rmtree(old, ignore_errors=True)
-    root = Path(tempfile.mkdtemp(prefix=f"{PREFIX}{os.getpid()}-"))
-    atexit.register(shutil.rmtree, root, ignore_errors=True)
+    place = Path(tempfile.gettempdir())
+    for old in place.glob(f"{PREFIX}*"):
+        if not is_held(_lock_of(old)):
+            _remove(old)
+    root = place / f"{PREFIX}{os.getpid()}-{secrets.token_hex(8)}"
+    alive = contextlib.ExitStack()
+    alive.enter_context(held(_lock_of(root)))
+    root.mkdir(mode=0o700)
+    atexit.register(alive.close)
+    atexit.register(shutil.rmtree, root, ignore_errors=True)  # the last first
     return root
+
+
+def _lock_of(root: Path) -> Path:
+    """What tells that the process of a folder lives; beside it, and there before it."""
+    return root.with_name(f"{root.name.removesuffix('.lock')}.lock")
+
+
+def _remove(path: Path) -> None:
+    """Remove a file, or a folder with all that is in it, if it is there and may be removed."""
+    if path.is_dir() and not path.is_symlink():
+        shutil.rmtree(path, ignore_errors=True)
+        return
+    with contextlib.suppress(OSError):
+        path.unlink()
 
 
 def enter(session: str | None, secret: str, root: Path) -> Visit:
@@ -119,9 +140,17 @@ def left(session: str | None) -> None:
 
 
 def keep(visit: Visit, uploads: Iterable[str | Path]) -> None:
-    """Remember which uploads belong to a visit, so that they go when it ends."""
+    """Remember which uploads belong to a visit, so that they go when it ends.
+
+    They are files in the app's folder; who calls over HTTP may name other paths, which are not theirs.
+    """
+    root, own = visit.folder.parent, set()
+    for upload in uploads:
+        path = Path(os.path.normpath(upload))
+        inside = root in path.parents and Path(os.path.realpath(root)) in Path(os.path.realpath(path)).parents
+        own |= {path} if inside and path.is_file() else set()
     with _lock:
-        visit.uploads |= {Path(upload) for upload in uploads}
+        visit.uploads |= own
 
 
 def soon_over(visit: Visit) -> None:
@@ -148,9 +177,10 @@ def end(key: str) -> None:
         shutil.rmtree(left.folder, ignore_errors=True)
     with _lock:
         for upload in left.uploads - {upload for other in _visits.values() for upload in other.uploads}:
-            upload.unlink(missing_ok=True)
-            if not any(upload.parent.glob("*")):
-                shutil.rmtree(upload.parent, ignore_errors=True)
+            _remove(upload)
+            if upload.parent != left.folder.parent:
+                with contextlib.suppress(OSError):  # others' uploads are in it
+                    upload.parent.rmdir()
 
 
 def sweep(root: Path) -> None:
@@ -179,7 +209,10 @@ def _over(visit: Visit, now: float) -> bool:
 
 
 def keep_sweeping(root: Path) -> None:
-    """For a thread: sweep until the process ends."""
+    """For a thread: sweep until the process ends, whatever goes wrong in one round."""
     while True:
         time.sleep(SWEEP)
-        sweep(root)
+        try:
+            sweep(root)
+        except Exception as error:
+            traceback.print_exception(error, file=sys.stderr)

@@ -19,6 +19,10 @@ def app_(
     share: Annotated[
         bool, typer.Option("--share", help="A public link through a server of Gradio's, for three days.")
     ] = False,
+    allow_host: Annotated[
+        list[str] | None,
+        typer.Option(metavar="NAME", help="A name it answers to besides its own (a proxy's); repeat for more."),
+    ] = None,
     results: Annotated[
         Path, typer.Option(metavar="DIR", help="What `editproof bench` wrote, for the page's Results.")
     ] = Path("outputs/bench"),
@@ -33,7 +37,7 @@ def app_(
     for name in ("SIGTERM", "SIGHUP"):  # like Ctrl-C: what visitors have uploaded goes
         if hasattr(signal, name):
             signal.signal(getattr(signal, name), signal.default_int_handler)
-    page = server.serve(host, port, share, results, wait=False)
+    page = server.serve(host, port, share, results, wait=False, allow_hosts=allow_host or [])
     OUT.print(f"editproof is at {page.local_url}", markup=False, soft_wrap=True)
     if page.share_url:
         OUT.print(f"and at {page.share_url}", markup=False, soft_wrap=True)

@@ -1,0 +1,69 @@
+"""Who may talk to the app over HTTP: its own page, under an address of its own.
+
+A page of another site that a visitor has open could otherwise send photos here, and by a name of its own that it lets
+point at this computer (DNS rebinding) read what is answered. Programs send no Origin and come through.
+"""
+
+import ipaddress
+import socket
+from collections.abc import Iterable
+from typing import Any
+from urllib.parse import urlsplit
+
+SAFE = ("GET", "HEAD", "OPTIONS")  # methods that change nothing
+
+
+def own_names(host: str, more: Iterable[str] = ()) -> set[str]:
+    """The names that this computer answers to, `host` is what it listens on; addresses in digits need none."""
+    name = socket.gethostname().lower()
+    return {"localhost", name, f"{name}.local", host.lower(), *(extra.lower() for extra in more)}
+
+
+def refusal(headers: dict[str, str], method: str, names: Iterable[str], origins: Iterable[str] = ()) -> str:
+    """Why a request is not answered, in one line; empty where it is. `headers` have lower-case names; pages of
+    `origins` (host names) may call, too, whatever name the request has come under."""
+    host = headers.get("host", "").lower()
+    name = _name(f"//{host}")
+    if not name or not (_is_address(name) or name in names):
+        return f"this app does not answer to the host {host!r}; allowed: its address, or editproof app --allow-host"
+    if method in SAFE:
+        return ""
+    origin = headers.get("origin")
+    if origin is not None:
+        mine = urlsplit(origin.lower()).netloc == host or _name(origin.lower()) in origins
+        return "" if mine else f"a page of {origin!r} may not call this app; allowed: its own page"
+    if headers.get("sec-fetch-site", "same-origin") in ("cross-site", "same-site"):
+        return "a page of another site may not call this app; allowed: its own page"
+    return ""
+
+
+def _name(url: str) -> str:
+    try:
+        return urlsplit(url).hostname or ""
+    except ValueError:
+        return ""
+
+
+def _is_address(name: str) -> bool:
+    try:
+        ipaddress.ip_address(name.partition("%")[0])
+    except ValueError:
+        return False
+    return True
+
+
+class Gate:
+    """Middleware (ASGI) that answers 403 to what `refusal` names; `names` and `origins` may grow while it runs."""
+
+    def __init__(self, app: Any, names: set[str], origins: set[str]) -> None:
+        self.app, self.names, self.origins = app, names, origins
+
+    async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
+        if scope["type"] in ("http", "websocket"):
+            headers = {name.decode("latin-1").lower(): value.decode("latin-1") for name, value in scope["headers"]}
+            if said := refusal(headers, scope.get("method", "GET"), self.names, self.origins):
+                from starlette.responses import PlainTextResponse
+
+                await PlainTextResponse(said, 403)(scope, receive, send)
+                return
+        await self.app(scope, receive, send)
