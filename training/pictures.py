@@ -52,10 +52,15 @@ def noisy(images: Tensor, most: float = 16 / 255) -> Tensor:
 
 def survive(images: Tensor, rng: random.Random) -> Tensor:
     """What happens to a photo on its way to an editor, with a gradient: one of JPEG, another size, blur, a crop, or
-    nothing; sizes become multiples of 8."""
+    nothing; sizes become multiples of 8, out of few. In float32: half precision is none for JPEG."""
+    with torch.autocast(images.device.type, enabled=False):
+        return _survive(images.float(), rng)
+
+
+def _survive(images: Tensor, rng: random.Random) -> Tensor:
     kind = rng.choice(["none", "jpeg", "jpeg", "scale", "scale-jpeg", "blur", "crop"])
     if kind.startswith("scale"):
-        factor = rng.choice([0.5, rng.uniform(0.5, 1), rng.uniform(1, 1.5)])
+        factor = rng.choice([0.5, 0.5, 0.625, 0.75, 0.875, 1.25, 1.5])
         side = [max(64, round(n * factor / 8) * 8) for n in images.shape[-2:]]
         images = F.interpolate(images, size=side, mode="bilinear", antialias=factor < 1, align_corners=False)
     if kind.endswith("jpeg"):

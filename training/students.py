@@ -67,7 +67,9 @@ def spoil(images: Tensor, student: Space, teacher: Space, rng: random.Random, sh
     first, second, third, clean = images.split([attacked, others, others, count - attacked - 2 * others])
     if attacked:
         first = attack(first, student, teacher, rng.choice(ATTACKS), steps)
-    return torch.cat([first, noisy(second), jpeg_diff(third, rng.randint(40, 95)), clean])
+    with torch.autocast(images.device.type, enabled=False):  # half precision is none for JPEG
+        third = jpeg_diff(third, rng.randint(40, 95))
+    return torch.cat([first, noisy(second), third, clean])
 
 
 def edges(x: Tensor) -> tuple[Tensor, Tensor]:
@@ -134,8 +136,8 @@ def main() -> None:
     optimizer = torch.optim.AdamW(model.parameters(), lr=args.lr, betas=(0.9, 0.99), weight_decay=1e-4, fused=fused)
     stage, rng, checked = Stage(args, model, [optimizer], 0.998), random.Random(args.seed + 7), 0.0
     for step, done in stage.steps():
+        images = crops(pool, args.batch, args.side, 0.75, 3.0).contiguous(memory_format=torch.channels_last)
         with torch.autocast(device.type, torch.bfloat16, enabled=args.half):
-            images = crops(pool, args.batch, args.side, 0.75, 3.0).contiguous(memory_format=torch.channels_last)
             images = spoil(images, student, teacher, rng, args.attacked, args.attack_steps)
             latent, pictures, error = loss_of(student, teacher, images, args.photo)
         stage.step(latent + pictures)

@@ -208,7 +208,9 @@ def main() -> None:
     parser.add_argument("--double", type=int, default=2)
     parser.add_argument("--single", type=int, default=8)
     parser.add_argument("--drop", type=float, default=0.3, help="share of the batches without a context")
-    parser.add_argument("--full", type=float, default=0.15, help="share of the batches with 512 text tokens")
+    parser.add_argument(
+        "--full", type=float, default=0.15, help="share of the batches with a context that have 512 text tokens"
+    )
     parser.add_argument("--muon", action=argparse.BooleanOptionalAction, default=True)
     parser.add_argument("--noise", type=float, default=0.06, help="the most that random signs add to a photo, in [0,1]")
     parser.add_argument("--noisy-share", type=float, default=0.25, help="how often such a photo is the context")
@@ -245,7 +247,7 @@ def main() -> None:
         kind = "text"
         if pairs is not None:
             kind = "context" if draw.random() >= args.drop else draw.choice(["text", "made up"])
-        length = FULL if draw.random() < args.full else SHORT
+        length = FULL if kind == "context" and draw.random() < args.full else SHORT
         cache = captioned if kind == "text" or pairs is None else pairs
         with torch.autocast(device.type, torch.bfloat16, enabled=args.half):
             loss = velocity_loss(model, cache, args.batch, length, kind == "context", args.noisy_share)
@@ -259,6 +261,8 @@ def main() -> None:
     steps = stage.save()
     log(stage="done", steps=steps, **{k: torch.stack(v[-50:]).mean().item() for k, v in losses.items() if v})
     model.eval()
+    for block in (*model.transformer.transformer_blocks, *model.transformer.single_transformer_blocks):
+        block._compiled_call_impl = None  # a few pictures are not worth compiling for
     pipe = FluxKontextPipeline(
         vae=vae, text_encoder=model.clip, tokenizer=tokenizers[0], text_encoder_2=model.t5, tokenizer_2=tokenizers[1],
         transformer=model.transformer, scheduler=FlowMatchEulerDiscreteScheduler(use_dynamic_shifting=True),
