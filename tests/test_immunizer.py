@@ -125,6 +125,16 @@ def test_perturb_keeps_size_bound_and_mask(size: tuple[int, int], in_channels: i
     assert images.grad.abs().sum() > 0
 
 
+def test_a_grey_photo_stays_grey_beside_one_with_colours() -> None:
+    both = photos(2, 3, 24, 24)
+    both[:1] = both[:1, :1]
+    with torch.inference_mode():
+        delta, unbounded = perturb(small(), both, eps=8 / 255), perturb(small(), both)
+    assert torch.equal(delta[0, 0], delta[0, 1]) and torch.equal(delta[0, 0], delta[0, 2]) and delta[0].abs().max() > 0
+    assert not torch.equal(delta[1, 0], delta[1, 1])
+    assert not torch.equal(unbounded[0, 0], unbounded[0, 1])  # DiffVax's own has no such rule
+
+
 def test_perturb_shows_the_network_what_its_kind_sees() -> None:
     """3 channels: the photo with the edit region at mid-grey. 4 channels: the whole photo and the mask's channel."""
     images, mask = photos(2, 3, 16, 16), torch.zeros(2, 1, 16, 16)

@@ -158,11 +158,11 @@ class NestedUNet(nn.Module):
 def perturb(network: NestedUNet, images: Tensor, mask: Tensor | None = None, eps: float | None = None) -> Tensor:
     """The perturbation `(B,3,H,W)` of `images`, in [0,1] units and differentiable, 0 where `mask` is 1.
 
-    With `eps` it is `eps * tanh(output)`; without a bound half the output (DiffVax adds it to images in [-1,1]). The
-    sum with `images` is not clamped. A 4-channel network sees the whole photo and a channel that is 0 without a mask,
-    otherwise +1 on kept and -1 on repaintable pixels; a 3-channel one sees the photo with the edit region at mid-grey,
-    as DiffVax's does. Any size: edges are replicated up to the multiple that the network needs; UserError where that
-    leaves a single value in its lowest level, which has no statistics.
+    With `eps` it is `eps * tanh(output)`, and a photo without colours stays grey; without a bound it is half the output
+    (DiffVax adds it to images in [-1,1]). The sum with `images` is not clamped. A 4-channel network sees the photo and
+    a channel that is 0 without a mask, otherwise +1 on kept and -1 on repaintable pixels; a 3-channel one sees the
+    photo with the edit region at mid-grey, as DiffVax's does. Any size: edges are replicated up to the multiple that
+    the network needs; UserError where that leaves a single value in its lowest level, which has no statistics.
     """
     x = images * 2 - 1
     if network.in_channels == 4:
@@ -177,8 +177,15 @@ def perturb(network: NestedUNet, images: Tensor, mask: Tensor | None = None, eps
     if height % multiple or width % multiple:
         x = functional.pad(x, (0, -width % multiple, 0, -height % multiple), mode="replicate")
     output = network(x.to(network.final.weight.dtype))[..., :height, :width].float()
-    delta = output / 2 if eps is None else eps * torch.tanh(output)
+    delta = output / 2 if eps is None else keep_grey(images, eps * torch.tanh(output))
     return delta if mask is None else delta * (1 - mask)
+
+
+def keep_grey(images: Tensor, delta: Tensor) -> Tensor:
+    """The perturbation `delta` (B,3,H,W), alike in all channels for those of the images that have no colour."""
+    spread = images.amax(1, keepdim=True) - images.amin(1, keepdim=True)
+    grey = spread.amax((1, 2, 3), keepdim=True) < 0.5 / 255
+    return torch.where(grey, delta.mean(1, keepdim=True), delta)
 
 
 def save_immunizer(network: NestedUNet, folder: str | Path, half: bool = False, **notes: Any) -> None:
