@@ -17,7 +17,6 @@ from torch import Tensor, nn
 from editproof.editors.inpaint import InpaintEditor
 from editproof.editors.kontext import KontextEditor
 from editproof.editors.pipeline import Editor
-from editproof.editors.speed.float8 import to_float8
 from editproof.editors.speed.placement import place
 
 KL = {"down_block_types": ("DownEncoderBlock2D",) * 4, "up_block_types": ("UpDecoderBlock2D",) * 4}
@@ -88,9 +87,7 @@ def sd_inpaint(device: torch.device, dtype: torch.dtype, tiny: bool) -> Editor:
     return RandomInpaint("sd-inpaint", pipe, dtype)
 
 
-def flux_kontext(
-    device: torch.device, dtype: torch.dtype, tiny: bool, plan: str = "whole", float8: bool = False
-) -> Editor:
+def flux_kontext(device: torch.device, dtype: torch.dtype, tiny: bool, plan: str = "whole") -> Editor:
     """FLUX.1 Kontext: 12 billion weights in the transformer, of which the plan first-block has one block."""
     config = FLUX | (TINY["flux"] if tiny else {})
     if plan == "first-block":
@@ -104,6 +101,4 @@ def flux_kontext(
     place(pipe, plan, device)
     editor = RandomKontext("flux-kontext", pipe, dtype)
     editor.plan = plan
-    if float8:
-        to_float8(editor.denoiser, plan)
     return editor

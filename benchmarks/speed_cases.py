@@ -91,8 +91,8 @@ def _network(half: bool, batch_norm: str) -> Callable[[torch.device, bool], Nest
     return make
 
 
-def _flux(plan: str, float8: bool = False) -> Callable[[torch.device, bool], Any]:
-    return lambda device, tiny: flux_kontext(device, _dtype(device), tiny, plan, float8)
+def _flux(plan: str) -> Callable[[torch.device, bool], Any]:
+    return lambda device, tiny: flux_kontext(device, _dtype(device), tiny, plan)
 
 
 def _dtype(device: torch.device) -> torch.dtype:
@@ -117,7 +117,6 @@ MODELS: dict[str, Callable[[torch.device, bool], Any]] = {
     "sd-inpaint": lambda device, tiny: sd_inpaint(device, _dtype(device), tiny),
     "sd-inpaint unfused": _unfused,
     "flux-kontext": _flux("whole"),
-    "flux-kontext float8": _flux("whole", float8=True),
     "flux-kontext stream": _flux("stream"),
     "flux-kontext first-block": _flux("first-block"),
     "tiny-inpaint": lambda device, tiny: load_editor("tiny-inpaint", device),
@@ -166,7 +165,6 @@ PARTS: dict[str, tuple[Case, ...]] = {
     ),
     "flux-compiled": (
         Case("flux-kontext", "decontext", variant="compiled", profile=True),
-        Case("flux-kontext float8", "decontext", variant="compiled", profile=True),
     ),
     "flux-16gb": (
         Case("flux-kontext first-block", "veto"),

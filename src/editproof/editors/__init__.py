@@ -1,13 +1,11 @@
 """The editors photos are protected against: what is known of them, and loading one. Imports no torch or diffusers."""
 
-from contextlib import nullcontext
 from dataclasses import dataclass
-from importlib import import_module
 from importlib.resources import files
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from editproof.editors.hub import model_index, one_line, quiet
+from editproof.editors.hub import model_index
 from editproof.errors import UserError
 from editproof.plugins import add_plugins
 
@@ -33,8 +31,8 @@ class EditorInfo:
     masked: bool
     note: str
     embedded: bool = False
-    in_parts: str = ""  # the version, if it is published as single files (editors/step1x_parts.py)
-    weights: int = 0  # of all parts that stay in memory: not of the text encoders of FLUX editors (editors/texts.py)
+    in_parts: str = ""  # the version, if it is published as single files (step1x/parts.py)
+    weights: int = 0  # of all parts that stay in memory: not of the text encoders of FLUX editors (see prompt_cache.py)
     largest: int = 0  # of the largest layer: what the plan "stream" has on the device at once
     first_block: int = 0  # of what the plan "first-block" has there; 0: there is no such plan
     pipeline: str = ""  # a name in PIPELINES
@@ -93,7 +91,6 @@ PIPELINES = {
     "Step1XPipeline": ("editproof.editors.kontext", "Step1XEditor"),
 }
 OWN_PIPELINES = {"Step1XPipeline": "editproof.editors.step1x.pipeline"}  # where, if not in diffusers
-IN_PARTS = {"_class_name": "Step1XPipeline", "scheduler": ["diffusers", "FlowMatchEulerDiscreteScheduler"]}
 
 # The samplers that can be chosen: diffusers' class, and what Stable Diffusion sets where the class has another default.
 SCHEDULERS: dict[str, tuple[str, dict[str, Any]]] = {
@@ -119,89 +116,39 @@ def load_editor(
     dtype: "torch.dtype | None" = None,
     scheduler: str | None = None,
     plan: str | None = None,
-    compile: bool = True,
+    record: bool = True,
     size: int | None = None,
+    *,
+    compile: bool | None = None,
 ) -> "Editor":
     """The editor of this name (see EDITORS), hub id (`owner/model`) or local folder in diffusers' layout.
 
     device: cuda, else mps, else cpu. dtype: float32 for embedded editors and off CUDA, else bfloat16 (float16 where the
-    GPU has none); torch.float8_e4m3fn puts the products of a FLUX transformer in float8. scheduler: a name in
-    SCHEDULERS; None leaves the one the model came with. plan: a name in PLANS; None is whole, or stream where the
-    weights would fill three quarters of a GPU. compile: whether a GPU records the kernels of gradients, which takes
-    some seconds at first; a pipeline that is changed afterwards (LoRA, other processors) needs False. size: photos are
-    worked on at the area of size x size pixels; None: at what the shipped pipeline makes of them, see `attacker_size`.
-    Only safetensors weights are loaded and no code from the hub is run. Raises UserError, a line that says what to do.
+    GPU has none). scheduler: a name in SCHEDULERS; None leaves the one the model came with. plan: a name in PLANS; None
+    is whole, or stream where the weights would fill three quarters of a GPU. record: whether a GPU records the kernels
+    of gradients, which takes some seconds at first; a pipeline that is changed afterwards (LoRA, other processors)
+    needs False. size: photos are worked on at the area of size x size pixels; None: at what the shipped pipeline makes
+    of them, see `attacker_size`. compile: an older name of record. Only safetensors weights are loaded and no code from
+    the hub is run. Raises UserError, a line that says what to do.
     """
-    info = EDITORS.get(str(name))
-    embedded = info is not None and info.embedded
-    source = info.source if info else str(name)
-    if embedded:
-        source = str(files("editproof") / "assets" / source)
     if scheduler is not None and scheduler not in SCHEDULERS:
         raise UserError(f"unknown scheduler {scheduler!r}: one of {', '.join(SCHEDULERS)}")
     check_plan(plan, first_block=True)
     check_size(size)
-    label = str(name) if embedded or str(name) == source else f"{name} ({source})"
-    folder = embedded or _is_folder(source, name)
-    chosen_device = pick_device(device)
+    info, source = EDITORS.get(str(name)), str(name)
+    if info is not None:
+        source = str(files("editproof") / "assets" / info.source) if info.embedded else info.source
+    folder, chosen_device = _is_folder(source, name), pick_device(device)
     try:
-        import diffusers
-        import huggingface_hub
-        import torch
+        from editproof.editors import loading
     except ImportError as error:
-        raise UserError(f"editor {label} needs {error.name}: pip install diffusers transformers accelerate") from None
-
-    version = info.in_parts if info is not None else ""
-    index = IN_PARTS if version else model_index(source, label, folder)
-    class_name = _supported(index, label)
-    if scheduler is not None and "FlowMatch" in str(index.get("scheduler")):
-        raise UserError(f"editor {label} works with its own scheduler only (flow matching), not with {scheduler!r}")
-    float8 = dtype == torch.float8_e4m3fn
-    if float8:
-        import_module("editproof.editors.speed.float8").check_float8(chosen_device, class_name)
-    if dtype is None or float8:
-        dtype = torch.bfloat16 if float8 else _default_dtype(chosen_device, embedded)
-    with quiet():  # this import tells of optional parts that are missing
-        home = import_module(OWN_PIPELINES[class_name]) if class_name in OWN_PIPELINES else diffusers
-        pipeline_class = getattr(home, class_name)
-    published = import_module("editproof.editors.step1x.parts").fetch(label, source, version) if version else ()
-    try:
-        texts = import_module("editproof.editors.prompt_cache")
-        if class_name in texts.ENCODERS and not folder:
-            source = pipeline_class.download(source, use_safetensors=True)
-        encoders = {} if embedded else texts.encoders(class_name, source)
-        parts: dict[str, Any] = dict.fromkeys(encoders)
-        if plan == FIRST_BLOCK:
-            with quiet():  # it would list the blocks that are left out
-                parts |= import_module("editproof.editors.speed.placement").first_block_parts(
-                    class_name, label, source, dtype
-                )
-        with quiet() if embedded else nullcontext():
-            if folder:
-                parts |= import_module("editproof.editors.packed").packed_parts(Path(source), dtype)
-            dtypes = {"vae": torch.float32, "default": dtype} if "XL" in class_name else dtype
-            if version:
-                pipe = pipeline_class.from_published(*published, version, dtype=dtype)
-            else:
-                pipe = pipeline_class.from_pretrained(source, dtype=dtypes, use_safetensors=True, **parts)
-    except (OSError, ValueError, huggingface_hub.errors.HfHubHTTPError) as error:
-        raise UserError(f"editor {label} cannot be loaded: {one_line(error)}") from error
-    if scheduler is not None:
-        scheduler_class, settings = SCHEDULERS[scheduler]
-        pipe.scheduler = getattr(diffusers, scheduler_class).from_config(pipe.scheduler.config, **settings)
-    module, editor_class = PIPELINES[class_name]
-    try:
-        plan = import_module("editproof.editors.speed.placement").place(pipe, plan, chosen_device, compile)
-        editor = getattr(import_module(module), editor_class)(str(name), pipe, dtype)
-        if float8:
-            import_module("editproof.editors.speed.float8").to_float8(editor.denoiser, plan)
-    except torch.OutOfMemoryError as error:
-        raise UserError(f"editor {label} does not fit on {chosen_device}: {one_line(error)}") from error
-    editor.plan, editor.side = plan, size
+        raise UserError(f"editor {name} needs {error.name}: pip install diffusers transformers accelerate") from None
+    embedded, version = (info.embedded, info.in_parts) if info is not None else (False, "")
+    origin = loading.Origin(str(name), source, folder, embedded, version)
+    record = record if compile is None else compile
+    editor = loading.load(origin, chosen_device, dtype, scheduler, plan, record, size)
     if info is not None and embedded:
         editor.size = info.size
-    if encoders:
-        editor.texts = texts.Texts(pipe, source, dtype, chosen_device)
     return editor
 
 
@@ -224,7 +171,7 @@ def attacker_size(name: str | Path, height: int, width: int) -> tuple[int, int]:
         return sizes.size_of(info.pipeline, height, width, info.size)
     source = str(name)
     folder = _is_folder(source, name)
-    class_name = _supported(model_index(source, source, folder), source)
+    class_name = supported(model_index(source, source, folder), source)
     return sizes.size_of(class_name, height, width, *sizes.side_and_multiple(class_name, source, source, folder))
 
 
@@ -287,17 +234,9 @@ def _is_folder(source: str, name: str | Path) -> bool:
     return False
 
 
-def _supported(index: dict[str, Any], label: str) -> str:
+def supported(index: dict[str, Any], label: str) -> str:
     """The class of the pipeline that a model_index.json names, or a UserError."""
     class_name = index.get("_class_name")
     if class_name not in PIPELINES:
         raise UserError(f"editor {label} is a {class_name}: supported are {', '.join(PIPELINES)}")
     return str(class_name)
-
-
-def _default_dtype(device: "torch.device", embedded: bool) -> "torch.dtype":
-    import torch
-
-    if embedded or device.type != "cuda":
-        return torch.float32
-    return torch.bfloat16 if torch.cuda.get_device_capability(device)[0] >= 8 else torch.float16

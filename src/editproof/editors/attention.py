@@ -20,7 +20,7 @@ from torch.overrides import TorchFunctionMode
 from torch.utils.checkpoint import checkpoint
 
 from editproof.editors.blocks import Flux1, Flux2, Tokens, family
-from editproof.editors.speed.graphs import Graphs
+from editproof.editors.speed.graphs import Graphs, without_cudnn
 from editproof.editors.speed.memory import room
 from editproof.errors import UserError
 from editproof.randomness import Generators
@@ -242,11 +242,11 @@ def _through_blocks(
     for number, (name, block) in enumerate(_named_blocks(model)):
         look = Look(wanted.measure if name in wanted.blocks else None, ranges, name == wanted.blocks[-1])
         step = _compiled_step() if wanted.compiled and not look.last else _step
-        arguments = forward, block, name.partition(".")[0], words, image, look
+        arguments = step, forward, block, name.partition(".")[0], words, image, look
         if number < kept:
-            words, image, value = step(*arguments)
+            words, image, value = without_cudnn(*arguments)
         else:
-            words, image, value = checkpoint(step, *arguments, use_reentrant=False, preserve_rng_state=False)
+            words, image, value = checkpoint(without_cudnn, *arguments, use_reentrant=False, preserve_rng_state=False)
         if value is not None:
             values.append(value)
         if look.last:

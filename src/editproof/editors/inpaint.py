@@ -1,5 +1,6 @@
 """Inpainting with Stable Diffusion 1, 2 and XL: the editor sees the photo with a mid-grey hole."""
 
+from functools import partial
 from typing import Any
 
 import torch
@@ -16,11 +17,10 @@ class InpaintEditor(Editor):
 
     masked = True
 
-    def __init__(self, name: str, pipe: Any, dtype: torch.dtype) -> None:
-        super().__init__(name, pipe, dtype)
-        # The pipelines encode one photo after another, and all draws of each. And XL's VAE overflows in half precision:
-        # its pipeline casts it to and fro, over which a backward pass would trip, so it is loaded in float32 and stays.
-        pipe._encode_vae_image = self._sample_latents
+    def _pipeline_attributes(self, alike: int, taken: int, steps: int) -> dict[str, Any]:
+        # The pipelines encode one photo after another, and all copies of each. And XL's VAE overflows in half
+        # precision: its pipeline casts it to and fro, over which a backward pass would trip, so it stays in float32.
+        return {"_encode_vae_image": partial(self._sample_latents, alike)}
 
     def _inputs(self, images: Tensor, mask: Tensor | None) -> dict[str, Any]:
         height, width = images.shape[-2:]
@@ -35,9 +35,9 @@ class InpaintEditor(Editor):
         )
         return dict(zip(TEXTS, embeddings, strict=False))  # two for Stable Diffusion, four for XL
 
-    def _sample_latents(self, image: Tensor, generator: list[torch.Generator]) -> Tensor:
-        posterior = self._posterior(image[: len(image) // self._alike])
-        mean, std = (x.repeat(self._alike, 1, 1, 1) for x in (posterior.mean, posterior.std))
+    def _sample_latents(self, alike: int, image: Tensor, generator: list[torch.Generator]) -> Tensor:
+        posterior = self._posterior(image[: len(image) // alike])
+        mean, std = (x.repeat(alike, 1, 1, 1) for x in (posterior.mean, posterior.std))
         noise = torch.cat([_normal(mean[:1], g) for g in generator])
         return ((mean + std * noise) * self.pipe.vae.config.scaling_factor).to(image.dtype)
 

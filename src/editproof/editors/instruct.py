@@ -5,7 +5,7 @@ from typing import Any
 
 from torch import Tensor
 
-from editproof.editors.pipeline import Editor, Prompt, steps_taken
+from editproof.editors.pipeline import Editor
 from editproof.randomness import Generators, randn
 
 
@@ -29,14 +29,8 @@ class InstructEditor(Editor):
         noised = scheduler.add_noise(latents, noise, scheduler.timesteps[:1].expand(len(images)))
         return {"latents": (noised / scheduler.init_noise_sigma).to(self.dtype)}
 
-    def _latents(self, images: Tensor, prompt: Prompt, *, steps: int, strength: float = 1.0, **more: Any) -> Tensor:
-        shipped = self.pipe.scheduler
-        if strength < 1:
-            self.pipe.scheduler = late_scheduler(shipped, steps, steps_taken(steps, strength))
-        try:
-            return super()._latents(images, prompt, steps=steps, strength=strength, **more)
-        finally:
-            self.pipe.scheduler = shipped
+    def _pipeline_attributes(self, alike: int, taken: int, steps: int) -> dict[str, Any]:
+        return {"scheduler": late_scheduler(self.pipe.scheduler, steps, taken)} if taken < steps else {}
 
     def _encode_prompt(self, prompt: str) -> dict[str, Tensor]:
         # The pipeline's own encode_prompt stacks text, empty, empty.

@@ -66,6 +66,9 @@ class KleinEditor(KontextEditor):
         height, width = images.shape[-2:]
         return {"image": Picture(images), "height": height, "width": width}
 
+    def _pipeline_attributes(self, alike: int, taken: int, steps: int) -> dict[str, Any]:
+        return {"image_processor": AsTheyAre}
+
     def _start(self, images: Tensor, taken: int, steps: int, generator: Generators) -> dict[str, Any]:
         noise, _ = self._noise(images, self.dtype, generator)
         level = self.noise_levels(images, steps)[steps - taken]
@@ -93,15 +96,9 @@ class KleinEditor(KontextEditor):
             return lambda step, steps: callback(number * steps + step, len(images) * steps)
 
         def edited(number: int, image: Tensor, reading: Reading, own: torch.Generator) -> Tensor:
-            latents = super(KontextEditor, self)._latents
-            return latents(image, reading, generator=[own], callback=told(number), **more)
+            return self._tokens(image, reading, generator=[own], callback=told(number), **more)
 
-        shipped = self.pipe.image_processor
-        self.pipe.image_processor = AsTheyAre
-        try:
-            rows = [edited(number, *one) for number, one in enumerate(self._each(images, prompt, generator))]
-        finally:
-            self.pipe.image_processor = shipped
+        rows = [edited(number, *one) for number, one in enumerate(self._each(images, prompt, generator))]
         latents = self.pipe._patchify_latents(torch.cat(rows).float())  # the pipeline has undone both
         mean, deviation = self._statistics(latents)
         return (latents - mean) / deviation

@@ -11,6 +11,7 @@ from torch import Tensor
 from editproof.editors import EDITORS
 from editproof.editors.blocks import Tokens
 from editproof.editors.pipeline import Editor, Prompt, Reading, again
+from editproof.editors.speed.graphs import without_cudnn
 from editproof.errors import UserError
 from editproof.randomness import Generators, generators, sent
 
@@ -19,7 +20,7 @@ class KontextEditor(Editor):
     """Edits the whole picture at its own size: the pipeline's resizing to about a megapixel is switched off."""
 
     masked = False
-    in_context = True
+    in_context, cudnn = True, False
     steps = 28  # the pipeline's default; 2.5 is the model card's guidance
     guidance = single_guidance = 2.5  # the model embeds its guidance: one call a step, whatever the guidance
     settings: ClassVar[dict[str, Any]] = {"_auto_resize": False}
@@ -28,7 +29,6 @@ class KontextEditor(Editor):
         super().__init__(name, pipe, dtype)
         self.multiple *= 2  # latents are packed in 2 x 2
         self._known_ids: tuple[Any, tuple[Tensor, Tensor]] | None = None
-        torch.backends.cuda.enable_cudnn_sdp(False)  # it crashed with FLUX's shapes on an H100
 
     def encode(self, images: Tensor, mask: Tensor | None = None) -> Tensor:
         """Latents of the whole picture: an editor without a hole ignores the mask."""
@@ -114,8 +114,12 @@ class KontextEditor(Editor):
             raise UserError(f"only the first block of {self.name} is loaded, with which it cannot edit")
         super()._check_steps(steps)
 
+    def _tokens(self, images: Tensor, prompt: Prompt, **more: Any) -> Tensor:
+        """Latents as the pipeline returns them."""
+        return without_cudnn(super()._latents, images, prompt, **more)
+
     def _latents(self, images: Tensor, prompt: Prompt, **more: Any) -> Tensor:
-        return self._unpack(super()._latents(images, prompt, **more), images)
+        return self._unpack(self._tokens(images, prompt, **more), images)
 
     def _unpack(self, tokens: Tensor, images: Tensor) -> Tensor:
         """Latents (B,C,h,w) from their 2 x 2 packing."""

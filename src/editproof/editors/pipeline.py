@@ -6,7 +6,7 @@ black.
 """
 
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager, nullcontext
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from functools import partial
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -16,8 +16,9 @@ from torch.utils.checkpoint import checkpoint
 
 from editproof.editors import EDITORS
 from editproof.editors.sizes import size_of
-from editproof.editors.speed.graphs import Graphs
+from editproof.editors.speed.graphs import Graphs, without_cudnn
 from editproof.editors.speed.memory import roomy
+from editproof.editors.speed.settled import answers, settled
 from editproof.errors import UserError
 from editproof.photo.given import as_images, as_mask
 from editproof.randomness import Generators, generators
@@ -50,15 +51,17 @@ class Editor:
     plan: str = "whole"  # a name in PLANS: where the weights are
     recompute: bool | None = None  # whether edits with a gradient spare memory and take longer; None: if they must
     settings: ClassVar[dict[str, Any]] = {"eta": 1.0}  # used by schedulers that take it (DDIM)
+    cudnn: bool = True  # False: never with cuDNN's attention
 
     def __init__(self, name: str, pipe: Any, dtype: torch.dtype) -> None:
         self.name, self.pipe, self.dtype = name, pipe, dtype
+        self.device: torch.device = pipe._execution_device  # where it computes
+        self._answers = answers(pipe)
         self.multiple: int = pipe.vae_scale_factor
         self.size: int = self._trained_side()
         self.side: int | None = None  # photos are worked on at its area; None: as the shipped pipeline does
         self.texts: Texts | None = None  # where text encoders are loaded only when they are needed
         self._texts: dict[str, dict[str, Tensor]] = {}
-        self._alike = 1  # how many draws of each photo are encoded as one
         for part in pipe.components.values():
             if isinstance(part, nn.Module):
                 part.requires_grad_(False).eval()
@@ -68,11 +71,6 @@ class Editor:
     def denoiser(self) -> Any:
         """The network that is called at every step."""
         return self.pipe.unet if hasattr(self.pipe, "unet") else self.pipe.transformer
-
-    @property
-    def device(self) -> torch.device:
-        """Where the pipeline computes."""
-        return self.pipe._execution_device
 
     @property
     def batch(self) -> int:
@@ -196,7 +194,7 @@ class Editor:
         spare = torch.is_grad_enabled() and self.spares(len(generator), images, steps)
         if spare and isinstance(self.denoiser.forward, Graphs):
             self.denoiser.forward.forget()  # nothing is recorded that is computed anew
-        with recomputed(self.denoiser) if spare else nullcontext():
+        with recomputed(self.denoiser, self.cudnn) if spare else nullcontext():
             latents = self._latents(
                 images,
                 prompt,
@@ -272,6 +270,13 @@ class Editor:
         """The pipeline's arguments that carry the text, for one prompt, or where `texts` is used for a list of them."""
         raise NotImplementedError
 
+    def _pipeline_attributes(self, alike: int, taken: int, steps: int) -> dict[str, Any]:
+        """Attributes that the pipeline has for the time of a call, which makes the last `taken` of `steps` steps.
+
+        alike: the pictures come in so many copies of all of them, of which one needs to be encoded.
+        """
+        return {}
+
     def _start(self, images: Tensor, taken: int, steps: int, generator: Generators) -> dict[str, Any]:
         """The pipeline's arguments for the last `taken` of `steps` steps, from the photo's noised latents."""
         raise UserError(f"{self.name} always starts from pure noise")
@@ -295,8 +300,8 @@ class Editor:
             raise UserError(f"{self.name} cannot edit at strength {strength:g}; allowed: above 0, at most 1")
         draws = max(1, len(generator) // len(images))
         rows = images.repeat(draws, 1, 1, 1) if draws > 1 else images
-        self._check(rows if mask is not None and len(mask) > len(images) else images, mask)
-        self._alike = 1 if mask is not None and len(mask) > len(images) else draws
+        own_masks = mask is not None and len(mask) > len(images)
+        self._check(rows if own_masks else images, mask)
         prompt = repeated(prompt, draws)
         images = rows.to(self.device).clamp(0, 1)  # outside, diffusers would take them for [-1,1]
         if mask is not None:
@@ -309,22 +314,17 @@ class Editor:
             return tensors
 
         taken = steps_taken(steps, strength)
-        inputs = self._inputs(images, mask)
-        if taken < steps:
-            inputs |= self._start(images, taken, steps, generator)
+        reading, inputs = self.read(images, prompt), self._inputs(images, mask)
         shipped: Any = type(self.pipe).__call__  # its __wrapped__ is the same without torch.no_grad
-        output = shipped.__wrapped__(
-            self.pipe,
-            **inputs,
-            **self.read(images, prompt),
-            num_inference_steps=steps,
-            guidance_scale=guidance,
-            **self.settings | ({"eta": eta} if eta is not None and "eta" in self.settings else {}),
-            generator=list(generator),
-            output_type="latent",
-            callback_on_step_end=step_end,
-            return_dict=True,
-        )
+        own = self._pipeline_attributes(1 if own_masks else draws, taken, steps)
+        settings = self.settings | ({"eta": eta} if eta is not None and "eta" in self.settings else {})
+        with changed(self.pipe, **own), settled(self._answers):
+            if taken < steps:
+                inputs |= self._start(images, taken, steps, generator)
+            output = shipped.__wrapped__(
+                self.pipe, **inputs, **reading, num_inference_steps=steps, guidance_scale=guidance, **settings,
+                generator=list(generator), output_type="latent", callback_on_step_end=step_end, return_dict=True,
+            )  # fmt: skip
         return output.images
 
     def _check_steps(self, steps: int) -> None:
@@ -368,17 +368,25 @@ class Certain:
 
 
 @contextmanager
-def recomputed(network: nn.Module) -> Iterator[None]:
-    """Keep only a network's inputs for the backward pass, which calls it again."""
-    there = vars(network).get("forward")
-    network.forward = partial(checkpoint, network.forward, use_reentrant=False, preserve_rng_state=False)
+def changed(thing: Any, **attributes: Any) -> Iterator[None]:
+    """An object with other attributes, and as it was afterwards."""
+    before = {name: vars(thing).get(name) for name in attributes}
+    for name, value in attributes.items():
+        setattr(thing, name, value)
     try:
         yield
     finally:
-        if there is None:
-            del network.forward
-        else:
-            network.forward = there
+        for name, value in before.items():
+            if value is None:
+                delattr(thing, name)
+            else:
+                setattr(thing, name, value)
+
+
+def recomputed(network: nn.Module, cudnn: bool = True) -> AbstractContextManager[None]:
+    """Keep only a network's inputs for the backward pass, which calls it again."""
+    forward = network.forward if cudnn else partial(without_cudnn, network.forward)
+    return changed(network, forward=partial(checkpoint, forward, use_reentrant=False, preserve_rng_state=False))
 
 
 def repeated(prompt: Prompt, draws: int) -> Prompt:

@@ -8,7 +8,7 @@ between gets a recording of its own. Calls without a gradient are not recorded.
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from functools import partial
-from threading import RLock
+from threading import Lock, RLock
 from typing import Any
 from weakref import WeakSet
 
@@ -19,6 +19,7 @@ from torch.nn.attention import SDPBackend
 from torch.utils._pytree import tree_flatten, tree_unflatten
 
 _one_at_a_time = RLock()  # as CUDA captures
+_switching, _switched_off = Lock(), list[bool]()  # cuDNN's attention, as each of those inside found it
 _recordings: "WeakSet[Recording]" = WeakSet()
 WARM_UP = 2  # calls before a recording, in which kernels are chosen and compiled
 
@@ -157,6 +158,20 @@ class _Replay(torch.autograd.Function):
         gradients = [None if x is None else x.clone() for x in lease.recording.gradients]
         lease.end()
         return None, *gradients
+
+
+def without_cudnn(function: Callable[..., Any], *arguments: Any, **named: Any) -> Any:
+    """Call a function while cuDNN's attention is off: within FLUX's blocks it ended in an illegal access on an H100."""
+    with _switching:
+        _switched_off.append(torch.backends.cuda.cudnn_sdp_enabled())
+        torch.backends.cuda.enable_cudnn_sdp(False)
+    try:
+        return function(*arguments, **named)
+    finally:
+        with _switching:
+            before = _switched_off.pop()
+            if not _switched_off:  # the last one of those that are inside puts back what the first one found
+                torch.backends.cuda.enable_cudnn_sdp(before)
 
 
 def held() -> int:

@@ -3,12 +3,12 @@
 from typing import Any
 
 import torch
-from diffusers import ModelMixin
+from torch.utils.checkpoint import checkpoint
 
 from editproof.editors.attention import record_blocks
 from editproof.editors.pipeline import LARGE
 from editproof.editors.speed.fused import works
-from editproof.editors.speed.graphs import record
+from editproof.editors.speed.graphs import record, without_cudnn
 from editproof.editors.speed.streaming import recompute_resnets, stream
 from editproof.errors import UserError
 
@@ -43,7 +43,8 @@ def place(pipe: Any, plan: str | None, device: torch.device, recorded: bool = Tr
     denoiser = pipe.unet if hasattr(pipe, "unet") else pipe.transformer
     spare = plan != "whole" or sum(p.numel() for p in denoiser.parameters()) > LARGE
     if spare:
-        getattr(denoiser, "flux", denoiser).enable_gradient_checkpointing()
+        flux = hasattr(pipe, "transformer")
+        getattr(denoiser, "flux", denoiser).enable_gradient_checkpointing(_recomputed_without_cudnn if flux else None)
     if plan == "stream":
         recompute_resnets(pipe.vae, always=True)
         for part in parts:
@@ -58,7 +59,6 @@ def place(pipe: Any, plan: str | None, device: torch.device, recorded: bool = Tr
         if spare:
             recompute_resnets(pipe.vae, always=False)
         if recorded and device.type == "cuda" and plan == "whole":
-            settle(pipe)
             record(pipe.vae.encoder)
             record(pipe.vae.decoder)
             if hasattr(pipe, "unet"):
@@ -68,14 +68,6 @@ def place(pipe: Any, plan: str | None, device: torch.device, recorded: bool = Tr
     return plan
 
 
-def settle(pipe: Any) -> None:
-    """Fix what a pipeline and its models say of their device and precision, which neither change any more.
-
-    diffusers looks through every layer of every model for hooks at each such question: a third of a step's time.
-    """
-    place = pipe._execution_device
-    models = [part for part in pipe.components.values() if isinstance(part, ModelMixin)]
-    for part, known in (*((model, {}) for model in models), (pipe, {"_execution_device": place})):
-        kind = type(part)
-        known |= {"device": part.device, "dtype": part.dtype, "__module__": kind.__module__}
-        part.__class__ = type(kind.__name__, (kind,), known)
+def _recomputed_without_cudnn(block: Any, *inputs: Any) -> Any:
+    """A block of a transformer that keeps its inputs only; computed anew it must not use cuDNN's attention either."""
+    return checkpoint(without_cudnn, block, *inputs, use_reentrant=False)

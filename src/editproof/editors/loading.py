@@ -1,0 +1,108 @@
+"""From the files of an editor to one that is placed on a device. `load_editor` has checked what it was asked for."""
+
+from contextlib import nullcontext
+from dataclasses import dataclass
+from importlib import import_module
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import diffusers
+import torch
+from huggingface_hub.errors import HfHubHTTPError
+
+from editproof.editors import FIRST_BLOCK, OWN_PIPELINES, PIPELINES, SCHEDULERS, supported
+from editproof.editors.hub import model_index, one_line, quiet
+from editproof.editors.packed import packed_parts
+from editproof.editors.prompt_cache import ENCODERS, Texts, encoders
+from editproof.editors.speed import placement
+from editproof.editors.step1x import parts as step1x_parts
+from editproof.errors import UserError
+
+if TYPE_CHECKING:
+    from editproof.editors.pipeline import Editor
+
+IN_PARTS = {"_class_name": "Step1XPipeline", "scheduler": ["diffusers", "FlowMatchEulerDiscreteScheduler"]}
+
+
+@dataclass(frozen=True)
+class Origin:
+    """Where an editor comes from: a folder in diffusers' layout, a hub id, or single files on the hub."""
+
+    name: str
+    source: str  # the folder or hub id
+    folder: bool
+    embedded: bool = False
+    version: str = ""  # of an editor that is published as single files
+
+    @property
+    def label(self) -> str:
+        """How error messages call it."""
+        return self.name if self.embedded or self.name == self.source else f"{self.name} ({self.source})"
+
+
+def load(
+    origin: Origin,
+    device: torch.device,
+    dtype: torch.dtype | None,
+    scheduler: str | None,
+    plan: str | None,
+    record: bool,
+    size: int | None,
+) -> "Editor":
+    """The editor; arguments as those of `load_editor`. Raises UserError."""
+    index = IN_PARTS if origin.version else model_index(origin.source, origin.label, origin.folder)
+    class_name = supported(index, origin.label)
+    if scheduler is not None and "FlowMatch" in str(index.get("scheduler")):
+        raise UserError(
+            f"editor {origin.label} works with its own scheduler only (flow matching), not with {scheduler!r}"
+        )
+    dtype = dtype or _default_dtype(device, origin.embedded)
+    if dtype not in (torch.float32, torch.bfloat16, torch.float16):
+        raise UserError(f"dtype {dtype}: allowed are torch.float32, torch.bfloat16 and torch.float16")
+    try:
+        pipe, cached_from = _read(origin, class_name, dtype, plan)
+    except (OSError, ValueError, HfHubHTTPError) as error:
+        raise UserError(f"editor {origin.label} cannot be loaded: {one_line(error)}") from error
+    if scheduler is not None:
+        scheduler_class, settings = SCHEDULERS[scheduler]
+        pipe.scheduler = getattr(diffusers, scheduler_class).from_config(pipe.scheduler.config, **settings)
+    module, editor_class = PIPELINES[class_name]
+    try:
+        plan = placement.place(pipe, plan, device, record)
+    except torch.OutOfMemoryError as error:
+        raise UserError(f"editor {origin.label} does not fit on {device}: {one_line(error)}") from error
+    editor: Editor = getattr(import_module(module), editor_class)(origin.name, pipe, dtype)
+    editor.plan, editor.side = plan, size
+    if cached_from:
+        editor.texts = Texts(pipe, cached_from, dtype, device)
+    return editor
+
+
+def _read(origin: Origin, class_name: str, dtype: torch.dtype, plan: str | None) -> tuple[Any, str]:
+    """The pipeline in CPU memory, and where its text encoders are if they stay on disk ("": they are loaded)."""
+    with quiet():  # this import tells of optional parts that are missing
+        home = import_module(OWN_PIPELINES[class_name]) if class_name in OWN_PIPELINES else diffusers
+        pipeline_class = getattr(home, class_name)
+    if origin.version:
+        published = step1x_parts.fetch(origin.label, origin.source, origin.version)
+        return pipeline_class.from_published(*published, origin.version, dtype=dtype), ""
+    source = origin.source
+    if class_name in ENCODERS and not origin.folder:
+        source = pipeline_class.download(source, use_safetensors=True)
+    left_out = {} if origin.embedded else encoders(class_name, source)
+    parts: dict[str, Any] = dict.fromkeys(left_out)
+    if plan == FIRST_BLOCK:
+        with quiet():  # it would list the blocks that are left out
+            parts |= placement.first_block_parts(class_name, origin.label, source, dtype)
+    if origin.folder:
+        parts |= packed_parts(Path(source), dtype)
+    dtypes = {"vae": torch.float32, "default": dtype} if "XL" in class_name else dtype
+    with quiet() if origin.embedded else nullcontext():
+        pipe = pipeline_class.from_pretrained(source, dtype=dtypes, use_safetensors=True, **parts)
+    return pipe, source if left_out else ""
+
+
+def _default_dtype(device: torch.device, embedded: bool) -> torch.dtype:
+    if embedded or device.type != "cuda":
+        return torch.float32
+    return torch.bfloat16 if torch.cuda.get_device_capability(device)[0] >= 8 else torch.float16
