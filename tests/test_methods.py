@@ -295,7 +295,7 @@ def test_what_decontext_draws(tiny_editor: Load, monkeypatch: pytest.MonkeyPatch
 
     with monkeypatch.context() as patch:
         patch.setattr(module, "context_mass", record)
-        patch.setattr(editor, "read", lambda images, texts: prompts.append(texts) or {})
+        patch.setattr(editor, "encode_prompt", lambda images, texts: prompts.append(texts) or {})
         METHODS["decontext"](editor, IMAGES, steps=40)
         drawn = {prompt for pair in prompts for prompt in pair}
         assert len(drawn) > 25

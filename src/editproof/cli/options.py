@@ -123,7 +123,9 @@ PlanOption = Annotated[
 CompileOption = Annotated[
     bool,
     typer.Option(
-        "--compile/--no-compile", help="On a GPU: record what gradients take; quicker from the second step on."
+        "--record/--no-record",
+        "--compile/--no-compile",  # the old name
+        help="On a GPU: record what gradients take; quicker from the second step on.",
     ),
 ]
 SizeOption = Annotated[

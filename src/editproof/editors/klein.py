@@ -33,13 +33,13 @@ class KleinEditor(KontextEditor):
         latents = self.pipe._unpatchify_latents(latents.float() * deviation + mean)
         return self.pipe.vae.decode(latents.to(self.pipe.vae.dtype), return_dict=False)[0].float() / 2 + 0.5
 
-    def read(self, images: Tensor, prompt: Prompt) -> Reading:
+    def encode_prompt(self, images: Tensor, prompt: Prompt) -> Reading:
         """What the text encoder makes of a prompt, and of an empty one where the model needs that for its guidance."""
         if isinstance(prompt, dict) or self.distilled:
-            return super().read(images, prompt)
-        self.encode_prompts([*self._one_each(images, prompt), ""])
-        reading = super().read(images, prompt)
-        return {**reading, "negative_prompt_embeds": super().read(images, "")["prompt_embeds"]}
+            return super().encode_prompt(images, prompt)
+        self.encode_ahead([*self._one_each(images, prompt), ""])
+        reading = super().encode_prompt(images, prompt)
+        return {**reading, "negative_prompt_embeds": super().encode_prompt(images, "")["prompt_embeds"]}
 
     def first_prediction(self, images: Tensor, prompt: Prompt = "", *, generator: Generators, **more: Any) -> Tensor:
         """The velocity that the transformer predicts first, as latents; see `Editor`."""
@@ -51,7 +51,7 @@ class KleinEditor(KontextEditor):
         """The transformer's input for images (B,3,H,W) in [0,1] at the first step; see `KontextEditor`."""
         self._check(images, None)
         draws = len(generator) // len(images)
-        text = again(self.read(images, prompt), draws)["prompt_embeds"]
+        text = again(self.encode_prompt(images, prompt), draws)["prompt_embeds"]
         photo = self.encode(images).repeat(draws, 1, 1, 1)
         target, target_ids = self._noise(images, text.dtype, generator)
         context_ids = self.pipe._prepare_image_ids([photo[:1]])[0].to(self.device)
@@ -115,7 +115,7 @@ class KleinEditor(KontextEditor):
     def _each(
         self, images: Tensor, prompt: Prompt, generator: Generators
     ) -> Iterator[tuple[Tensor, Reading, torch.Generator]]:
-        reading = self.read(images, prompt)
+        reading = self.encode_prompt(images, prompt)
         for number, own in enumerate(generator):
             row = slice(number, number + 1)
             yield images[row], {key: value[row] for key, value in reading.items()}, own

@@ -49,7 +49,7 @@ class KontextEditor(Editor):
         """
         self._check(images, None)
         draws = len(generator) // len(images)
-        text, pooled = self._text_tokens(again(self.read(images, prompt), draws), timestep)
+        text, pooled = self._text_tokens(again(self.encode_prompt(images, prompt), draws), timestep)
         photo = self.encode(images).repeat(draws, 1, 1, 1)
         one = (1, *photo.shape[1:])
         noise = [torch.randn(one, generator=g, device=g.device, dtype=text.dtype) for g in generator]
@@ -137,7 +137,7 @@ class Step1XEditor(KontextEditor):
     def denoiser(self) -> Any:
         return self.pipe.transformer.flux
 
-    def read(self, images: Tensor, prompt: Prompt) -> Reading:
+    def encode_prompt(self, images: Tensor, prompt: Prompt) -> Reading:
         """What the language model makes of images (B,3,H,W) in [0,1] with a prompt; nothing is kept."""
         if isinstance(prompt, dict):
             return prompt

@@ -13,7 +13,7 @@ from huggingface_hub.errors import HfHubHTTPError
 from editproof.editors import FIRST_BLOCK, OWN_PIPELINES, PIPELINES, SCHEDULERS, supported
 from editproof.editors.hub import model_index, one_line, quiet
 from editproof.editors.packed import packed_parts
-from editproof.editors.prompt_cache import ENCODERS, Texts, encoders
+from editproof.editors.prompt_cache import ENCODERS, PromptCache, encoders
 from editproof.editors.speed import placement
 from editproof.editors.step1x import parts as step1x_parts
 from editproof.errors import UserError
@@ -74,7 +74,7 @@ def load(
     editor: Editor = getattr(import_module(module), editor_class)(origin.name, pipe, dtype)
     editor.plan, editor.side = plan, size
     if cached_from:
-        editor.texts = Texts(pipe, cached_from, dtype, device)
+        editor.prompt_cache = PromptCache(pipe, cached_from, dtype, device)
     return editor
 
 

@@ -25,7 +25,7 @@ from editproof.randomness import Generators, generators
 from editproof.resolution import working_size
 
 if TYPE_CHECKING:
-    from editproof.editors.prompt_cache import Texts
+    from editproof.editors.prompt_cache import PromptCache
 
 KEPT = 2300  # values that a denoiser's call keeps for the backward pass, for each pixel of a photo
 LARGE = 10**9  # parameters of a denoiser from which memory is spared
@@ -37,10 +37,11 @@ NO_TOKENS = "{} does not read the photo as tokens: in-context editors do, such a
 class Editor:
     """An image editor: images (B,3,H,W) in [0,1] with sides a multiple of `multiple` go in and come out.
 
-    One prompt serves a whole batch, or one each; or what `read` made of them. Every image has a generator of its own,
-    so that a result does not depend on its batch but for float32 rounding. Gradients go to images only: the weights
-    require none. With n generators for each of B images (those of all images, then again ...), n draws go through
-    together and the results are (nB,...): the photos are encoded once where masks allow it.
+    One prompt serves a whole batch, or one each; or what `encode_prompt` made of them. Every image has a generator of
+    its own, so that a result does not depend on its batch but for float32 rounding. Gradients go to images only: the
+    weights require none. With n generators for each of B images (first one for every image, then a second one for
+    every image, and so on), n draws go through together and the results are (nB,...) in that order: the photos are
+    encoded once where masks allow it.
     """
 
     masked: bool  # True: repaints what a mask allows and needs one; False: edits the whole picture and takes none
@@ -60,8 +61,8 @@ class Editor:
         self.multiple: int = pipe.vae_scale_factor
         self.size: int = self._trained_side()
         self.side: int | None = None  # photos are worked on at its area; None: as the shipped pipeline does
-        self.texts: Texts | None = None  # where text encoders are loaded only when they are needed
-        self._texts: dict[str, dict[str, Tensor]] = {}
+        self.prompt_cache: PromptCache | None = None  # where text encoders are loaded only when they are needed
+        self._encoded: dict[str, dict[str, Tensor]] = {}
         for part in pipe.components.values():
             if isinstance(part, nn.Module):
                 part.requires_grad_(False).eval()
@@ -125,7 +126,7 @@ class Editor:
         """How much of an in-context editor's latents is noise at each of `steps` steps; UserError for the others."""
         raise UserError(NO_TOKENS.format(self.name))
 
-    def read(self, images: Tensor, prompt: Prompt) -> Reading:
+    def encode_prompt(self, images: Tensor, prompt: Prompt) -> Reading:
         """What the text encoder makes of a prompt for all of images (B,3,H,W), or one each: usable in a prompt's place.
 
         Every prompt is encoded once, on its own, and kept.
@@ -133,21 +134,21 @@ class Editor:
         if isinstance(prompt, dict):
             return prompt
         prompts = self._one_each(images, prompt)
-        if len(self._texts) > 200:
-            self._texts.clear()
-        if self.texts is not None:
-            self.encode_prompts(prompts)
-        for text in set(prompts) - set(self._texts):
+        if len(self._encoded) > 200:
+            self._encoded.clear()
+        if self.prompt_cache is not None:
+            self.encode_ahead(prompts)
+        for text in set(prompts) - set(self._encoded):
             with torch.no_grad():
-                self._texts[text] = self._encode_prompt(text)
-        rows = {key: torch.cat([self._texts[text][key] for text in prompts]) for key in self._texts[prompts[0]]}
+                self._encoded[text] = self._encode_prompt(text)
+        rows = {key: torch.cat([self._encoded[text][key] for text in prompts]) for key in self._encoded[prompts[0]]}
         return {key: value.to(self.device) for key, value in rows.items()}
 
-    def encode_prompts(self, prompts: Sequence[str]) -> None:
-        """Encode prompts that are to be read later in one go, where that means loading the text encoders."""
-        missing = [prompt for prompt in prompts if prompt not in self._texts]
-        if self.texts is not None and missing:
-            self._texts |= self.texts(missing, self._encode_prompt)
+    def encode_ahead(self, prompts: Sequence[str]) -> None:
+        """Encode prompts that are needed later in one go, where that means loading the text encoders."""
+        missing = [prompt for prompt in prompts if prompt not in self._encoded]
+        if self.prompt_cache is not None and missing:
+            self._encoded |= self.prompt_cache(missing, self._encode_prompt)
 
     def first_prediction(
         self, images: Tensor, prompt: Prompt = "", *, mask: Tensor | None = None, steps: int = 4, generator: Generators
@@ -314,7 +315,7 @@ class Editor:
             return tensors
 
         taken = steps_taken(steps, strength)
-        reading, inputs = self.read(images, prompt), self._inputs(images, mask)
+        reading, inputs = self.encode_prompt(images, prompt), self._inputs(images, mask)
         shipped: Any = type(self.pipe).__call__  # its __wrapped__ is the same without torch.no_grad
         own = self._pipeline_attributes(1 if own_masks else draws, taken, steps)
         settings = self.settings | ({"eta": eta} if eta is not None and "eta" in self.settings else {})
@@ -390,14 +391,14 @@ def recomputed(network: nn.Module, cudnn: bool = True) -> AbstractContextManager
 
 
 def repeated(prompt: Prompt, draws: int) -> Prompt:
-    """Prompts one each, or what was read of them, for so many draws of all images."""
+    """Prompts one each, or what was made of them, for so many draws of all images."""
     if isinstance(prompt, str) or draws == 1:
         return prompt
     return again(prompt, draws) if isinstance(prompt, dict) else list(prompt) * draws
 
 
 def again(reading: Reading, draws: int) -> Reading:
-    """What was read of prompts, for so many draws of all images."""
+    """What was made of prompts, for so many draws of all images."""
     return {name: value.repeat(draws, *(1,) * (value.ndim - 1)) for name, value in reading.items()}
 
 

@@ -40,7 +40,7 @@ def encoders(class_name: str, folder: str | Path) -> dict[str, str]:
     return found if size >= LARGE else {}
 
 
-class Texts:
+class PromptCache:
     """What the text encoders of a pipeline in `folder` make of prompts; the pipeline was loaded without them."""
 
     def __init__(self, pipe: Any, folder: str | Path, dtype: torch.dtype, device: torch.device) -> None:

@@ -57,7 +57,7 @@ def decontext(
     if blocks is None:
         blocks = ",".join(block_names(editor.denoiser, "all single")[:SINGLE_BLOCKS])
     draws = generators(given.seed, len(images))
-    editor.encode_prompts([given.prompt] if given.prompt else POOL)
+    editor.encode_ahead([given.prompt] if given.prompt else POOL)
 
     calls, reading = 0, {}
 
@@ -70,7 +70,7 @@ def decontext(
         timestep = sent(level, images.device)
         if calls % read_every == 0:
             prompts = [given.prompt or POOL[int(number * len(POOL))] for number in chance[:, 1].tolist()]
-            reading = editor.read(images.detach(), prompts)
+            reading = editor.encode_prompt(images.detach(), prompts)
         calls += 1
         return context_mass(
             editor, images, reading, blocks=blocks, timestep=timestep, generator=draws, guidance=guidance
