@@ -195,3 +195,17 @@ def test_what_is_said_of_an_embedded_editor_is_so(name: str) -> None:
         sum(p.numel() for part in parts for p in part.parameters()) / 1e6, abs=1
     )
     assert EDITORS[name].largest >= max(sum(p.numel() for p in m.parameters(recurse=False)) for m in modules) / 1e6
+
+
+@pytest.mark.parametrize("option", ["--no-record", "--no-compile"])
+def test_the_old_name_of_an_option_is_taken(folder: Path, option: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    recorded, place = list[bool](), plans.place
+    monkeypatch.setattr(
+        plans, "place", lambda pipe, plan, device, record: recorded.append(record) or place(pipe, plan, device, record)
+    )
+    command = ["protect", "photo.png", "--method", "photoguard-encoder", "--steps", "1", "--size", "32", "--out", "out"]
+    assert main([*command, option]) == 0
+    assert recorded == [False]
+    load_editor("tiny-inpaint", "cpu", compile=False)
+    load_editor("tiny-inpaint", "cpu")
+    assert recorded == [False, False, True]

@@ -64,11 +64,15 @@ from editproof.parsing import parse_settings
 
 STOPPED = "stopped; what was finished is complete, nothing is half-written"
 
+OLD_NAMES = {"compile": "record", "no-compile": "no-record"}  # of options; both are taken
 app = typer.Typer(
     add_completion=False,
     rich_markup_mode="rich",
     pretty_exceptions_enable=False,
-    context_settings={"help_option_names": ["-h", "--help"]},
+    context_settings={
+        "help_option_names": ["-h", "--help"],
+        "token_normalize_func": lambda name: OLD_NAMES.get(name, name),
+    },
 )
 
 

@@ -122,11 +122,7 @@ PlanOption = Annotated[
 ]
 CompileOption = Annotated[
     bool,
-    typer.Option(
-        "--record/--no-record",
-        "--compile/--no-compile",  # the old name
-        help="On a GPU: record what gradients take; quicker from the second step on.",
-    ),
+    typer.Option("--record/--no-record", help="On a GPU: record what gradients take; quicker from the second step on."),
 ]
 SizeOption = Annotated[
     int | None,
