@@ -32,12 +32,12 @@ def denoising_loss(
     Args:
         editor: Any editor; photos go through it one by one.
         images: (B,3,H,W) in [0,1].
-        prompt: One for all, or one each, or what `Editor.read` has made of them.
+        prompt: One for all, or one each, or what `Editor.encode_prompt` has made of them.
         mask: (B,1,H,W), 1 = repaint, of an inpainting editor.
         strength: Where in the schedule: 1 is the noisiest level, 0 none.
         generator: One for each image.
     """
-    reading, losses = editor.read(images, prompt), []
+    reading, losses = editor.encode_prompt(images, prompt), []
     for row, own in enumerate(generator):
         one = slice(row, row + 1)
         hole = None if mask is None else mask[one if len(mask) > 1 else slice(None)]

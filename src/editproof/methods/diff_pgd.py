@@ -26,7 +26,7 @@ def diff_pgd(given: Given, *, lowest_timestep: float = 0.98) -> Tensor:
     """
     editor, images = given.editor, given.images
     draws, levels = generators(given.seed, len(images)), torch.Generator().manual_seed(given.seed)
-    editor.encode_prompts([given.prompt] if given.prompt else POOL)
+    editor.encode_ahead([given.prompt] if given.prompt else POOL)
 
     def knowledge(images: Tensor) -> Tensor:
         chance = rand((1,), draws)[:, 0].tolist()
