@@ -1,0 +1,144 @@
+"""The one-pass network on a CPU: torch, torch.compile, ONNX Runtime and OpenVINO, float32 and int8, on some cores.
+
+    python benchmarks/cpu_network.py --threads 2 --runs 20
+
+Of each the shortest of several runs, since others may use the machine; and how far its perturbation is from torch's,
+in levels of 255. int8 is calibrated on pictures of scikit-image. Needs the extra `onnx`, and for its rows openvino.
+"""
+
+import argparse
+import json
+import os
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from skimage import data, transform
+
+from editproof.immunizer.export import Perturbation, export_onnx
+from editproof.immunizer.network import load_immunizer
+
+SIZE = (224, 288)  # what a 3000 x 4000 photo is worked on at
+EPS = 8 / 255
+Run = Callable[[dict[str, np.ndarray]], np.ndarray]
+
+
+def pictures() -> list[np.ndarray]:
+    """Photos (1, 3, h, w) float32 in [0, 1]."""
+    found = [data.astronaut(), data.coffee(), data.chelsea(), data.rocket()]
+    return [transform.resize(x, SIZE, anti_aliasing=True).transpose(2, 0, 1)[None].astype(np.float32) for x in found]
+
+
+def fed(image: np.ndarray) -> dict[str, np.ndarray]:
+    return {"images": image, "mask": np.zeros_like(image[:, :1]), "eps": np.array(EPS, np.float32)}
+
+
+def by_torch(compiled: bool) -> Run:
+    network: Any = Perturbation(load_immunizer())
+    if compiled:
+        network = torch.compile(network)
+
+    def run(feed: dict[str, np.ndarray]) -> np.ndarray:
+        with torch.no_grad():
+            return network(*(torch.from_numpy(np.asarray(feed[name])) for name in ("images", "mask", "eps"))).numpy()
+
+    return run
+
+
+def by_onnxruntime(file: Path, threads: int) -> Run:
+    import onnxruntime
+
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = threads
+    session = onnxruntime.InferenceSession(str(file), options, providers=["CPUExecutionProvider"])
+    return lambda feed: session.run(None, feed)[0]
+
+
+def by_openvino(file: Path, threads: int) -> Run:
+    import openvino
+
+    core = openvino.Core()
+    model = core.read_model(str(file))
+    sizes = {"images": [1, 3, *SIZE], "mask": [1, 1, *SIZE], "eps": []}
+    model.reshape({name: openvino.PartialShape(size) for name, size in sizes.items()})
+    hints = {"INFERENCE_NUM_THREADS": threads, "PERFORMANCE_HINT": "LATENCY", "INFERENCE_PRECISION_HINT": "f32"}
+    compiled = core.compile_model(model, "CPU", hints)
+    return lambda feed: np.array(compiled(feed)[0])
+
+
+def quantised(file: Path, folder: Path) -> Path:
+    """The same network in int8 (weights by channel, activations), calibrated."""
+    from onnxruntime.quantization import CalibrationDataReader, QuantFormat, QuantType, quantize_static
+    from onnxruntime.quantization.shape_inference import quant_pre_process
+
+    class Reader(CalibrationDataReader):  # type: ignore[misc]
+        def __init__(self) -> None:
+            self.left: Iterator[dict[str, np.ndarray]] = iter(map(fed, pictures()))
+
+        def get_next(self) -> Any:
+            return next(self.left, None)
+
+    prepared, out = folder / "prepared.onnx", folder / "int8.onnx"
+    quant_pre_process(str(file), str(prepared))
+    quantize_static(
+        str(prepared), str(out), Reader(), quant_format=QuantFormat.QDQ, per_channel=True,
+        weight_type=QuantType.QInt8, activation_type=QuantType.QUInt8, op_types_to_quantize=["Conv"],
+    )  # fmt: skip
+    return out
+
+
+def shortest(run: Run, feed: dict[str, np.ndarray], runs: int) -> float:
+    """Seconds."""
+    run(feed)
+    taken = []
+    for _ in range(runs):
+        started = time.perf_counter()
+        run(feed)
+        taken.append(time.perf_counter() - started)
+    return min(taken)
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument("--runs", type=int, default=20)
+    asked = parser.parse_args()
+    torch.set_num_threads(asked.threads)
+    with tempfile.TemporaryDirectory() as name:
+        file = Path(name, "network.onnx")
+        export_onnx(file)
+        makers: dict[str, Callable[[], Run]] = {
+            "torch": lambda: by_torch(False),
+            "torch.compile": lambda: by_torch(True),
+            "ONNX Runtime": lambda: by_onnxruntime(file, asked.threads),
+            "OpenVINO": lambda: by_openvino(file, asked.threads),
+            "ONNX Runtime, int8": lambda: by_onnxruntime(quantised(file, Path(name)), asked.threads),
+            "OpenVINO, int8": lambda: by_openvino(quantised(file, Path(name)), asked.threads),
+        }
+        reference, photos = by_torch(False), pictures()
+        for runtime, make in makers.items():
+            started = time.perf_counter()
+            run = make()
+            run(fed(photos[0]))
+            ready = time.perf_counter() - started
+            seconds = shortest(run, fed(photos[0]), asked.runs)
+            differences, shares = [], []
+            for photo in photos:
+                mine, torchs = run(fed(photo)), reference(fed(photo))
+                differences.append(float(np.abs(mine - torchs).max()) * 255)
+                shares.append(float((mine * torchs).sum() / np.square(torchs).sum()))
+            print(json.dumps({
+                "runtime": runtime, "ms": round(seconds * 1e3, 1), "ready_s": round(ready, 2),
+                "levels_off": round(max(differences), 4), "kept": round(min(shares), 4), "threads": asked.threads,
+                "load": round(os.getloadavg()[0], 1),
+            }), flush=True)  # fmt: skip
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
