@@ -21,6 +21,7 @@ from editproof.metrics.success import succeeded
 from editproof.metrics.trying import try_edits
 from editproof.people import faces
 from editproof.photo.decoding import opened
+from editproof.photo.jpeg_quality import jpeg_quality
 from editproof.photo.masks import AUTO, check_mask, edit_mask, found_mask
 from editproof.photo.reading import Photo, open_photo
 from editproof.resolution import working_copy, working_mask, working_size
@@ -33,11 +34,6 @@ PROMPTS = {  # results are known, so that it can be measured whether an editor o
     "inpaint": ("a portrait photo, plain red background", "a portrait photo, plain green background"),
     "other": ("make it black and white", "change the background to blue"),
 }
-STANDARD = np.array([  # the luminance table of ITU-R T.81 annex K, of which libjpeg makes those of its qualities
-    16, 11, 10, 16, 24, 40, 51, 61, 12, 12, 14, 19, 26, 58, 60, 55, 14, 13, 16, 24, 40, 57, 69, 56, 14, 17, 22, 29, 51,
-    87, 80, 62, 18, 22, 37, 56, 68, 109, 103, 77, 24, 35, 55, 64, 81, 104, 113, 92, 49, 64, 78, 87, 103, 121, 120, 101,
-    72, 92, 95, 98, 112, 100, 103, 99,
-])  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -158,17 +154,6 @@ def _file(path: Path) -> tuple[str, int | None, Any]:
 
         tables = image.quantization  # type: ignore[attr-defined]  # of JPEGs
         return "JPEG", jpeg_quality(tables[0]), (tables, JpegImagePlugin.get_sampling(image))
-
-
-def jpeg_quality(table: Sequence[int]) -> int:
-    """The quality (1 to 100) at which libjpeg's luminance table is nearest to this one, as Pillow counts it."""
-    found = np.array(table)
-
-    def scaled(quality: int) -> np.ndarray:
-        scale = 5000 // quality if quality < 50 else 200 - 2 * quality
-        return np.clip((STANDARD * scale + 50) // 100, 1, 255)
-
-    return min(range(1, 101), key=lambda quality: float(np.abs(np.log(scaled(quality) / found)).sum()))
 
 
 def _after_upload(levels: Tensor, size: tuple[int, int], tables: Any) -> Tensor:

@@ -12,8 +12,9 @@ from typing import IO, Any
 from editproof.bulk import storage
 from editproof.bulk.plan import Plan, row
 from editproof.bulk.sources import Unit, kind_of
-from editproof.bulk.work import Row, done_before, failed, made, protected, report_url, result_url
+from editproof.bulk.work import Row, done_before, failed, made, protected, report_url
 from editproof.errors import AlreadyProtected, UserError
+from editproof.photo.formats import FORMATS
 
 ROWS = 64  # of a parquet file that are in memory at a time
 Writer = Callable[[IO[bytes], IO[bytes]], tuple[list[Row], list[dict[str, Any]]]]
@@ -36,7 +37,7 @@ def _whole(unit: Unit, plan: Plan, write: Writer) -> list[Row]:
     """Do a file unless it is done; its result is written first, then the reports, by which it is known."""
     with storage.fetched(unit.url) as source:
         sha256 = hashlib.file_digest(source, "sha256").hexdigest()  # type: ignore[arg-type]
-        result = result_url(unit, plan)
+        result = storage.join(plan.target, unit.name)
         if done_before(unit, sha256, plan, result):
             return [row(unit.name, "done before")]
         source.seek(0)
@@ -73,7 +74,7 @@ def _shard(
                     if not any(bad):
                         reports.append(outcome.report)
                         info = sample[i][0]
-                        info.name = str(PurePosixPath(info.name).with_suffix(_suffix(plan)))
+                        info.name = str(PurePosixPath(info.name).with_suffix(FORMATS[outcome.report["format"]].suffix))
                         sample[i] = (info, outcome.data)
                 for info, data in () if any(bad) else sample:
                     info.size = len(data)
@@ -94,12 +95,6 @@ def _key(name: str) -> str:
     """What the members of one sample share: the name up to the first dot of its last part."""
     folder, _, last = name.rpartition("/")
     return f"{folder}/{last.partition('.')[0]}"
-
-
-def _suffix(plan: Plan) -> str:
-    from editproof.photo.formats import FORMATS
-
-    return FORMATS[plan.settings.format].suffix
 
 
 def _parquet(

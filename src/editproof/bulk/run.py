@@ -60,7 +60,7 @@ def protect_many(
     mask_data = Path(mask).read_bytes() if mask is not None and mask != AUTO else None
     request = settings.as_json(
         hashlib.sha256(mask_data).hexdigest() if mask_data is not None else None if mask is None else AUTO,
-        format=settings.format, quality=settings.quality, content_credentials=False,
+        format=settings.format, quality=settings.quality, content_credentials=False, metadata=settings.metadata,
     )  # fmt: skip
     if mask_data is not None:
         settings = replace(settings, mask=Path(str(mask)).name)

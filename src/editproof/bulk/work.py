@@ -35,7 +35,7 @@ def do_units(units: Sequence[Unit], plan: Plan, task: Any) -> list[list[Row]]:
                 rows[i] = DOERS[unit.kind](unit, plan, task)
                 continue
             data = storage.read(unit.url)
-            if done_before(unit, hashlib.sha256(data).hexdigest(), plan, result_url(unit, plan)):
+            if done_before(unit, hashlib.sha256(data).hexdigest(), plan, result_url(unit, plan, data)):
                 rows[i] = [row(unit.name, "done before")]
             else:
                 photos.append((i, unit, data))
@@ -63,7 +63,7 @@ def _written(unit: Unit, data: bytes, outcome: Any, plan: Plan) -> Row:
     try:
         if plan.overwrite:
             storage.remove(report_url(unit, plan))
-        storage.write(result_url(unit, plan), outcome.data)
+        storage.write(result_url(unit, plan, data), outcome.data)
         storage.write(report_url(unit, plan), report_bytes(outcome.report), private=True)
     except Exception as error:
         return failed(unit.name, error)
@@ -107,12 +107,12 @@ def done_before(unit: Unit, sha256: str, plan: Plan, result: str) -> bool:
     )
 
 
-def result_url(unit: Unit, plan: Plan) -> str:
-    """Where the result of a unit goes: photos get the ending of their format behind their whole name."""
-    from editproof.photo.formats import FORMATS
+def result_url(unit: Unit, plan: Plan, data: bytes) -> str:
+    """Where the result of a photo goes: the ending of its format comes behind its whole name."""
+    from editproof.photo.formats import suffix_of
 
-    name = unit.name if unit.kind != "photo" else f"{unit.name}-protected{FORMATS[plan.settings.format].suffix}"
-    return storage.join(plan.target, name)
+    suffix = suffix_of(plan.settings.format, unit.name, data)
+    return storage.join(plan.target, f"{unit.name}-protected{suffix}")
 
 
 def report_url(unit: Unit, plan: Plan) -> str:

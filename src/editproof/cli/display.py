@@ -58,12 +58,13 @@ def protected_line(report: dict[str, Any], out: Path) -> str:
     left = ""
     if "perturbation_left" in report:
         left = f" with what the format loses, {percent(report['perturbation_left'])} of the change left in it"
+    ratio = f", {report['size_ratio']:.2g} times the file's size" if "size_ratio" in report else ""
     gone = f"; left out: {', '.join(report['left_out'])}" if report.get("left_out") else ""
     found = f"{report['mask']['auto']}; " if "auto" in (report["mask"] or {}) else ""
     return (
         f"{report['photo']} -> {out / report['protected']}: {found}{percent(report['protected_share'])} of the picture "
         f"protected, PSNR {report['psnr_db']:.1f} dB, largest change {report['linf_levels']}/255{left}, "
-        f"{report['seconds']:.1f} s{gone}"
+        f"{report['seconds']:.1f} s{ratio}{gone}"
     )
 
 

@@ -16,8 +16,10 @@ from editproof.cli import bench as bench_cli
 from editproof.cli import bulk as bulk_cli
 from editproof.cli import check as check_cli
 from editproof.cli import demo as demo_cli
+from editproof.cli import export as export_cli
 from editproof.cli import info as info_cli
 from editproof.cli import serve as serve_cli
+from editproof.cli import show as show_cli
 from editproof.cli import train as train_cli
 from editproof.cli.clips import check_clip_options, check_clips, show_clip, tell_of_clips, tell_rest
 from editproof.cli.display import (
@@ -234,7 +236,8 @@ def edit(
 
 
 for commands in (
-    app_cli.app, bench_cli.app, bulk_cli.app, check_cli.app, demo_cli.app, info_cli.app, serve_cli.app, train_cli.app,
+    app_cli.app, bench_cli.app, bulk_cli.app, check_cli.app, demo_cli.app, export_cli.app, info_cli.app,
+    serve_cli.app, show_cli.app, train_cli.app,
 ):  # fmt: skip
     app.add_typer(commands)
 

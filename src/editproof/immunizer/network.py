@@ -216,7 +216,7 @@ def load_immunizer(path: str | Path | None = None) -> NestedUNet:
     beside it, such as DiffVax's `diffvax_trained.pth`: trained at 512 without a bound, norms on the photo's own
     statistics. Raises UserError when the file is missing or holds something else.
     """
-    file = _weights_file(path)
+    file = weights_file(path)
     config = _read_config(file)
     try:
         safe = file.suffix == ".safetensors"
@@ -239,7 +239,7 @@ def ready_immunizer(path: str | Path | None, batch_norm: str | None, device: tor
 
     The last one is kept while its file stays what it is, and shared: change nothing in it.
     """
-    file = _weights_file(path)
+    file = weights_file(path)
     files = [file, file.with_name("config.json")]
     stamps = tuple((f, f.stat().st_mtime_ns, f.stat().st_size) for f in files if f.is_file())
     return _ready(file, batch_norm, device, stamps)
@@ -255,10 +255,11 @@ def _ready(file: Path, batch_norm: str | None, device: torch.device, stamps: obj
 
 def trained_size(path: str | Path | None = None) -> int:
     """The `size` of the network at `path` (see load_immunizer), which is not loaded for it. Raises UserError."""
-    return _read_config(_weights_file(path))["size"]
+    return _read_config(weights_file(path))["size"]
 
 
-def _weights_file(path: str | Path | None) -> Path:
+def weights_file(path: str | Path | None) -> Path:
+    """The file of a network, None: the embedded one; of a folder the one in it. Raises UserError if there is none."""
     file = EMBEDDED if path is None else Path(path)
     file = file / "model.safetensors" if file.is_dir() or path is None else file
     if not file.is_file():

@@ -1,5 +1,6 @@
 """Content Credentials (C2PA 2.2) that record the protection, through c2pa-python (the extra `c2pa`)."""
 
+import hashlib
 import io
 from pathlib import Path
 from typing import Any
@@ -55,6 +56,18 @@ def sign(file: io.BytesIO, media_type: str, path: str | Path) -> io.BytesIO:
     except C2paError as error:
         raise UserError(f"--credentials '{path}' cannot sign ({' '.join(str(error).split())}); {ALLOWED}") from None
     return signed
+
+
+def key_id(path: str | Path | None) -> str | None:
+    """What a signer's key is known by: SHA-256 of the public key in its certificate; None without a file."""
+    if path is None:
+        return None
+    from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
+    from cryptography.x509 import load_pem_x509_certificate
+
+    content = Path(path).read_bytes()
+    key = load_pem_x509_certificate(content[content.index(CERTIFICATE) :]).public_key()
+    return hashlib.sha256(key.public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)).hexdigest()
 
 
 def _signer(path: Path) -> Any:

@@ -19,6 +19,7 @@ from editproof.photo.reading import Photo, is_grey, to_levels, with_alpha
 from editproof.photo.xmp import mark
 
 QUALITY = 95
+SAME = "same"  # as a format: the one that a photo came in
 
 
 def write_png(file: IO[bytes], pixels: np.ndarray, photo: Photo, quality: int) -> None:
@@ -39,13 +40,15 @@ def write_avif(file: IO[bytes], pixels: np.ndarray, photo: Photo, quality: int) 
     _picture(pixels).save(file, format="AVIF", **settings, **_metadata(photo))
 
 
-def write_jpeg(file: IO[bytes], pixels: np.ndarray, photo: Photo, quality: int) -> None:
+def write_jpeg(file: IO[bytes], pixels: np.ndarray, photo: Photo, quality: int, subsampling: str = "4:4:4") -> None:
     metadata = _metadata(photo)
     if "exif" in metadata:
         metadata["exif"] = b"Exif\0\0" + metadata["exif"]
     dpi: dict[str, Any] = {} if photo.dpi is None else {"dpi": photo.dpi}
     opaque = pixels[..., : 1 if pixels.shape[-1] < 3 else 3]  # alpha, which check_format has seen, is 255
-    _picture(opaque).save(file, format="JPEG", quality=quality, subsampling="4:4:4", optimize=True, **metadata, **dpi)
+    _picture(opaque).save(
+        file, format="JPEG", quality=quality, subsampling=subsampling, optimize=True, **metadata, **dpi
+    )
 
 
 def _picture(pixels: np.ndarray) -> Image.Image:
@@ -64,7 +67,7 @@ class Format:
 
     suffix: str
     media_type: str
-    write: Callable[[IO[bytes], np.ndarray, Photo, int], None]
+    write: Callable[..., None]
     lossless: bool = True
     alpha: bool = True
     side: int = 20_000  # pixels
@@ -82,10 +85,31 @@ FORMATS = {
 SOURCES = {"PNG": "png", "JPEG": "jpeg", "MPO": "jpeg", "WEBP": "webp", "TIFF": "tiff", "AVIF": "avif"}
 
 
-def format_of(path: str | Path) -> str:
-    """The name of the format that a photo file is in, png if that cannot be written here. Raises UserError."""
-    with opened(Path(path), "photo") as image:
+def format_of(path: str | Path, data: bytes | None = None) -> str:
+    """The name of the format that a photo file is in, png if that cannot be written here. Raises UserError.
+
+    `data`: as for open_photo.
+    """
+    with opened(Path(path), "photo", data) as image:
         return SOURCES.get(image.format or "", "png")
+
+
+def written_as(name: str, photo: Photo) -> str:
+    """The format that a photo is written in where `name` is asked for: of SAME its own, png if that cannot be."""
+    return SOURCES.get(photo.format, "png") if name == SAME else name
+
+
+def suffix_of(name: str, path: str | Path, data: bytes | None = None) -> str:
+    """How the name of a result of the photo file `path` ends, in a format or SAME. Raises UserError.
+
+    `data`: as for open_photo.
+    """
+    return FORMATS[format_of(path, data) if name == SAME else name].suffix
+
+
+def check_format_name(name: str, quality: int | None = None) -> None:
+    """Raise UserError for a format that is neither one of FORMATS nor SAME, and for a quality that is none of it."""
+    get_format("jpeg" if name == SAME else name, quality)
 
 
 def format_name(name: str) -> str:
@@ -96,7 +120,7 @@ def format_name(name: str) -> str:
 def get_format(name: str, quality: int | None = None) -> Format:
     """The format with this name. Raises UserError for another name, and for a quality that it does not have."""
     if name not in FORMATS:
-        raise UserError(f"format '{name}' is unknown; allowed: {', '.join(FORMATS)}")
+        raise UserError(f"format '{name}' is unknown; allowed: {', '.join(FORMATS)}, {SAME}")
     if quality is not None and FORMATS[name].lossless:
         lossy = ", ".join(n for n, f in FORMATS.items() if not f.lossless)
         raise UserError(f"format '{name}' is lossless, so {quality} is no quality of it; allowed with: {lossy}")
@@ -117,14 +141,14 @@ def check_format(photo: Photo, name: str) -> None:
         )
 
 
-def encode(levels: Tensor, photo: Photo, name: str, quality: int | None = None) -> io.BytesIO:
+def encode(levels: Tensor, photo: Photo, name: str, quality: int | None = None, **more: Any) -> io.BytesIO:
     """The file that holds levels (H, W, 3) uint8, the transparency and metadata of `photo`, and the mark.
 
-    A grey photo without a profile of its own has one channel.
+    A grey photo without a profile of its own has one channel. `more`: for the format's writer.
     """
     file, channels = io.BytesIO(), 1 if photo.grey and photo.icc is None and is_grey(levels) else 3
     pixels = with_alpha(levels, photo.alpha, channels)
-    FORMATS[name].write(file, pixels, photo, QUALITY if quality is None else quality)
+    FORMATS[name].write(file, pixels, photo, QUALITY if quality is None else quality, **more)
     return file
 
 

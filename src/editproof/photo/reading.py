@@ -15,6 +15,7 @@ from editproof.photo.colour import to_rgb
 from editproof.photo.decoding import exif_of, opened, upright, xmp_of
 from editproof.photo.exif import clean_exif, orientation
 from editproof.photo.exif import has_place as exif_tells_place
+from editproof.photo.jpeg_quality import written_with
 from editproof.photo.removed import removed
 from editproof.photo.xmp import clean_xmp, is_marked
 from editproof.photo.xmp import has_place as xmp_tells_place
@@ -38,6 +39,9 @@ class Photo:
     grey: bool = False  # all three channels are equal everywhere, and stay so
     tells_place: bool = False  # holds coordinates
     removed: tuple[str, ...] = ()  # what is not kept of the file, in words
+    format: str = ""  # of the file, as Pillow calls it
+    jpeg: tuple[int, str] | None = None  # its quality and chroma sampling, if it is one
+    file_size: int = 0  # bytes
 
     @property
     def size(self) -> tuple[int, int]:
@@ -64,6 +68,7 @@ def open_photo(path: str | Path, data: bytes | None = None) -> Photo:
         dpi = image.info.get("dpi")
         content = path.read_bytes() if data is None else data
         sha256, xmp = hashlib.sha256(content).hexdigest(), clean_xmp(packet, captions)
+        format, jpeg, file_size = image.format or "", written_with(image), len(content)
         gone = removed(image, content, exif, packet, xmp)
         del content
         rgb, icc = to_rgb(image, f"photo '{path}'")
@@ -74,6 +79,7 @@ def open_photo(path: str | Path, data: bytes | None = None) -> Photo:
     return Photo(
         path, levels[..., :3].contiguous(), alpha, icc, exif, xmp, dpi if _usable(dpi) else None, is_marked(packet),
         sha256, grey=is_grey(levels), tells_place=exif_tells_place(exif) or xmp_tells_place(xmp), removed=tuple(gone),
+        format=format, jpeg=jpeg, file_size=file_size,
     )  # fmt: skip
 
 

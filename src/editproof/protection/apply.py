@@ -1,6 +1,7 @@
 """Protect photos at their own size: work at the editor's size, lift the perturbation, bound it again."""
 
 from collections.abc import Mapping
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +13,8 @@ from editproof.counters.transform import check_transform
 from editproof.editors import pick_device
 from editproof.editors.pipeline import Editor
 from editproof.errors import UserError
-from editproof.immunizer.network import load_immunizer, trained_size
+from editproof.files import digest
+from editproof.immunizer.network import load_immunizer, trained_size, weights_file
 from editproof.methods import METHODS, PRESETS, Method
 from editproof.methods.sizes import check_sizes
 from editproof.pgd import grey
@@ -170,6 +172,19 @@ def budget_at(size: tuple[int, int], budget: Budget | None, meant: tuple[int, in
     if not isinstance(budget, L2):
         return budget
     return L2(budget.eps * (size[0] * size[1] / (meant[0] * meant[1])) ** 0.5)
+
+
+def weights_digest(method: str, arguments: Mapping[str, Any]) -> str | None:
+    """SHA-256 of the file that a one-pass method's network is read from; None for other methods. Raises UserError."""
+    if not get_method(method).one_pass:
+        return None
+    file = weights_file(arguments.get("weights"))
+    return _digest(file, file.stat().st_mtime_ns, file.stat().st_size)
+
+
+@lru_cache(maxsize=8)
+def _digest(file: Path, changed: int, size: int) -> str:
+    return digest(file)
 
 
 def get_method(name: str) -> Method:

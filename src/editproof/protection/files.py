@@ -8,7 +8,7 @@ from typing import Any
 from editproof.errors import UserError
 from editproof.files import check_folder, check_named, clean, digest
 from editproof.photo.credentials import check_credentials
-from editproof.photo.formats import check_format, get_format
+from editproof.photo.formats import check_format, suffix_of, written_as
 from editproof.photo.masks import AUTO, check_mask, check_something_to_protect, open_mask
 from editproof.photo.reading import open_photo
 from editproof.protection.batch import BATCH_PIXELS, one_line, run
@@ -28,7 +28,7 @@ def plan_jobs(
     request: Mapping[str, Any] | None = None,
 ) -> list[Job]:
     """Check every photo and every output before any work; writes nothing. `request`: see pair. Raises UserError."""
-    out, suffix = Path(out), get_format(format).suffix
+    out = Path(out)
     inputs = [os.path.realpath(photo) for photo in photos]
     taken: set[str] = set()
     jobs: list[Job] = []
@@ -36,19 +36,20 @@ def plan_jobs(
     for photo in map(Path, photos):
         if inputs.count(os.path.realpath(photo)) > 1:
             raise UserError(f"photo '{photo}' is named twice; allowed: once")
-        name = free_name(photo, out, suffix, taken)
-        output, report = out / f"{name}{suffix}", out / f"{name}.json"
-        if os.path.realpath(output) in inputs:
-            raise UserError(f"photo '{photo}' would become '{output}', which is one of the photos to protect")
         if photo.is_dir():
             raise UserError(
                 f"photo '{photo}' is a folder; allowed: a file, or --recursive for all photos in the folder"
             )
+        suffix = suffix_of(format, photo)
+        name = free_name(photo, out, suffix, taken)
+        output, report = out / f"{name}{suffix}", out / f"{name}.json"
+        if os.path.realpath(output) in inputs:
+            raise UserError(f"photo '{photo}' would become '{output}', which is one of the photos to protect")
         opened = open_photo(photo)
         check_pair(output, report, request, opened.sha256, overwrite)
         if not force:
             check_unprotected(photo, opened.marked)
-        check_format(opened, format)
+        check_format(opened, written_as(format, opened))
         pixels += opened.size[0] * opened.size[1]
         kept = opened if pixels <= BATCH_PIXELS else None
         jobs.append(Job(photo, opened.size, output, report, overwrite=overwrite, opened=kept))
@@ -100,7 +101,7 @@ def each_protected(
     check_named(out)
     out, files = Path(out), [Path(photo) for photo in ([photos] if isinstance(photos, str | Path) else photos)]
     settings = settings or ProtectSettings(**asked)
-    suffix, mask = get_format(settings.format).suffix, settings.mask
+    mask = settings.mask
     check_folder(out)
     check_credentials(settings.credentials)
     check_mask(mask, settings.invert_mask)
@@ -114,7 +115,7 @@ def each_protected(
     jobs: list[Job] = []
     if recursive:
         found = False
-        for item in plan_folders(files, out, suffix, request, overwrite=overwrite, force=settings.force):
+        for item in plan_folders(files, out, settings.format, request, overwrite=overwrite, force=settings.force):
             found = True
             if isinstance(item, Job):
                 jobs.append(item)

@@ -10,6 +10,7 @@ from typing import Any
 from editproof.errors import UserError
 from editproof.photo import raw
 from editproof.photo.decoding import SUFFIXES
+from editproof.photo.formats import suffix_of
 from editproof.photo.reading import peek
 from editproof.protection.pair import check_pair, is_done
 from editproof.protection.report import check_unprotected, read_report
@@ -67,7 +68,7 @@ def unread(inputs: Sequence[Path], out: Path, besides: Container[str] = ()) -> d
 
 
 def plan_folders(
-    inputs: Sequence[Path], out: Path, suffix: str, request: Mapping[str, Any], *, overwrite: bool, force: bool
+    inputs: Sequence[Path], out: Path, format: str, request: Mapping[str, Any], *, overwrite: bool, force: bool
 ) -> Iterator[Job | Skipped | tuple[Path, UserError]]:
     """Every photo of `inputs`: to be done (or done, and marked so), skipped, or what is wrong with it."""
     found = list(find(inputs, out))
@@ -82,6 +83,7 @@ def plan_folders(
             except UserError:
                 yield Skipped(photo, "protected already")
                 continue
+            suffix = suffix_of(format, photo)
             name = free_name(photo, folder, suffix, taken)
             output, report = folder / f"{name}{suffix}", folder / f"{name}.json"
             done = not overwrite and is_done(output, report, request, photo)

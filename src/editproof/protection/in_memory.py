@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from editproof.photo.formats import FORMATS
+from editproof.photo.formats import FORMATS, written_as
 from editproof.photo.reading import open_photo
 from editproof.protection.task import Job, Ready, Task, perturb, read, result_of
 
@@ -82,5 +82,5 @@ def _finished(group: Sequence[tuple[int, Ready, Task]]) -> dict[int, Protected |
 
 def _job(content: Content, task: Task) -> Job:
     photo, stem = open_photo(content.name, content.data), Path(content.name).stem
-    output = Path(f"{stem}-protected{FORMATS[task.settings.format].suffix}")
+    output = Path(f"{stem}-protected{FORMATS[written_as(task.settings.format, photo)].suffix}")
     return Job(photo.path, photo.size, output, output.with_suffix(".json"), opened=photo, in_memory=True)

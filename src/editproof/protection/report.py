@@ -15,6 +15,7 @@ from editproof.errors import AlreadyProtected
 from editproof.methods.method import SHARED
 from editproof.protection.apply import budget_at, budget_in_effect, get_method, own_knobs
 
+PROTECTION = 1  # raised where the same photo, settings and weights come out otherwise than before
 LONGEST = 4_000_000  # bytes of a report
 CLAIM = (
     "Measured against {measured}: the effect on {unmeasured} is unknown until measured. "

@@ -9,7 +9,7 @@ from typing import Any
 from editproof.budgets import Budget, as_budget
 from editproof.editors import check_plan, check_size, load_editor
 from editproof.errors import UserError
-from editproof.photo.formats import format_name, get_format
+from editproof.photo.formats import check_format_name, format_name
 from editproof.photo.masks import check_inverted
 from editproof.photo.metadata import KEEP, check_metadata
 from editproof.protection.apply import (
@@ -20,6 +20,7 @@ from editproof.protection.apply import (
     check_steps,
     get_method,
     method_settings,
+    weights_digest,
 )
 from editproof.protection.task import MEANT, Task
 
@@ -46,7 +47,7 @@ class ProtectSettings:
         device: "cuda", "mps" or "cpu"; None: the best there is.
         knobs: The method's own settings.
         force: Protect again what is protected already.
-        format: Of photos: a name in FORMATS.
+        format: Of photos: a name in FORMATS, or "same": the photo's own.
         quality: Of lossy formats, 1 to 100.
         credentials: A PEM file to sign results with.
         metadata: Of photos: "keep", "no-place" (without coordinates and names of places) or "strip" (nothing but the
@@ -95,7 +96,7 @@ class ProtectSettings:
         check_plan(self.plan, self.method, method.first_block)
         check_size(self.size)
         object.__setattr__(self, "format", format_name(self.format))  # jpg is jpeg
-        get_format(self.format, self.quality)
+        check_format_name(self.format, self.quality)
         check_metadata(self.metadata)
         check_inverted(self.mask, self.invert_mask)
 
@@ -108,11 +109,12 @@ class ProtectSettings:
     def as_json(self, mask: str | None, **more: Any) -> dict[str, Any]:
         """All that a result depends on, in what JSON can say; `mask` says which it is."""
         budget, arguments = as_budget(self.budget), self.arguments
+        weights = weights_digest(self.method, arguments)
         return {
             "method": self.method, "editor": self.editor, "scheduler": self.scheduler, "plan": self.plan, "mask": mask,
             "invert_mask": self.invert_mask,
             "budget": None if budget is None else [type(budget).__name__, budget.eps],
-            "prompt": self.prompt, "seed": self.seed, "size": self.size,
+            "prompt": self.prompt, "seed": self.seed, "size": self.size, "weights_sha256": weights,
             "settings": {n: _in_json(v) for n, v in arguments.items() if n not in ("prompt", "seed")}, **more,
         }  # fmt: skip
 

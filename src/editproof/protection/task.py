@@ -14,15 +14,16 @@ from editproof.budgets import Budget, check_budget
 from editproof.editors import EDITORS, attacker_size, pick_device
 from editproof.editors.pipeline import Editor
 from editproof.errors import UserError
-from editproof.photo.credentials import sign
-from editproof.photo.formats import FORMATS, QUALITY, check_format, decode, encode
+from editproof.photo.credentials import key_id, sign
+from editproof.photo.encoding import encoded
+from editproof.photo.formats import FORMATS, SAME, check_format, written_as
 from editproof.photo.masks import AUTO, check_something_to_protect, found_mask, open_mask
 from editproof.photo.metadata import KEEP, with_metadata
 from editproof.photo.reading import Photo, open_photo
 from editproof.protection import own_size
-from editproof.protection.apply import DEFAULT_EDITOR, budget_at, perturbation, size_to_work_at
+from editproof.protection.apply import DEFAULT_EDITOR, budget_at, perturbation, size_to_work_at, weights_digest
 from editproof.protection.pair import turn, write_pair
-from editproof.protection.report import check_unprotected, claim, effective, protected_share, versions
+from editproof.protection.report import PROTECTION, check_unprotected, claim, effective, protected_share, versions
 from editproof.resolution import working_copy, working_mask
 
 if TYPE_CHECKING:
@@ -87,7 +88,7 @@ def read(job: Job, task: Task) -> Ready:
     photo = job.opened or open_photo(job.photo)
     if not task.settings.force and (photo.marked or not job.in_memory):
         check_unprotected(photo.path, photo.marked)
-    check_format(photo, task.settings.format)
+    check_format(photo, written_as(task.settings.format, photo))
     size = task.size_for(photo.size)
     mask = small_mask = keep = found = None
     if task.settings.mask == AUTO:
@@ -137,13 +138,15 @@ def result_of(ready: Ready, delta: Tensor, task: Task, seconds: float) -> tuple[
     result = own_size.add(photo.levels, delta, budget, ready.keep, photo.grey)
     square, levels = own_size.changes(result, photo.levels)
     check_budget(budget, levels, (square * result.numel()) ** 0.5, f"photo '{job.photo}'")
-    name, credentials = task.settings.format, task.settings.credentials
-    file = encode(result, with_metadata(photo, task.settings.metadata), name, task.settings.quality)
-    left = {}
-    if not FORMATS[name].lossless:
-        saved = decode(file)
-        left = {"perturbation_left": perturbation_left(saved, result, photo.levels, task.size_for(photo.size))}
-        square, levels = own_size.changes(saved, photo.levels)
+    name, credentials = written_as(task.settings.format, photo), task.settings.credentials
+    kept = encoded(
+        result, with_metadata(photo, task.settings.metadata), name, task.settings.quality,
+        task.settings.format == SAME,
+        lambda seen: perturbation_left(seen, result, photo.levels, task.size_for(photo.size)),
+    )  # fmt: skip
+    file = kept.file
+    if kept.left is not None:
+        square, levels = own_size.changes(kept.seen, photo.levels)
     if levels == 0:
         lossy = "" if torch.equal(result, photo.levels) else f", the format {name} loses all of it"
         raise UserError(
@@ -154,11 +157,14 @@ def result_of(ready: Ready, delta: Tensor, task: Task, seconds: float) -> tuple[
         file = sign(file, FORMATS[name].media_type, Path(credentials))
     report = {
         **described(ready, task),
+        "format": name,
+        "quality": kept.quality,
+        "size_ratio": round(len(file.getbuffer()) / max(1, photo.file_size), 3),
         "protected_sha256": hashlib.sha256(file.getbuffer()).hexdigest(),
         "psnr_db": round(-10 * torch.tensor(square, dtype=torch.float64).log10().item(), 3),
         "linf": round(levels / 255, 6),
         "linf_levels": levels,
-        **left,
+        **({} if kept.left is None else {"perturbation_left": kept.left}),
         "seconds": round(ready.seconds + seconds + time.perf_counter() - started, 3),
         **claim(task.against),
         "request": task.request,
@@ -171,6 +177,8 @@ def of_method(task: Task, size: tuple[int, int], working: tuple[int, int]) -> di
     """What a report says of method, editor and device, for a picture of `size` worked on at another (height, width)."""
     return {
         "method": task.settings.method,
+        "protection_version": PROTECTION,
+        "weights_sha256": weights_digest(task.settings.method, task.settings.arguments),
         "editor": task.editor.name if task.editor is not None else None,
         "scheduler": type(task.editor.pipe.scheduler).__name__ if task.editor is not None else None,
         "plan": task.editor.plan if task.editor is not None else None,
@@ -183,7 +191,6 @@ def of_method(task: Task, size: tuple[int, int], working: tuple[int, int]) -> di
 def described(ready: Ready, task: Task) -> dict[str, Any]:
     """What the report says of a photo and of the settings in effect."""
     size, working = ready.photo.size, (ready.small.shape[-2], ready.small.shape[-1])
-    lossy = not FORMATS[task.settings.format].lossless
     keep = ready.keep
     return {
         "photo": ready.job.photo.name,
@@ -195,9 +202,8 @@ def described(ready: Ready, task: Task) -> dict[str, Any]:
         **of_method(task, size, working),
         "mask": described_mask(task.settings.mask, task.settings.invert_mask, ready.found),
         "protected_share": protected_share(None if keep is None else (~keep).float()),
-        "format": task.settings.format,
-        "quality": (QUALITY if task.settings.quality is None else task.settings.quality) if lossy else None,
         "content_credentials": task.settings.credentials is not None,
+        "credentials_key": key_id(task.settings.credentials),
         "metadata": task.settings.metadata,
         "tells_place": ready.photo.tells_place and task.settings.metadata == KEEP,
         "left_out": list(ready.photo.removed),

@@ -45,10 +45,10 @@ class Failed:
 
 def check_wish(wish: Wish) -> None:
     """Raise UserError for a wish that no photo could be protected by."""
-    from editproof.photo.formats import get_format
+    from editproof.photo.formats import check_format_name
     from editproof.photo.masks import AUTO
 
-    get_format(wish.format, wish.quality)
+    check_format_name(wish.format, wish.quality)
     if wish.mask == AUTO and wish.invert_mask:
         raise UserError("an inverted mask 'auto' would give people away; allowed: a mask file with invert_mask")
     if (wish.mask == "file") != (wish.mask_data is not None):
@@ -84,9 +84,9 @@ def protect_wishes(wishes: Sequence[Wish], task: Any, settings: Any) -> list[Mad
         except Exception as error:
             outcomes[i] = _failed(error)
     made = protect_contents([(content, its) for _, content, its in todo])
-    for (i, _, its), outcome in zip(todo, made, strict=True):
+    for (i, _, _), outcome in zip(todo, made, strict=True):
         if isinstance(outcome, Protected):
-            outcomes[i] = Made(outcome.data, outcome.report, FORMATS[its.settings.format].media_type)
+            outcomes[i] = Made(outcome.data, outcome.report, FORMATS[outcome.report["format"]].media_type)
         else:
             outcomes[i] = _failed(outcome)
     return [outcomes[i] for i in range(len(wishes))]
@@ -110,7 +110,9 @@ def _task_for(wish: Wish, task: Any, settings: Any) -> Any:
         quality=wish.quality,
     )
     named = mask if wish.mask_data is None else hashlib.sha256(wish.mask_data).hexdigest()
-    request = wished.as_json(named, format=wish.format, quality=wish.quality, content_credentials=False)
+    request = wished.as_json(
+        named, format=wish.format, quality=wish.quality, content_credentials=False, metadata=wished.metadata
+    )
     budget = task.budget if wish.eps is None else wished.budget
     return replace(task, settings=wished, budget=budget, mask_data=wish.mask_data, request=request)
 
