@@ -3,7 +3,8 @@
     python benchmarks/cpu_network.py --threads 1 --runs 20
 
 Of each the least processor time and the shortest time of several runs, since others may use the machine; and how far
-its perturbation is from torch's, in levels of 255. int8 is calibrated on pictures of scikit-image. Needs the extra `onnx`, and for its rows openvino.
+its perturbation is from torch's, in levels of 255. int8 is calibrated on pictures of scikit-image. Needs the extra
+`onnx`, and for its rows openvino.
 """
 
 import argparse
@@ -134,7 +135,8 @@ def main() -> int:
                 differences.append(float(np.abs(mine - torchs).max()) * 255)
                 shares.append(float((mine * torchs).sum() / np.square(torchs).sum()))
             print(json.dumps({
-                "runtime": runtime, "processor_ms": round(used * 1e3, 1), "ms": round(passed * 1e3, 1), "ready_s": round(ready, 2),
+                "runtime": runtime, "processor_ms": round(used * 1e3, 1),
+                "ms": round(passed * 1e3, 1), "ready_s": round(ready, 2),
                 "levels_off": round(max(differences), 4), "kept": round(min(shares), 4), "threads": asked.threads,
                 "load": round(os.getloadavg()[0], 1),
             }), flush=True)  # fmt: skip
