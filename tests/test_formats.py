@@ -106,10 +106,10 @@ def test_what_is_left_of_a_perturbation() -> None:
     blocks = steps.repeat_interleave(8, 0).repeat_interleave(8, 1)[:, :150]
     result = (original.int() + blocks).clamp(0, 255).to(torch.uint8)
     half = ((original.float() + result) / 2).round().to(torch.uint8)
-    assert perturbation_left(result, result, original, 256) == 1
-    assert perturbation_left(original, result, original, 256) == 0
-    assert perturbation_left(half, result, original, 256) == pytest.approx(0.5, abs=0.05)
-    assert perturbation_left(original, original, original, 256) == 0
+    assert perturbation_left(result, result, original, (256, 256)) == 1
+    assert perturbation_left(original, result, original, (256, 256)) == 0
+    assert perturbation_left(half, result, original, (256, 256)) == pytest.approx(0.5, abs=0.05)
+    assert perturbation_left(original, original, original, (256, 256)) == 0
 
 
 @pytest.mark.parametrize("kind", ["avif", "jpeg"])
