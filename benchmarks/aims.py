@@ -38,8 +38,8 @@ from editproof.editors.spaces import load_spaces, round_trip
 from editproof.errors import UserError
 from editproof.methods import METHODS
 from editproof.metrics import psnr
+from editproof.metrics.contrast import contrast_structure
 from editproof.metrics.faces import recognised
-from editproof.metrics.structure import contrast_structure
 from editproof.photo.masks import open_mask
 from editproof.photo.reading import open_photo
 

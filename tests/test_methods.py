@@ -20,7 +20,7 @@ from editproof.methods.advpaint import _attention
 from editproof.methods.contours import Contour
 from editproof.methods.mist import texture
 from editproof.methods.prompts import GROUPS, POOL
-from editproof.metrics.structure import contrast_structure
+from editproof.metrics.contrast import contrast_structure
 from editproof.people.dlib_net import face_net
 from editproof.people.face_chips import find_chips
 from editproof.randomness import generators

@@ -15,7 +15,7 @@ from editproof.cli.main import app
 from editproof.editors.spaces import load_spaces, round_trip, space_names
 from editproof.errors import UserError
 from editproof.methods import METHODS
-from editproof.metrics.structure import contrast_structure, contrast_structure_map
+from editproof.metrics.contrast import contrast_structure, contrast_structure_map
 from editproof.photo.reading import save_png
 
 CPU = torch.device("cpu")

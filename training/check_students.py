@@ -18,7 +18,7 @@ from spaces import CHANNELS, Space, load_space
 from students import attack, relative_error
 from torch import Tensor
 
-from editproof.metrics.structure import contrast_structure
+from editproof.metrics.contrast import contrast_structure
 
 EPS = 8 / 255
 

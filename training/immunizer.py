@@ -26,7 +26,7 @@ from editproof.counters.jpeg_diff import jpeg_diff
 from editproof.editors import load_editor
 from editproof.editors.pipeline import Editor
 from editproof.immunizer.network import NestedUNet, load_immunizer, perturb, save_immunizer
-from editproof.metrics.structure import contrast_structure
+from editproof.metrics.contrast import contrast_structure
 
 EPS = 8 / 255
 TASKS = ("a photo of this person", "make it black and white", "mirror the picture", "zoom in on the face")

@@ -19,7 +19,7 @@ from spaces import CHANNELS, Space, load_space
 from torch import Tensor
 
 from editproof.counters.jpeg_diff import jpeg_diff
-from editproof.metrics.structure import contrast_structure
+from editproof.metrics.contrast import contrast_structure
 
 ATTACKS = ("student", "teacher", "apart")
 

@@ -10,7 +10,7 @@ from torch import Tensor
 from editproof.budgets import Linf
 from editproof.editors.spaces import load_spaces, round_trip
 from editproof.methods.method import Given, method, minimise
-from editproof.metrics.structure import contrast_structure
+from editproof.metrics.contrast import contrast_structure
 
 
 @method(
