@@ -9,7 +9,9 @@ import tiny
 import torch
 
 from editproof.budgets import L2, Budget, Linf, on_grid
+from editproof.photo.reading import open_photo, save_png
 from editproof.protection.apply import protect
+from editproof.protection.files import protect_photos
 from editproof.protection.own_size import add, changes, lift
 from editproof.resolution import resize, working_copy
 
@@ -109,3 +111,20 @@ print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)
 sys.exit(code)"""
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert int(done.stdout.split()[-1]) < 3_000_000  # kB; making the picture is in it
+
+
+@pytest.mark.parametrize("budget", [Linf(5 / 255), L2(6.0)], ids=str)
+@pytest.mark.parametrize("masked", [False, True], ids=["no mask", "mask"])
+@pytest.mark.parametrize("method", ["noise", "diffvax"])
+def test_a_file_and_a_tensor_get_the_same_levels(method: str, masked: bool, budget: Linf | L2, tmp_path: Path) -> None:
+    """At a size that is scaled, whatever lies between two levels: it is rounded in one place."""
+    photo, mask = tiny.pictures(1, 300, 512), tiny.hole(1, 300, 512)
+    save_png(tmp_path / "photo.png", photo[0])
+    save_png(tmp_path / "mask.png", mask[0].expand(3, -1, -1))
+    file = tmp_path / "mask.png" if masked else None
+    scaled = L2(budget.eps * (300 * 512 / 512**2) ** 0.5) if isinstance(budget, L2) else budget
+    (report,) = protect_photos([tmp_path / "photo.png"], tmp_path / "out", method=method, mask=file, budget=budget)
+    written = open_photo(tmp_path / "out" / report["protected"]).levels
+    given = (photo * 255).round() / 255
+    tensor = protect(given, method=method, mask=mask if masked else None, budget=scaled)[0]
+    assert torch.equal((tensor * 255).round().byte().permute(1, 2, 0), written)

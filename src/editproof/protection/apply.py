@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from editproof.budgets import L2, LEVELS, Budget, Linf, as_budget, check_budget, norms, on_grid
+from editproof.budgets import L2, LEVELS, Budget, Linf, as_budget, check_budget, norms
 from editproof.counters.transform import check_transform
 from editproof.editors import pick_device
 from editproof.editors.pipeline import Editor
@@ -20,7 +20,8 @@ from editproof.methods.sizes import check_sizes
 from editproof.pgd import grey
 from editproof.photo.given import as_images, as_mask, is_one
 from editproof.photo.masks import AUTO
-from editproof.protection.own_size import lift
+from editproof.photo.reading import is_grey, to_levels
+from editproof.protection.own_size import add
 from editproof.resolution import working_copy, working_mask, working_size
 
 DEFAULT_METHOD = "diffvax"
@@ -40,13 +41,13 @@ def protect(
     device: str | torch.device | None = None,
     **settings: Any,
 ) -> Tensor:
-    """Protected versions of photos of any one size: (B, 3, H, W) in [0, 1] -> the same, on the 8-bit grid.
+    """Protect photos of any one size, each at its own size: the pixels that `editproof protect` writes for them.
 
     The method works on an anti-aliased copy at the editor's size; its perturbation is scaled up to the photos' own
-    size, bounded again and added there. Grey photos stay grey.
+    size, bounded again and added there: the pixels that `editproof protect` writes for them. Grey photos stay grey.
 
     Args:
-        images: (B, 3, H, W) in [0, 1], or what else `as_images` takes; of one photo without B, (3, H, W) comes back.
+        images: (B, 3, H, W) in [0, 1], rounded to 8 bits, or what else `as_images` takes; of one photo without B, (3, H, W) comes back.
         method: a name in METHODS.
         editor: what load_editor gives. Without one, the methods that need none work at the size that the immunizer was
             trained at.
@@ -71,8 +72,9 @@ def protect(
     height, width = images.shape[-2:]
     size = size_to_work_at(method, editor, settings, (height, width))
     budget = budget_in_effect(method, budget, (height, width), settings)
+    levels = [to_levels(image) for image in images]
     delta = perturbation(
-        working_copy(images, size),
+        working_copy(torch.stack(levels).permute(0, 3, 1, 2), size),
         method=method,
         editor=editor,
         mask=None if mask is None else working_mask(mask, size),
@@ -80,14 +82,13 @@ def protect(
         device=device,
         **settings,
     )
-    lifted = lift(delta, (height, width)).to(images.device)
-    kept = None if mask is None else (1 - mask).expand(len(images), -1, -1, -1)
-    result = on_grid(images + (lifted if kept is None else lifted * kept), images, budget, kept)
-    result = torch.where(grey(images), result[:, :1], result)
-    for image, original in zip(result, images, strict=True):
-        change = image - original
-        check_budget(budget, float(change.abs().max()) * LEVELS, float(change.norm()), "a photo")
-    return result[0] if one else result
+    keep = [None] * len(images) if mask is None else list((mask < 0.5).expand(len(images), -1, -1, -1)[:, 0].cpu())
+    results = [add(x, d, budget, k, is_grey(x)) for x, d, k in zip(levels, delta, keep, strict=True)]
+    for result, original in zip(results, levels, strict=True):
+        change = result.float() - original
+        check_budget(budget, float(change.abs().max()), float(change.norm()) / LEVELS, "a photo")
+    protected = torch.stack(results).permute(0, 3, 1, 2).to(images.device) / LEVELS
+    return protected[0] if one else protected
 
 
 def check_steps(method: str, steps: Any) -> None:
