@@ -44,10 +44,11 @@ def protect(
     """Protect photos of any one size, each at its own size: the pixels that `editproof protect` writes for them.
 
     The method works on an anti-aliased copy at the editor's size; its perturbation is scaled up to the photos' own
-    size, bounded again and added there: the pixels that `editproof protect` writes for them. Grey photos stay grey.
+    size, bounded again and added there. Grey photos stay grey.
 
     Args:
-        images: (B, 3, H, W) in [0, 1], rounded to 8 bits, or what else `as_images` takes; of one photo without B, (3, H, W) comes back.
+        images: (B, 3, H, W) in [0, 1], rounded to 8 bits, or what else `as_images` takes; of one photo without B,
+            (3, H, W) comes back.
         method: a name in METHODS.
         editor: what load_editor gives. Without one, the methods that need none work at the size that the immunizer was
             trained at.
