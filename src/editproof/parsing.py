@@ -1,9 +1,10 @@
-"""What people write: numbers (8/255, 0.03), seeds, settings (samples=4)."""
+"""What people write: numbers (8/255, 0.03), seeds, settings (samples=4, YAML files)."""
 
 import ast
 import math
 import re
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 from editproof.errors import UserError
@@ -43,3 +44,18 @@ def parse_settings(pairs: Sequence[str]) -> dict[str, Any]:
         except (ValueError, SyntaxError, MemoryError, RecursionError):  # the latter two of thousands of brackets
             settings[name] = value
     return settings
+
+
+def read_yaml(path: str | Path) -> dict[str, Any]:
+    """The settings in a YAML file, one 'name: value' a line; none in an empty one. Raises UserError for other files."""
+    import yaml
+
+    try:
+        values = yaml.safe_load(Path(path).read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError) as error:
+        raise UserError(f"config '{path}' cannot be read: {getattr(error, 'strerror', None) or error}") from None
+    except (yaml.YAMLError, RecursionError, ValueError) as error:  # the last two of thousands of brackets or digits
+        raise UserError(f"config '{path}' is not YAML: {' '.join(str(error).split())}") from None
+    if values is not None and not isinstance(values, dict):
+        raise UserError(f"config '{path}' holds a {type(values).__name__}; allowed: one 'name: value' a line")
+    return values or {}

@@ -9,7 +9,7 @@ import yaml
 
 from editproof.editors import EDITORS
 from editproof.errors import UserError
-from editproof.parsing import LARGEST_SEED
+from editproof.parsing import LARGEST_SEED, read_yaml
 
 Prompts = tuple[str, ...] | dict[str, tuple[str, ...]]  # the same for all, or by an editor's name or kind
 
@@ -79,16 +79,7 @@ WHOLE = {
 
 def read_config(path: str | Path | None, changes: Mapping[str, Any]) -> BenchConfig:
     """The settings in a YAML file with `changes` laid over them. Raises UserError for what is not allowed."""
-    values: Any = {}
-    if path is not None:
-        try:
-            values = yaml.safe_load(Path(path).read_text(encoding="utf-8")) or {}
-        except (OSError, UnicodeDecodeError) as error:
-            raise UserError(f"config '{path}' cannot be read: {getattr(error, 'strerror', None) or error}") from None
-        except yaml.YAMLError as error:
-            raise UserError(f"config '{path}' is not YAML: {' '.join(str(error).split())}") from None
-        if not isinstance(values, dict):
-            raise UserError(f"config '{path}' holds a {type(values).__name__}; allowed: one 'name: value' a line")
+    values = {} if path is None else read_yaml(path)
     if "budgets" in changes and "match" not in changes:
         values = {name: value for name, value in values.items() if name != "match"}
     return make_config({**values, **changes})

@@ -21,11 +21,11 @@ import torch
 from torch import Tensor
 
 from editproof.errors import UserError
+from editproof.photo.decoding import SUFFIXES
 from editproof.photo.masks import check_something_to_edit, check_something_to_protect, open_mask
 from editproof.photo.reading import open_photo
 from editproof.resolution import working_copy, working_mask
 
-SUFFIXES = (".png", ".jpg", ".jpeg", ".webp", ".bmp", ".tif", ".tiff", ".avif")
 COLUMNS = {"image": ("image", "file_name", "filename", "photo"), "prompt": ("prompt", "instruction")}
 RADII = 0.36, 0.28  # of the centred ellipse, in heights and widths of the photo
 

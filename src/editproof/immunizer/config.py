@@ -7,9 +7,8 @@ from fractions import Fraction
 from pathlib import Path
 from typing import Any, get_args, get_origin, get_type_hints
 
-import yaml
-
 from editproof.errors import UserError
+from editproof.parsing import read_yaml
 
 
 @dataclass(frozen=True)
@@ -84,15 +83,7 @@ def read_config(
     `tell` is given one line that says which of DiffVax's settings were left out or replaced, if any were. Raises
     UserError for what is not allowed.
     """
-    try:
-        values = yaml.safe_load(Path(path).read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError) as error:
-        raise UserError(f"config '{path}' cannot be read: {getattr(error, 'strerror', None) or error}") from error
-    except yaml.YAMLError as error:
-        raise UserError(f"config '{path}' is not YAML: {' '.join(str(error).split())}") from error
-    if values is not None and not isinstance(values, dict):
-        raise UserError(f"config '{path}' holds a {type(values).__name__}; allowed: one 'name: value' a line")
-    settings = {**(values or {}), **(changes or {})}
+    settings = {**read_yaml(path), **(changes or {})}
     unused = [name for name in UNUSED if name in settings]
     news = [f"not used here: {', '.join(unused)}"] if unused else []
     link = settings.get("attack_model_link")
