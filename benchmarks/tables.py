@@ -20,6 +20,7 @@ import sys
 from pathlib import Path
 
 from editproof.bench.estimates import Cell, Summary, best, summarise
+from editproof.bench.report.exports import markdown
 from editproof.bench.report.tables import Field, budgets_in, field, summary_table
 from editproof.bench.store import read_rows
 from editproof.errors import UserError
@@ -120,20 +121,6 @@ def robustness(
 
 
 KINDS = {"summary": summary, "robustness": robustness}
-
-
-def markdown(lines: list[dict[str, Field]]) -> str:
-    """A table in Markdown, the best in bold."""
-    heads = list(dict.fromkeys(head for line in lines for head in line))
-    text = [f"| {' | '.join(heads)} |", f"| {' | '.join('---' for _ in heads)} |"]
-    for line in lines:
-        cells = [line.get(head, Field("-")) for head in heads]
-        text.append(f"| {' | '.join(f'**{c.text}**' if c.best else c.text for c in map(_plus, cells))} |")
-    return "\n".join(text) + "\n"
-
-
-def _plus(item: Field) -> Field:
-    return item._replace(text=f"{item.text} {item.added}") if item.added else item
 
 
 if __name__ == "__main__":

@@ -81,7 +81,7 @@ def test_the_words_are_those_of_the_library() -> None:
             words.eps_of(wrong)
     for counter in words.COUNTERS:
         parse_counter(counter)
-        assert not any(COUNTERS[name].moves or COUNTERS[name].needs_editor for name, _ in parse_chain(counter))
+        assert not any(COUNTERS[name].moves or COUNTERS[name].needs_editor for name, *_ in parse_chain(counter))
     assert not set(CLIPS) & set(SUFFIXES)
 
 

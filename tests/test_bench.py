@@ -8,6 +8,7 @@ import subprocess
 import sys
 from collections import Counter
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -30,10 +31,10 @@ from editproof.cli.main import app, main
 from editproof.editors import EDITORS
 from editproof.editors.pipeline import Editor
 from editproof.errors import UserError
-from editproof.metrics import psnr
+from editproof.metrics import METRICS, Trial, psnr
 from editproof.photo.reading import open_photo, save_png
 
-FAST = {"size": 64, "edit_steps": 1, "prompts": ["a hat"], "counters": ["none", "jpeg:50"], "batch": 2}
+FAST = {"size": 64, "edit_steps": 1, "prompts": ["a hat"], "counters": ["none", "jpeg:50"], "batch": 2, "seeds": [0]}
 FEW = ["psnr", "region-ssim", "disruption"]
 
 
@@ -593,3 +594,42 @@ def test_commands_in_the_documentation() -> None:
         typer.main.get_command(app).commands[name].make_context(name, list(arguments))  # type: ignore[attr-defined]
         for argument in arguments:
             assert not argument.startswith("configs/") or (ROOT / argument).is_file()
+
+
+def test_success_is_measured_with_what_the_editor_was_given(
+    bench: Callable, tiny_folder: Callable, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Who is in the photo comes from its mask, also where the editor takes none, and moves with the photo."""
+    seen: list[Trial] = []
+    plain = METRICS["structure"].measure
+
+    def spy(trial: Trial, source: str | None) -> torch.Tensor:
+        seen.append(trial)
+        return plain(trial, source)
+
+    monkeypatch.setitem(METRICS, "structure", replace(METRICS["structure"], measure=spy))
+    rows = bench(methods=["noise"], editors=["sd-inpaint", "flux-kontext"], counters=["none", "flip+jpeg:50"], limit=2,
+                 metrics=["structure", "obeyed", "broken"], prompts=["a plain red background"])  # fmt: skip
+    assert all(0 <= row["metrics"]["broken"] <= 1 and row["metrics"]["obeyed"] in (0, 1) for row in rows)
+    seen = [trial for trial in seen if len(trial.prompts) == 2]
+    assert [trial.mask is None for trial in seen] == [False, False, True, True]
+    for whole, moved in (seen[:2], seen[2:]):
+        kept = (1 - whole.mask) if whole.mask is not None else whole.person
+        turned = (1 - moved.mask) if moved.mask is not None else moved.person
+        assert 0 < kept.mean() < 1 and torch.equal(turned, kept.flip(-1))
+        assert torch.equal(whole.given, whole.protected) and not torch.equal(moved.given, moved.protected)
+        assert (moved.given - moved.protected.flip(-1)).abs().mean() < 0.1
+    assert torch.equal((1 - seen[0].mask), seen[2].person)
+
+
+def test_every_method_against_every_editor(bench: Callable, tiny_folder: Callable) -> None:
+    names = [str(tiny_folder("sd-inpaint")), str(tiny_folder("flux-kontext"))]
+    assert benchmark.against_all(["none", "noise", "veto", "veto:on=tiny-kontext"], ["a/b", "tiny-kontext"]) == (
+        "none", "noise", "veto:on=a/b", "veto:on=tiny-kontext",
+    )  # fmt: skip
+    rows = bench(methods=["none", "photoguard-encoder:steps=2"], editors=["sd-inpaint", "flux-kontext"], transfer=True,
+                 counters=["none", f"vae@{names[1]}"], limit=1)  # fmt: skip
+    methods = {(row["method"], row["editor"]) for row in rows}
+    labels = [f"photoguard-encoder:steps=2:on={Path(name).name}" for name in names]
+    assert methods == {(m, Path(e).name) for m in ["none", *labels] for e in names}
+    assert {row["counter"] for row in rows} == {"none", f"vae:1@{Path(names[1]).name}"}

@@ -20,11 +20,14 @@ from torch import Tensor
 
 from editproof.cli.main import app
 from editproof.counters import (
+    CHAINS,
     COUNTERS,
     counter_label,
+    counter_text,
     differentiable,
     make_stages,
     move_mask,
+    named_editors,
     needs_editor,
     parse_chain,
     parse_counter,
@@ -33,6 +36,7 @@ from editproof.counters.adverse_cleaner import adverse_cleaner, bilateral, guide
 from editproof.counters.codecs import jpeg, social
 from editproof.counters.denoise import nlm, wavelet
 from editproof.counters.impress import impress
+from editproof.counters.inverse import InverseNet, save_inverse
 from editproof.counters.jpeg_diff import jpeg_diff
 from editproof.counters.purify import regenerate, vae
 from editproof.counters.table import table
@@ -43,14 +47,14 @@ from editproof.metrics import psnr, ssim
 Load = Callable
 # What the issue asks for, and no more than one name for each.
 NAMES = [
-    "none", "jpeg", "jpeg-diff", "webp", "avif", "social", "resize", "crop", "rotate", "flip", "blur", "noise",
-    "median", "bits", "nlm", "wavelet", "adverse-cleaner", "vae", "regenerate", "impress",
+    "none", "jpeg", "jpeg-diff", "webp", "avif", "social", "resize", "fit", "screenshot", "crop", "rotate", "flip", "blur",
+    "noise",     "median", "bits", "nlm", "wavelet", "adverse-cleaner", "vae", "regenerate", "impress", "inverse",
 ]  # fmt: skip
 NEUTRAL = {"resize": 1, "crop": 1, "rotate": 0, "blur": 0, "noise": 0, "median": 0, "bits": 8, "nlm": 0, "wavelet": 0}
-DRAWN = {"noise", "crop", "regenerate"}  # depend on the seed
+DRAWN = {"noise", "crop", "regenerate", "screenshot"}  # depend on the seed
 WEAK_TO_STRONG = {
     "jpeg": (90, 40), "jpeg-diff": (90, 40), "webp": (90, 40), "avif": (90, 40), "social": (90, 40),
-    "resize": (0.8, 0.3), "crop": (0.95, 0.6), "rotate": (1, 9), "blur": (0.5, 3), "noise": (0.01, 0.1),
+    "resize": (0.8, 0.3), "fit": (50, 20), "screenshot": (1, 0.4), "crop": (0.95, 0.6), "rotate": (1, 9), "blur": (0.5, 3), "noise": (0.01, 0.1),
     "median": (1, 3), "bits": (7, 2), "nlm": (0.02, 0.2), "wavelet": (0.02, 0.2), "adverse-cleaner": (1, 32),
 }  # fmt: skip
 
@@ -62,6 +66,15 @@ def photos(height: int = 48, width: int = 64) -> Tensor:
 
 
 PHOTOS = photos()
+
+
+@pytest.fixture(scope="session")
+def weights(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Those of a network that takes the same off everywhere."""
+    network, path = InverseNet(4), tmp_path_factory.mktemp("inverse") / "net.safetensors"
+    torch.nn.init.constant_(network.added.bias, 0.05)
+    save_inverse(network, path)
+    return path
 
 
 @pytest.fixture
@@ -83,9 +96,10 @@ def test_the_registry() -> None:
 
 @pytest.mark.parametrize("name", COUNTERS)
 @pytest.mark.parametrize("size", [(32, 48), (29, 45)], ids=str)
-def test_shape_range_grid_and_batch(editor: object, name: str, size: tuple[int, int]) -> None:
+def test_shape_range_grid_and_batch(editor: object, weights: Path, name: str, size: tuple[int, int]) -> None:
     before = photos(*size)
-    images, counter = before.clone(), parse_counter(name, editor)
+    text = {"fit": "fit:24", "inverse": f"inverse@{weights}"}.get(name, name)
+    images, counter = before.clone(), parse_counter(text, editor)
     after = counter(images, seed=3)
     assert torch.equal(images, before)
     assert after.shape == images.shape and after.dtype == torch.float32 and not after.requires_grad
@@ -109,11 +123,12 @@ def test_more_strength_does_more(name: str) -> None:
 
 
 def test_every_strength_is_in_one_table() -> None:
-    chosen = {name for name, info in COUNTERS.items() if info.low < info.high and not info.needs_editor}
+    models = {name for name, info in COUNTERS.items() if info.needs_editor or info.needs_weights}
+    chosen = {name for name, info in COUNTERS.items() if info.low < info.high} - models
     assert chosen == set(WEAK_TO_STRONG)
 
 
-@pytest.mark.parametrize("name", COUNTERS)
+@pytest.mark.parametrize("name", [name for name, info in COUNTERS.items() if not info.needs_weights])
 def test_strengths_have_limits(editor: object, name: str) -> None:
     info = COUNTERS[name]
     if info.low == info.high:
@@ -162,7 +177,7 @@ def test_a_chain_is_one_after_the_other_each_on_the_grid() -> None:
 
 
 def test_texts() -> None:
-    assert parse_chain("resize:0.5 + jpeg") == [("resize", 0.5), ("jpeg", 75)]
+    assert parse_chain("resize:0.5 + jpeg") == [("resize", 0.5, ""), ("jpeg", 75, "")]
     labels = {
         "jpeg": "jpeg:75", "resize:.50+jpeg:75": "resize:0.5+jpeg:75", "flip": "flip", "none": "none",
         "none+flip": "flip", "none+none": "none", "noise:8/256": "noise:0.03125", "rotate:-5": "rotate:-5",
@@ -423,3 +438,71 @@ def test_impress_makes_the_autoencoder_agree_within_its_bound(trained: object) -
     assert 1 - ssim(free, images).item() > 1 - ssim(purified, images).item()
     by_distance = impress(images, 0.0, editor=trained, steps=15, distance=lambda a, b: (a - b).abs().mean((1, 2, 3)))
     assert change(by_distance, images) < change(free, images)
+
+
+def test_named_chains_and_models_after_an_at() -> None:
+    assert parse_chain("reposted+blur:1")[0] == ("screenshot", 0.8, "") and len(parse_chain("reposted+blur:1")) == 4
+    labels = {"reposted+jpeg": "reposted+jpeg:75", "regenerate@tiny-kontext": "regenerate:0.2@tiny-kontext",
+              "vae@/a/b/model+none": "vae:1@model", "inverse:1@/a/net.safetensors": "inverse:1@net.safetensors"}  # fmt: skip
+    assert {text: counter_label(text) for text in labels} == labels
+    assert counter_text("vae@/a/b/model") == "vae:1@/a/b/model"  # what a run works with
+    assert named_editors("jpeg+vae@a/b+regenerate@tiny-kontext+vae") == ["a/b", "tiny-kontext"]
+    assert needs_editor("vae@a/b+vae") and not needs_editor("vae@a/b")
+    for chain in CHAINS.values():
+        assert parse_chain(chain) and not needs_editor(chain)
+    images = tiny.pictures(2, 96, 96)
+    assert not torch.equal(parse_counter("photographed")(images), images)
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("jpeg:75@tiny-kontext", "a model after @ is for vae, regenerate, impress, inverse"),
+        ("vae@", "a model after @"),
+        ("inverse", "inverse@FILE.safetensors"),
+        ("inverse@missing.safetensors", "training/inverse.py wrote"),
+        ("feed:2", "counter 'feed' is unknown"),
+        ("vae", "allowed: vae@EDITOR"),
+    ],
+)
+def test_models_that_cannot_be_used(text: str, message: str) -> None:
+    with pytest.raises(UserError, match=message):
+        parse_counter(text)
+
+
+def test_a_counter_works_through_the_editor_that_is_named(tiny_folder: Callable) -> None:
+    folder, images = tiny_folder("sd-inpaint"), tiny.pictures(1, 64, 64)
+    named = load_editor(folder, device="cpu")
+    expected = parse_counter("vae", named)(images)
+    assert torch.equal(parse_counter(f"vae@{folder}")(images), expected)
+    asked: list[str] = []
+    parse_counter(f"vae@{folder}", None, lambda name: asked.append(name) or named)(images)
+    assert asked == [str(folder)]
+
+
+def test_screenshots_are_off_the_grid_and_fits_only_scale_down() -> None:
+    images = tiny.pictures(2, 64, 64)
+    shown = parse_counter("screenshot:1")(images, seed=1)
+    assert 0 < change(shown, images) < 0.05
+    assert not torch.equal(shown, parse_counter("screenshot:1")(images, seed=2))
+    assert torch.equal(parse_counter("fit:64")(images), images)
+    assert not torch.equal(parse_counter("fit:64")(tiny.pictures(1, 80, 80)), tiny.pictures(1, 80, 80))
+
+
+def test_a_learnt_inverse_takes_off_what_it_has_learnt(tmp_path: Path) -> None:
+    """A fixed pattern is learnt in a few steps, and half the strength takes half of it."""
+    torch.manual_seed(0)
+    images = 0.25 + tiny.pictures(4, 64, 64) / 2
+    added = torch.zeros(1, 3, 64, 64)
+    added[:, 0] = 0.1
+    network = InverseNet(8)
+    optimiser = torch.optim.Adam(network.parameters(), 1e-2)
+    for _ in range(60):
+        optimiser.zero_grad()
+        (network(images + added) - added).square().mean().backward()
+        optimiser.step()
+    save_inverse(network, tmp_path / "net.safetensors")
+    safe = images + added
+    undone, half = (parse_counter(f"inverse:{s}@{tmp_path}/net.safetensors")(safe) for s in (1, 0.5))
+    assert (undone - images).abs().mean() < 0.3 * (safe - images).abs().mean()
+    assert (undone - images).abs().mean() < (half - images).abs().mean() < (safe - images).abs().mean()

@@ -16,7 +16,19 @@ import tiny
 import yaml
 from PIL import Image
 
-from editproof.bench.estimates import Cell, Estimate, best, bootstrap, number, summarise, worst_counter, written
+from editproof.bench.estimates import (
+    Cell,
+    Estimate,
+    best,
+    bootstrap,
+    holm,
+    number,
+    paired,
+    summarise,
+    wilson,
+    worst_counter,
+    written,
+)
 from editproof.bench.report.charts import Point, curves
 from editproof.bench.report.gallery import SIDE
 from editproof.bench.report.page import overview, write_report
@@ -32,14 +44,14 @@ COUNTERS = {"none": 1.0, "jpeg:75": 0.5, "resize:0.5+jpeg:75": 0.25}
 
 
 def made_up_rows() -> list[dict[str, Any]]:
-    """Five photos, one with a hostile name; what is left of each method after each counter is known."""
+    """Nine photos, one with a hostile name; what is left of each method after each counter is known."""
     rows = []
     chance = np.random.default_rng(0)
     for editor in ("tiny-inpaint", "a/b <i>"):
         for method, strength in METHODS.items():
             for budget, factor in {"0": 0}.items() if method == "none" else {"16/255": 2, "4/255": 0.5}.items():
                 for counter, left in COUNTERS.items():
-                    for photo in ("a.png", "b.png", "c.png", "d.png", HOSTILE):
+                    for photo in (*(f"{letter}.png" for letter in "abcdefgh"), HOSTILE):
                         d = strength * factor * left + chance.normal(0, 0.01)
                         key = {"photo": photo, "method": method, "budget": budget, "editor": editor, "counter": counter}
                         psnr = "inf" if method == "none" else 40 - 3 * factor
@@ -106,21 +118,65 @@ def test_a_photo_counts_once() -> None:
     assert found["disruption"].mean == pytest.approx((0.1 + 0.5) / 2) and found["disruption"].photos == 2
 
 
+def estimate(*values: float) -> Estimate:
+    """Of a photo for each value."""
+    named = {str(number): value for number, value in enumerate(values)}
+    return Estimate(float(np.mean(values)), 0, 0, len(values), values=named)
+
+
+UP, DOWN = [0.1 * i for i in range(9)], [1 - 0.1 * i for i in range(9)]
+
+
 @pytest.mark.parametrize(
-    ("metric", "intervals", "expected"),
+    ("metric", "values", "expected"),
     [
-        ("disruption", {"a": (1, 2, 3), "b": (4, 5, 6)}, "b"),
-        ("disruption", {"a": (1, 2, 4.5), "b": (4, 5, 6)}, None),
-        ("region-ssim", {"a": (1, 2, 3), "b": (4, 5, 6)}, "a"),  # lower is stronger
-        ("region-ssim", {"a": (1, 2, 4), "b": (4, 5, 6)}, None),
-        ("psnr", {"a": (1, 2, 3), "b": (4, 5, 6)}, "b"),  # fainter
-        ("disruption", {"a": (1, 2, 3)}, None),  # alone
-        ("disruption", {"a": (math.nan, 9, math.nan), "b": (4, 5, 6)}, None),  # one photo has no interval
+        ("disruption", {"a": UP, "b": [v + 0.01 * (i + 1) for i, v in enumerate(UP)]}, "b"),  # intervals overlap
+        ("region-ssim", {"a": UP, "b": [v + 0.01 * (i + 1) for i, v in enumerate(UP)]}, "a"),  # lower is stronger
+        ("disruption", {"a": UP, "b": DOWN}, None),
+        ("disruption", {"a": UP, "b": UP}, None),
+        ("disruption", {"a": [1, 2, 3, 4], "b": [2, 4, 6, 8]}, None),  # too few photos to tell
+        ("disruption", {"a": UP}, None),  # alone
+        ("disruption", {"a": UP, "b": [math.nan] * 9}, None),
     ],
 )
-def test_the_best_is_marked_only_where_intervals_part(metric: str, intervals: dict, expected: str | None) -> None:
-    estimates = {name: Estimate(mean, low, high, 5) for name, (low, mean, high) in intervals.items()}
-    assert best(estimates, metric) == expected
+def test_the_best_is_marked_only_where_a_paired_test_says_so(metric: str, values: dict, expected: str | None) -> None:
+    assert best({name: estimate(*numbers) for name, numbers in values.items()}, metric) == expected
+
+
+def test_paired_tests_are_scipys_and_holms() -> None:
+    a, b = estimate(*UP), estimate(*(v + 0.01 * (i + 1) for i, v in enumerate(UP)))
+    assert paired(a, b) == pytest.approx(scipy.stats.wilcoxon(list(a.values.values()), list(b.values.values())).pvalue)
+    assert paired(a, a) == 1 and paired(a, Estimate(0, 0, 0, 0)) == 1
+    assert (
+        holm([0.01, 0.04, 0.03]) == pytest.approx([0.03, 0.06, 0.06]) and holm([]) == [] and holm([0.9, 0.8]) == [1, 1]
+    )
+
+
+def test_wilson_of_independent_edits_and_of_photos_that_agree() -> None:
+    theirs = scipy.stats.binomtest(9, 30).proportion_ci(method="wilson")
+    one_each = np.array([[1.0] * 9 + [0.0] * 21])
+    low, high = wilson(one_each, [30])
+    assert low[0] == pytest.approx(theirs.low, abs=0.01) and high[0] == pytest.approx(theirs.high, abs=0.01)
+    low, high = wilson(np.ones((1, 24)), [120])  # a bootstrap would say [1, 1]
+    assert low[0] == pytest.approx(scipy.stats.binomtest(24, 24).proportion_ci(method="wilson").low) and high[0] == 1
+    halves = np.array([[0.5, 0.25, 0.75, 0.5, 0.25, 0.75]])  # photos that differ less than their edits
+    assert np.subtract(*wilson(halves, [24]))[0] > np.subtract(*wilson(halves, [6]))[0]  # the first is narrower
+
+
+def test_disruption_is_a_ratio_of_means_and_a_median() -> None:
+    cell = {"editor": "e", "method": "m", "budget": "b", "counter": "none", "prompt": "p", "seed": 0}
+    parts = {"a": (0.2, 0.4), "b": (0.3, 0.1), "c": (0.1, 0.5)}  # change, chance
+    rows = [
+        {**cell, "photo": photo, "metrics": {"disruption": change / chance, "region-ssim": 1 - change}}
+        for photo, (change, chance) in parts.items()
+    ]
+    (found,) = summarise(rows).values()
+    assert found["disruption"].mean == pytest.approx(0.6 / 1.0) and found["disruption"].median == pytest.approx(0.5)
+    unchanged = {**rows[0], "method": "none", "metrics": {"disruption": 0.0, "region-ssim": 1.0}}
+    both = summarise([*rows, unchanged])  # what another seed changes is known from the other row
+    assert both[Cell("e", "none", "b", "none")]["disruption"].mean == 0
+    (only,) = summarise([{**row, "metrics": {"disruption": row["metrics"]["disruption"]}} for row in rows]).values()
+    assert only["disruption"].mean == pytest.approx((0.5 + 3 + 0.2) / 3)  # without its parts
 
 
 def test_what_the_strongest_counter_attack_leaves() -> None:
@@ -145,6 +201,8 @@ def test_numbers_as_they_are_written() -> None:
         "0.046", "0.457", "4.57", "45.7", "457", "∞", "-",
     ]  # fmt: skip
     assert written(Estimate(0.5, 0.25, 0.75, 9)) == "0.500 [0.250, 0.750]"
+    assert written(Estimate(0.305, 0.236, 0.389, 9), share=True) == "30\u00a0% [24, 39]"
+    assert written(Estimate(0.5, 0.25, 0.75, 9, 0.4), with_median=True) == "0.500 [0.250, 0.750], median 0.400"
     assert written(Estimate(0.5, math.nan, math.nan, 1)) == "0.500" and written(None) == "-"
     assert sorted(["paper", "psnr=32", "16/255", "l2:8", "0.03", "4/255", "0"], key=size_of) == [
         "0", "4/255", "0.03", "16/255", "l2:8", "paper", "psnr=32",
@@ -190,7 +248,8 @@ def test_the_report_is_one_file_that_needs_no_other(folder: Path) -> None:
     lines = list(csv.DictReader((folder / "summary.csv").read_text().splitlines()))
     assert len(lines) == 2 * (1 + 3 * 2) * 3 * 5
     one = next(x for x in lines if x["method"] == "diffvax:mask=told" and x["metric"] == "disruption")
-    assert float(one["low"]) <= float(one["mean"]) <= float(one["high"]) and one["photos"] == "5"
+    assert float(one["low"]) <= float(one["mean"]) <= float(one["high"]) and (one["photos"], one["edits"]) == ("9", "9")
+    assert one["median"] and {line["median"] for line in lines if line["metric"] == "psnr"} == {""}
 
 
 def test_the_report_marks_the_best(folder: Path) -> None:
@@ -289,7 +348,7 @@ def test_figure_of_many_photos(tiny_folder: Any, tmp_path: Path, capsys: pytest.
         assert 2 * 16 + 256 + 128 < figure.height < 2 * 16 + 256 + 128 + 200
     for more, said in (([], "exists"), (["--overwrite", "--methods", "decontext"], "decontext works on"),
                        (["--overwrite", "--methods", "nothing"], "unknown"),
-                       (["--overwrite", "--mask", str(tmp_path / "figure.png")], "aspect ratio"),
+                       (["--overwrite", "--mask", str(tmp_path / "figure.png")], "black-and-white"),
                        (["--overwrite", "--mask", str(tmp_path)], "") ,
                        (["--out", str(tmp_path / "f.jpg")], ".png")):  # fmt: skip
         capsys.readouterr()

@@ -82,13 +82,15 @@ class Chunk:
     originals: Tensor  # (B,3,h,w)
     names: list[str]  # of the originals in the cache
     masks: Tensor | None  # (B,1,h,w), 1 = may be repainted; None: the editor takes none
+    people: Tensor | None  # (B,1,h,w), 1 = the person, where the editor takes no mask
     edits: dict[tuple[int, int], tuple[Tensor, list[str]]] = field(default_factory=dict)  # of the originals
     others: dict[tuple[Any, ...], "Chunk"] = field(default_factory=dict)  # the same photos after a counter, or moved
 
 
 def moves_of(counter: str) -> tuple[tuple[int, str, float], ...]:
     """The parts of a counter that move what is in the picture: their place in the chain, name and strength."""
-    return tuple((i, name, strength) for i, (name, strength) in enumerate(parse_chain(counter)) if COUNTERS[name].moves)
+    chain = enumerate(parse_chain(counter))
+    return tuple((i, part.name, part.strength) for i, part in chain if COUNTERS[part.name].moves)
 
 
 def move(counter: str, images: Tensor, seed: int) -> Tensor:
@@ -122,8 +124,9 @@ def _like(chunk: Chunk, counter: str, seed: int, what: Any, make: Callable[[], T
     if (what, seed) not in chunk.others:
         originals = make()
         masks = None if chunk.masks is None else move_mask(counter, chunk.masks, seed=seed)
+        people = None if chunk.people is None else move_mask(counter, chunk.people, seed=seed)
         names = [digest("photo", image) for image in originals]
-        chunk.others[what, seed] = Chunk(chunk.photos, chunk.prompts, originals, names, masks)
+        chunk.others[what, seed] = Chunk(chunk.photos, chunk.prompts, originals, names, masks, people)
     return chunk.others[what, seed]
 
 
@@ -260,7 +263,7 @@ def measure(
     values = {
         name: [nan] * len(trial.prompts)
         if METRICS[name].group == "truth" and trial.truth is None
-        else METRICS[name].measure(trial, sources.get(name)).tolist()
+        else METRICS[name].measure(trial, sources.get("obeyed" if name == "success" else name)).tolist()
         for name in metrics
     }
     return [{name: values[name][i] for name in metrics} for i in range(len(trial.prompts))]

@@ -36,7 +36,8 @@ class BenchConfig:
     counters: tuple[str, ...] = ("none", "jpeg:75", "resize:0.5")
     metrics: tuple[str, ...] = ()  # empty: all that need nothing installed or downloaded
     prompts: Prompts | None = None  # None: the data's
-    seeds: tuple[int, ...] = (0,)  # of edits and counter-attacks
+    seeds: tuple[int, ...] = (0, 1, 2)  # of edits and counter-attacks
+    transfer: bool = False  # every method against each of the editors, tested on all of them
     budgets: tuple[str, ...] = ("8/255",)  # 8/255 or 0.03 (Linf), l2:8 (at 512x512), paper (each method's own)
     match: str | None = None  # METRIC=VALUE: instead of budgets, the one at which the photo is that visible
     preset: str | None = None  # the methods' settings: fast or paper
@@ -129,6 +130,10 @@ def _convert(name: str, value: Any) -> Any:
         if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value <= 1000:
             raise UserError(f"guidance {value!r}; allowed: a number from 0 to 1000")
         return float(value)
+    if name == "transfer":
+        if not isinstance(value, bool):
+            raise UserError(f"transfer: {value!r}; allowed: true or false")
+        return value
     if name in ("sources", "published"):
         if not isinstance(value, dict):
             raise UserError(f"{name}: {value!r}; allowed: one 'name: value' a line")

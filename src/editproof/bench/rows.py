@@ -26,7 +26,7 @@ from editproof.bench.config import BenchConfig, editor_label
 from editproof.bench.data import BenchPhoto, mask_at, open_at
 from editproof.bench.methods import NO_BUDGET, NONE, MethodSpec
 from editproof.bench.store import Key, Row, digest, to_json
-from editproof.counters import Counter, parse_counter
+from editproof.counters import Counter, counter_label, parse_counter
 from editproof.editors import EDITORS, attacker_size
 from editproof.editors.pipeline import Editor
 from editproof.errors import UserError
@@ -68,7 +68,7 @@ def missing(run: Run, name: str, spec: MethodSpec, budget: str, chunk: Sequence[
     keys = (
         Key(photo.name, spec.label, budget, editor_label(name), prompt, seed, counter)
         for photo, prompts in chunk
-        for counter in run.config.counters
+        for counter in map(counter_label, run.config.counters)
         for seed in run.config.seeds
         for prompt in prompts
     )
@@ -204,14 +204,29 @@ def _bench_chunk(
     originals = torch.stack([open_at(photo, size) for photo in photos])
     names = [digest("photo", image) for image in originals]
     run.store.keep(names, originals)
-    chunk = Chunk(
-        photos, [prompts for _, prompts in members], originals, names, None if masks is None else torch.stack(masks)
-    )
-    counters = {text: parse_counter(text, run.editor(name)) for text in run.config.counters}
+    people = people_at(photos, originals, size) if masks is None and wants_people(run.config) else None
+    asked = [prompts for _, prompts in members]
+    chunk = Chunk(photos, asked, originals, names, None if masks is None else torch.stack(masks), people)
+    counters = {counter_label(text): parse_counter(text, run.editor(name), run.editor) for text in run.config.counters}
     for spec, budget in jobs:
         rows = _bench_method(run, name, chunk, spec, budget, missing(run, name, spec, budget, members), counters)
         where = photos[0].name if len(photos) == 1 else f"{photos[0].name} and {len(photos) - 1} more"
         run.tell(f"{editor_label(name)}, {spec.label}, {budget}: {rows} rows of {where}; {in_words(run.left())}")
+
+
+def wants_people(config: BenchConfig) -> bool:
+    """Whether a metric looks at where the people are."""
+    return any(METRICS[name].group == "success" for name in config.metrics)
+
+
+def people_at(photos: Sequence[BenchPhoto], originals: torch.Tensor, size: tuple[int, int]) -> torch.Tensor:
+    """Where the people are (B,1,h,w), 1 = a person: what the photos' masks keep, or who is found."""
+    from editproof.people.finding import find_people
+
+    return torch.stack([
+        1 - (mask_at(photo, size, "files") if photo.mask is not None else find_people(image[None])[0])
+        for photo, image in zip(photos, originals, strict=True)
+    ])  # fmt: skip
 
 
 def _bench_method(
@@ -248,7 +263,8 @@ def _bench_method(
                 trial = Trial(
                     like.originals[members], protected[members], edit, attacked, other, asked,
                     None if like.masks is None else like.masks[members],
-                    truths(chunk, members, asked, text, seed),
+                    truths(chunk, members, asked, text, seed), shown[members],
+                    None if like.people is None else like.people[members],
                 )  # fmt: skip
                 with run.clock.measure(("metrics", label), len(members), run.device):
                     values = measure(config, rest, trial, run.device)

@@ -16,17 +16,24 @@ import yaml
 
 from editproof.bench.chunk import Progress, Run, measure
 from editproof.bench.clock import Clock
-from editproof.bench.config import FAST_EDIT_STEPS, FIXED, BenchConfig, editor_label, published_form
+from editproof.bench.config import (
+    FAST_EDIT_STEPS,
+    FIXED,
+    BenchConfig,
+    check_editor_name,
+    editor_label,
+    published_form,
+)
 from editproof.bench.data import BenchPhoto, fingerprint, mask_source, open_at, read_photos
 from editproof.bench.methods import NONE, parse_bench_budget, parse_match, parse_method
 from editproof.bench.rows import bench_editor, expect, prompts_for
 from editproof.bench.store import Store, read_lines
-from editproof.counters import counter_label
+from editproof.counters import counter_text, named_editors
 from editproof.editors import EDITORS, pick_device
 from editproof.errors import UserError
 from editproof.files import atomic, check_folder
 from editproof.methods import METHODS
-from editproof.metrics import METRICS, Trial
+from editproof.metrics import METRICS, Trial, faces
 from editproof.protection.report import versions
 from editproof.randomness import same_bits
 from editproof.resolution import working_size
@@ -62,7 +69,8 @@ def run_bench(
         prompts_for(config, photos, name)
     check_metrics(config, photos)
     batch = config.batch or (16 if device.type == "cuda" else 1)
-    workers = config.workers or default_workers({*config.editors, *(spec.on for spec in specs if spec.on)}, device)
+    others = (*(spec.on for spec in specs if spec.on), *(n for text in config.counters for n in named_editors(text)))
+    workers = config.workers or default_workers({*config.editors, *others}, device)
     with Store(out) as store, same_bits(device):
         info: dict[str, Any] = {
             "photos": len(photos),
@@ -97,19 +105,33 @@ def resolve(config: BenchConfig) -> BenchConfig:
         if name not in METRICS:
             raise UserError(f"metric '{name}' is unknown; allowed: {', '.join(METRICS)}")
     for name in config.sources or {}:
-        if METRICS[name].source is None and METRICS[name].extra is None:
+        if METRICS[name].source is None and METRICS[name].extra is None and METRICS[name].can_use is None:
             raise UserError(f"metric '{name}' has no model, so a source changes nothing; allowed: no source for it")
+    for text in config.counters:
+        for name in named_editors(text):
+            check_editor_name(name)
     labels = [editor_label(name) for name in config.editors]
     if len(set(labels)) < len(labels):
         raise UserError(
             f"editors {', '.join(labels)}: two have the same name; allowed: folders with names of their own"
         )
+    methods = config.methods or (NONE, *METHODS)
     return replace(
         config,
-        methods=config.methods or (NONE, *METHODS),
-        counters=tuple(dict.fromkeys(counter_label(text) for text in config.counters)),
+        methods=against_all(methods, config.editors) if config.transfer else methods,
+        transfer=False,  # now the methods say it
+        counters=tuple(dict.fromkeys(counter_text(text) for text in config.counters)),
         edit_steps=config.edit_steps or (FAST_EDIT_STEPS if config.preset == "fast" else None),
     )
+
+
+def against_all(methods: Sequence[str], editors: Sequence[str]) -> tuple[str, ...]:
+    """Every method that needs an editor once for each editor to attack, `on=` it; the others as they are."""
+    found: list[str] = []
+    for text in methods:
+        spec = parse_method(text, None)
+        found += [f"{text}:on={editor}" for editor in editors] if spec.needs_editor and spec.on is None else [text]
+    return tuple(dict.fromkeys(found))
 
 
 def default_workers(editors: Iterable[str], device: torch.device) -> int:
@@ -119,12 +141,17 @@ def default_workers(editors: Iterable[str], device: torch.device) -> int:
 
 
 def default_metrics(photos: Sequence[BenchPhoto]) -> tuple[str, ...]:
-    """All metrics that need nothing installed or downloaded; those of the truth only where the data has it."""
+    """All metrics that need nothing installed or downloaded, and those of success where the extra `faces` is there.
+
+    Those of the truth only where the data has it.
+    """
     truths = any(photo.truths for photo in photos)
     return tuple(
         name
         for name, info in METRICS.items()
-        if info.extra is None and info.source is None and (truths or info.group != "truth")
+        if (info.extra is None or (info.group == "success" and faces.installed()))
+        and info.source is None
+        and (truths or info.group != "truth")
     )
 
 

@@ -5,6 +5,34 @@ from typing import Annotated, Any
 
 import typer
 
+from editproof.cli.bench_options import (
+    BatchOption,
+    BudgetsOption,
+    CacheOption,
+    ConfigOption,
+    CountersOption,
+    DataOption,
+    EditorsOption,
+    EditStepsOption,
+    GalleryOption,
+    GuidanceOption,
+    LimitOption,
+    MasksOption,
+    MatchOption,
+    MatchPsnrOption,
+    MethodsOption,
+    MetricsOption,
+    OutOption,
+    PresetOption,
+    PromptOption,
+    PromptsOption,
+    ReferenceOption,
+    SeedsOption,
+    SizeOption,
+    SourceOption,
+    TransferOption,
+    WorkersOption,
+)
 from editproof.cli.display import ERR, OUT, make_table, progress_bar
 from editproof.cli.options import (
     DeviceOption,
@@ -12,7 +40,6 @@ from editproof.cli.options import (
     PhotosArgument,
     SchedulerOption,
     SeedOption,
-    SizeOption,
     at_least,
     named,
     none_or,
@@ -29,119 +56,45 @@ def _listed(text: str) -> list[str]:
 
 @app.command()
 def bench(
-    out: Annotated[
-        Path,
-        typer.Option(
-            parser=named, metavar="DIR", help="Where rows, pictures and report go; goes on there.", show_default=False
-        ),
-    ],
-    config: Annotated[
-        Path | None, typer.Option(metavar="FILE", help="Settings (YAML), the options' names.", show_default=False)
-    ] = None,
-    data: Annotated[
-        Path | None, typer.Option(metavar="DIR", help="Photos; see docs/benchmark.md.", show_default=False)
-    ] = None,
-    methods: Annotated[
-        str | None,
-        typer.Option(
-            metavar="A,B,...", help="NAME[:setting=value...]; none and every method by default.", show_default=False
-        ),
-    ] = None,
-    editors: Annotated[
-        str | None, typer.Option(metavar="A,B,...", help="Names, hub ids or folders.", show_default="tiny-inpaint")
-    ] = None,
-    counters: Annotated[
-        str | None,
-        typer.Option(metavar="A,B,...", help="Attacks on the protection: none,resize:0.5+jpeg:75.", show_default=False),
-    ] = None,
-    metrics: Annotated[
-        str | None,
-        typer.Option(metavar="A,B,...", help="By default all that need nothing downloaded.", show_default=False),
-    ] = None,
-    prompts: Annotated[
-        Path | None,
-        typer.Option(metavar="FILE", help="One prompt a line, or .yml; the data's by default.", show_default=False),
-    ] = None,
-    prompt: Annotated[
-        list[str] | None, typer.Option(metavar="TEXT", help="A prompt; repeat for more.", show_default=False)
-    ] = None,
-    seeds: Annotated[str | None, typer.Option(metavar="N,N,...", show_default="0")] = None,
-    budgets: Annotated[
-        str | None, typer.Option(metavar="A,B,...", help="8/255, l2:8 or paper.", show_default="8/255")
-    ] = None,
-    match_psnr: Annotated[
-        float | None, typer.Option(metavar="DB", help="Every photo at this PSNR, whatever budget.", show_default=False)
-    ] = None,
-    match: Annotated[
-        str | None, typer.Option(metavar="METRIC=VALUE", help="The same: psnr=32, ssim=.95.", show_default=False)
-    ] = None,
-    preset: Annotated[
-        str | None,
-        typer.Option(metavar="fast|paper", help="fast fits a CPU; edits in 8 steps too.", show_default=False),
-    ] = None,
-    masks: Annotated[
-        str | None, typer.Option(metavar="auto|files|centre", help="Masks of inpainting editors.", show_default="auto")
-    ] = None,
-    reference: Annotated[
-        str | None,
-        typer.Option(
-            metavar="same|untouched", help="Original after the same counter-attack, or as it is.", show_default="same"
-        ),
-    ] = None,
-    size: Annotated[
-        int | None, typer.Option(help="Side in pixels; as the editor sees photos.", show_default=False)
-    ] = None,
-    edit_steps: Annotated[int | None, typer.Option(help="The editor's own by default.", show_default=False)] = None,
-    guidance: Annotated[float | None, typer.Option(help="The editor's own by default.", show_default=False)] = None,
+    out: OutOption,
+    config: ConfigOption = None,
+    data: DataOption = None,
+    methods: MethodsOption = None,
+    editors: EditorsOption = None,
+    counters: CountersOption = None,
+    metrics: MetricsOption = None,
+    prompts: PromptsOption = None,
+    prompt: PromptOption = None,
+    seeds: SeedsOption = None,
+    transfer: TransferOption = None,
+    budgets: BudgetsOption = None,
+    match_psnr: MatchPsnrOption = None,
+    match: MatchOption = None,
+    preset: PresetOption = None,
+    masks: MasksOption = None,
+    reference: ReferenceOption = None,
+    size: SizeOption = None,
+    edit_steps: EditStepsOption = None,
+    guidance: GuidanceOption = None,
     scheduler: SchedulerOption = None,
-    source: Annotated[
-        list[str] | None,
-        typer.Option(metavar="METRIC=WHERE", help="Hub id or folder of a metric's model.", show_default=False),
-    ] = None,
-    limit: Annotated[int | None, typer.Option(metavar="N", help="Only the first photos.", show_default=False)] = None,
-    batch: Annotated[
-        int | None, typer.Option(metavar="N", help="Photos worked on together.", show_default="16 on a GPU, else 1")
-    ] = None,
-    workers: Annotated[
-        int | None,
-        typer.Option(metavar="N", help="Chunks of photos at the same time.", show_default="on a CPU one for each core"),
-    ] = None,
-    cache: Annotated[
-        str | None,
-        typer.Option(metavar="all|photos", help="photos: keep no edits of protected photos.", show_default="all"),
-    ] = None,
-    gallery: Annotated[int | None, typer.Option(metavar="N", help="Photos in the report.", show_default="4")] = None,
+    source: SourceOption = None,
+    limit: LimitOption = None,
+    batch: BatchOption = None,
+    workers: WorkersOption = None,
+    cache: CacheOption = None,
+    gallery: GalleryOption = None,
     device: DeviceOption = None,
 ) -> None:
     """Compare protections: a row for each photo, method, budget, editor, prompt, seed and counter-attack, and a report.
 
     A run that was stopped goes on where it was, with the same command; what is not said then is as it was before.
     """
-    if match is not None and match_psnr is not None:
-        raise UserError("--match and --match-psnr exclude each other; allowed: one of them")
-    if prompts is not None and prompt:
-        raise UserError("--prompts and --prompt exclude each other; allowed: one of them")
-    matched = f"psnr={match_psnr:g}" if match_psnr is not None else match
-    if budgets is not None and matched is not None:
-        raise UserError("--budgets and --match exclude each other; allowed: one of them")
-    given: dict[str, Any] = {
-        "data": None if data is None else str(data), "match": matched, "preset": preset, "masks": masks,
-        "prompts": str(prompts) if prompts is not None else prompt or None,
-        "reference": reference, "size": size, "edit_steps": edit_steps, "guidance": guidance, "scheduler": scheduler,
-        "limit": limit, "batch": batch, "workers": workers, "cache": cache, "gallery": gallery, "device": device,
-    }  # fmt: skip
-    for name, text in (("methods", methods), ("editors", editors), ("counters", counters), ("metrics", metrics),
-                       ("budgets", budgets)):  # fmt: skip
-        given[name] = None if text is None else _listed(text)
-    if seeds is not None:
-        given["seeds"] = [int(s) if s.isdecimal() else s for s in _listed(seeds)]
-    if source:
-        given["sources"] = dict(_pair(pair) for pair in source)
+    given = {name: value for name, value in locals().items() if name not in ("out", "config")}
     if config is None and (out / "config.yml").is_file():
         config = out / "config.yml"  # what is not said is as it was
     from editproof.bench.config import read_config
 
-    settings = read_config(config, {name: value for name, value in given.items() if value is not None})
+    settings = read_config(config, _settings(given))
     from editproof.bench.report.page import write_report
     from editproof.bench.run import run_bench
 
@@ -156,6 +109,35 @@ def bench(
         written = write_report(out)
     _print_summary(out)
     OUT.print(f"report: {written}", markup=False, soft_wrap=True)
+
+
+def _settings(given: dict[str, Any]) -> dict[str, Any]:
+    """The options that were given, as a config file would have them. Raises UserError for two that exclude others."""
+    for first, second in (
+        ("match", "match_psnr"),
+        ("prompts", "prompt"),
+        ("budgets", "match"),
+        ("budgets", "match_psnr"),
+    ):
+        if given[first] is not None and given[second]:
+            names = (f"--{name.replace('_', '-')}" for name in (first, second))
+            raise UserError(f"{' and '.join(names)} exclude each other; allowed: one of them")
+    values = {name: value for name, value in given.items() if value is not None}
+    if "match_psnr" in values:
+        values["match"] = f"psnr={values.pop('match_psnr'):g}"
+    if "prompt" in values:
+        values["prompts"] = values.pop("prompt")
+    for name in ("data", "prompts"):
+        if isinstance(values.get(name), Path):
+            values[name] = str(values[name])
+    for name in ("methods", "editors", "counters", "metrics", "budgets"):
+        if name in values:
+            values[name] = _listed(values[name])
+    if "seeds" in values:
+        values["seeds"] = [int(seed) if seed.isdecimal() else seed for seed in _listed(values["seeds"])]
+    if "source" in values:
+        values["sources"] = dict(_pair(pair) for pair in values.pop("source"))
+    return values
 
 
 def _pair(text: str) -> tuple[str, str]:
@@ -173,8 +155,10 @@ def _say(line: str) -> None:
 
 
 def _print_summary(folder: Path) -> None:
-    from editproof.bench.report.page import overview
+    from editproof.bench.report.page import overview, sentences
 
+    for line in sentences(folder):
+        OUT.print(line, markup=False, soft_wrap=True)
     for title, rows in overview(folder).items():
         OUT.print(make_table(title, rows))
 
@@ -186,7 +170,7 @@ def report(
         int | None, typer.Option(parser=at_least(0), metavar="N", help="Photos to show.", show_default="as configured")
     ] = None,
 ) -> None:
-    """Make DIR/report.html and DIR/summary.csv anew from the rows of a benchmark."""
+    """Make DIR/report.html, summary.csv and tables.md, .tex and .csv anew from the rows of a benchmark."""
     from editproof.bench.report.page import write_report
 
     written = write_report(folder, gallery)

@@ -6,13 +6,14 @@ from editproof.counters import COUNTERS
 def table() -> str:
     """COUNTERS as a Markdown table, a line each."""
     lines = [
-        "| counter | strength | range | default | gradient | needs an editor |",
+        "| counter | strength | range | default | gradient | needs |",
         "| --- | --- | --- | --- | --- | --- |",
     ]
     for name, info in COUNTERS.items():
         values = f"{info.low:g} to {info.high:g} | {info.default:g}" if info.low < info.high else "- | -"
-        gradient, editor = ("yes" if flag else "" for flag in (info.differentiable, info.needs_editor))
-        lines.append(f"| `{name}` | {info.note} | {values} | {gradient} | {editor} |")
+        gradient = "yes" if info.differentiable else ""
+        model = "an editor" if info.needs_editor else "a file" if info.needs_weights else ""
+        lines.append(f"| `{name}` | {info.note} | {values} | {gradient} | {model} |")
     return "\n".join(lines)
 
 

@@ -14,6 +14,7 @@ from markupsafe import Markup, escape
 from editproof.bench.config import MASKS, REFERENCES, editor_label
 from editproof.bench.estimates import Summary, known_metrics, main_metric, number, summarise
 from editproof.bench.report.charts import curves, legend
+from editproof.bench.report.exports import comma_separated, latex, markdown
 from editproof.bench.report.gallery import GAIN, gallery
 from editproof.bench.report.tables import (
     first_counter,
@@ -24,17 +25,21 @@ from editproof.bench.report.tables import (
     time_table,
     to_csv,
 )
+from editproof.bench.report.verdicts import Lines, success_table, test_table, transfer_tables
 from editproof.bench.store import Row, key_of, read_lines, read_rows
+from editproof.bench.verdict import headline
 from editproof.errors import UserError
 from editproof.files import atomic
 from editproof.metrics import METRICS
 
-VISIBILITY = ("psnr", "ssim", "lpips")  # in the summary, and what protection is drawn against
+VISIBILITY = ("psnr", "ssim", "lpips", "ciede2000")  # in the summary, and what protection is drawn against
 BESIDE = ("prompt", "identity", "quality", "truth")  # groups of which the summary shows the first metric
 
 
 def write_report(folder: str | Path, photos: int | None = None) -> Path:
-    """Write report.html and summary.csv to a benchmark's folder; `photos` in the galleries, None: as configured.
+    """Write report.html, summary.csv, and tables.md, .tex and .csv for people to a benchmark's folder.
+
+    `photos` in the galleries, None: as configured.
 
     Raises UserError if the folder holds no rows.
     """
@@ -44,56 +49,87 @@ def write_report(folder: str | Path, photos: int | None = None) -> Path:
     page = _page(folder, rows, summary, metrics, config, int(config.get("gallery", 4)) if photos is None else photos)
     with atomic(folder / "summary.csv") as file:
         file.write(to_csv(summary, metrics).encode("utf-8", "replace"))
+    for name, text in _tables(rows, summary, metrics, config, folder).items():
+        with atomic(folder / name) as file:
+            file.write(text.encode("utf-8", "replace"))
     with atomic(folder / "report.html") as file:
         file.write(page.encode("utf-8", "replace"))
     return folder / "report.html"
 
 
+def sentences(folder: str | Path) -> list[str]:
+    """What a benchmark found, in sentences that can be printed: how many edits succeed on each editor."""
+    rows, config = _rows(Path(folder)), _read(Path(folder) / "config.yml", yaml.safe_load)
+    summary = summarise(rows)
+    methods, editors = (_in_order(summary, config, name) for name in ("method", "editor"))
+    return [line for editor in editors for line in headline(summary, rows, editor, methods)]
+
+
 def overview(folder: str | Path) -> dict[str, list[dict[str, str]]]:
-    """The summary as tables for a terminal: title -> lines."""
+    """The main tables for a terminal: title -> lines."""
     folder = Path(folder)
     rows = _rows(folder)
     summary, metrics = summarise(rows), known_metrics(rows)
     config = _read(folder / "config.yml", yaml.safe_load)
-    methods, editors = (_in_order(summary, config, name) for name in ("method", "editor"))
-    shown = [metric for metric in ("psnr",) if metric in metrics]
-    tables = {}
-    for editor in editors:
-        lines = summary_table(summary, editor, methods, shown, main_metric(metrics), _timings(folder))
-        tables[f"{editor}: mean [95 % interval over photos], * the best where intervals part"] = [
+    return {
+        title: [
             {head: " ".join(filter(None, (f.text + "*" * f.best, f.added))) for head, f in line.items()}
             for line in lines
         ]
+        for title, lines in _main_tables(rows, summary, metrics, config, folder).items()
+    }
+
+
+def _main_tables(
+    rows: list[Row], summary: Summary, metrics: list[str], config: dict[str, Any], folder: Path
+) -> dict[str, Lines]:
+    """The tables of success and of the main metric for each editor, and those of transfer: title -> lines."""
+    methods, editors = (_in_order(summary, config, name) for name in ("method", "editor"))
+    shown = [metric for metric in ("psnr",) if metric in metrics]
+    tables: dict[str, Lines] = {}
+    for editor in editors:
+        mine = [row for row in rows if row["editor"] == editor]
+        if lines := success_table(summary, mine, editor, methods, shown):
+            tables[f"{editor}: edits that succeed, share [95 % interval over photos]"] = lines
+        tables[f"{editor}: mean [95 % interval over photos], * the best where a paired test says so"] = summary_table(
+            summary, editor, methods, shown, main_metric(metrics), _timings(folder)
+        )
+    for metric in _told(metrics):
+        for title, lines in transfer_tables(summary, metric).items():
+            tables[f"attacked and tested: {title}"] = lines
     return tables
+
+
+def _told(metrics: list[str]) -> list[str]:
+    """The metrics that methods are compared by: success, and the main one of edits."""
+    main = main_metric(metrics)
+    return [name for name in ("success", main) if name in metrics]
+
+
+def _tables(
+    rows: list[Row], summary: Summary, metrics: list[str], config: dict[str, Any], folder: Path
+) -> dict[str, str]:
+    """The main tables as Markdown, LaTeX and CSV: file name -> text."""
+    tables = _main_tables(rows, summary, metrics, config, folder)
+    return {
+        "tables.md": "\n".join(f"**{title}**\n\n{markdown(lines)}" for title, lines in tables.items()),
+        "tables.tex": "\n".join(latex(lines, title) for title, lines in tables.items()),
+        "tables.csv": "\n".join(f"{title}\n{comma_separated(lines)}" for title, lines in tables.items()),
+    }
 
 
 def _page(
     folder: Path, rows: list[Row], summary: Summary, metrics: list[str], config: dict[str, Any], photos: int
 ) -> str:
     main, timings, run = main_metric(metrics), _timings(folder), _read(folder / "run.json", json.loads)
-    methods, names, counters = (_in_order(summary, config, name) for name in ("method", "editor", "counter"))
-    visibility = [m for m in VISIBILITY if m in metrics]
-    beside = [next((m for m in metrics if METRICS[m].group == group), None) for group in BESIDE]
-    columns = [*visibility, *(m for m in beside if m and m != main)]
-    editors = []
-    for name in names:
-        drawn = {m: series(summary, name, methods, m, main) for m in visibility} if main else {}
-        editors.append({
-            "name": name,
-            "lines": summary_table(summary, name, methods, columns, main, timings),
-            "curves": [curves(points, axis(metric), axis(main)) for metric, points in drawn.items() if main],
-            "legend": legend(next(iter(drawn.values()), {})),
-            "heat": heat_maps(summary, name, methods, counters, main) if main else [],
-        })  # fmt: skip
+    methods, names = (_in_order(summary, config, name) for name in ("method", "editor"))
     by_key = {key_of(row): row for row in rows}
-    environment = jinja2.Environment(
-        autoescape=True, trim_blocks=True, lstrip_blocks=True, undefined=jinja2.StrictUndefined
-    )
-    environment.filters["breakable"] = breakable
-    template = environment.from_string((files("editproof") / "assets" / "report.html.j2").read_text(encoding="utf-8"))
     settings = {name: value for name, value in config.items() if name not in ("published", "prompts")}
-    return template.render(
-        folder=folder.resolve().name, editors=editors, main=main, metrics=metrics, METRICS=METRICS, run=run,
+    return _template().render(
+        folder=folder.resolve().name, main=main, metrics=metrics, METRICS=METRICS, run=run,
+        editors=[_editor(name, rows, summary, metrics, config, timings) for name in names],
+        sentences=[line for name in names for line in headline(summary, rows, name, methods)],
+        transfer={title: lines for m in _told(metrics) for title, lines in transfer_tables(summary, m).items()},
         facts=_facts(rows), counter=first_counter(summary, names[0]),
         strips=gallery(folder, by_key, methods, photos), gain=GAIN, full=full_table(summary, metrics),
         reference=REFERENCES.get(config.get("reference", ""), ""),
@@ -103,6 +139,35 @@ def _page(
         rerun=f"editproof bench --config config.yml --data {shlex.quote(str(config.get('data', 'DIR')))} --out OUT",
         measured=lambda key: number(by_key[key]["metrics"].get(main) or float("nan")) if main else "",
     )  # fmt: skip
+
+
+def _template() -> jinja2.Template:
+    environment = jinja2.Environment(
+        autoescape=True, trim_blocks=True, lstrip_blocks=True, undefined=jinja2.StrictUndefined
+    )
+    environment.filters["breakable"] = breakable
+    return environment.from_string((files("editproof") / "assets" / "report.html.j2").read_text(encoding="utf-8"))
+
+
+def _editor(
+    name: str, rows: list[Row], summary: Summary, metrics: list[str], config: dict[str, Any], timings: list[Row]
+) -> dict[str, Any]:
+    """What the page shows of one editor."""
+    main = main_metric(metrics)
+    methods, counters = (_in_order(summary, config, kind) for kind in ("method", "counter"))
+    visibility = [m for m in VISIBILITY if m in metrics]
+    beside = [next((m for m in metrics if METRICS[m].group == group), None) for group in BESIDE]
+    columns = [*visibility, *(m for m in beside if m and m != main)]
+    drawn = {m: series(summary, name, methods, m, main) for m in visibility} if main else {}
+    return {
+        "name": name,
+        "success": success_table(summary, [r for r in rows if r["editor"] == name], name, methods, visibility),
+        "tests": {metric: test_table(summary, name, methods, metric) for metric in _told(metrics)},
+        "lines": summary_table(summary, name, methods, columns, main, timings),
+        "curves": [curves(points, axis(metric), axis(main)) for metric, points in drawn.items() if main],
+        "legend": legend(next(iter(drawn.values()), {})),
+        "heats": {metric: heat_maps(summary, name, methods, counters, metric) for metric in _told(metrics)},
+    }  # fmt: skip
 
 
 def axis(metric: str) -> str:

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 from editproof.bench.estimates import (
+    SHARES,
     Cell,
     Estimate,
     Summary,
@@ -44,7 +45,8 @@ def summary_table(
 ) -> list[dict[str, Field]]:
     """A line for each budget and method on an editor: heading -> field.
 
-    The main metric without a counter-attack and as the strongest one leaves it, then the others without.
+    The main metric without a counter-attack and as the strongest one leaves it, then the others without. The best is
+    marked where a paired test tells it from all others (estimates.best).
     """
     lines = []
     counter = first_counter(summary, editor)
@@ -56,7 +58,7 @@ def summary_table(
             line = {"method": Field(method), "budget": Field(budget, sum(size_of(budget)))}
             for metric in dict.fromkeys([*([main] if main else []), *metrics]):
                 found = {m: e[metric] for m in rivals if metric in (e := summary[Cell(editor, m, budget, counter)])}
-                line[metric] = field(found.get(method), best(found, metric) == method)
+                line[metric] = field(found.get(method), best(found, metric) == method, with_median=metric == main)
                 if metric == main and (left := worst.get(method)):
                     line[f"{main}, worst counter"] = field(left[1], most == method, left[0])
             seconds = seconds_per_photo(timings, method, editor)
@@ -108,19 +110,21 @@ def series(summary: Summary, editor: str, methods: Sequence[str], x: str, y: str
 def full_table(summary: Summary, metrics: Sequence[str]) -> list[tuple[Cell, list[Field]]]:
     """Everything: each cell with all its metrics."""
     cells = sorted(summary, key=lambda c: (c.editor, size_of(c.budget), c.method, c.counter != "none", c.counter))
-    return [(cell, [field(summary[cell].get(metric)) for metric in metrics]) for cell in cells]
+    return [(cell, [field(summary[cell].get(metric), share=metric in SHARES) for metric in metrics]) for cell in cells]
 
 
 def to_csv(summary: Summary, metrics: Sequence[str]) -> str:
     """Everything for other programs: one line for each cell and metric."""
     file = io.StringIO()
     out = csv.writer(file, lineterminator="\n")
-    out.writerow([*Cell._fields, "metric", "mean", "low", "high", "photos"])
+    out.writerow([*Cell._fields, "metric", "mean", "low", "high", "photos", "median", "edits"])
     for cell in sorted(summary):
         for metric in metrics:
             if metric in summary[cell]:
                 e = summary[cell][metric]
-                out.writerow([*cell, metric, *(f"{v:.6g}" for v in (e.mean, e.low, e.high)), e.photos])
+                numbers = (f"{v:.6g}" for v in (e.mean, e.low, e.high))
+                median = "" if math.isnan(e.median) else f"{e.median:.6g}"
+                out.writerow([*cell, metric, *numbers, e.photos, median, e.edits])
     return file.getvalue()
 
 
@@ -146,9 +150,9 @@ def seconds_per_photo(timings: list[Row], method: str, editor: str) -> float:
     return sum(t["seconds_per_photo"] * t["photos"] for t in mine) / photos if photos else math.nan
 
 
-def field(estimate: Estimate | None, is_best: bool = False, added: str = "") -> Field:
-    """An estimate as a cell of a table."""
-    return Field(written(estimate), math.nan if estimate is None else estimate.mean, is_best, added)
+def field(estimate: Estimate | None, is_best: bool = False, added: str = "", **how: bool) -> Field:
+    """An estimate as a cell of a table, written as `estimates.written` is told."""
+    return Field(written(estimate, **how), math.nan if estimate is None else estimate.mean, is_best, added)
 
 
 def budgets_in(summary: Summary, editor: str) -> list[str]:
