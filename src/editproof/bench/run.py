@@ -33,7 +33,8 @@ from editproof.editors import EDITORS, pick_device
 from editproof.errors import UserError
 from editproof.files import atomic, check_folder
 from editproof.methods import METHODS
-from editproof.metrics import METRICS, Trial, faces
+from editproof.metrics import METRICS, Trial
+from editproof.people import faces
 from editproof.protection.report import versions
 from editproof.randomness import same_bits
 from editproof.resolution import working_size
