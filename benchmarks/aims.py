@@ -30,7 +30,6 @@ from torch import Tensor
 
 import editproof
 from editproof.budgets import Linf
-from editproof.cli.options import parse_settings
 from editproof.counters.codecs import jpeg
 from editproof.editors import load_editor
 from editproof.editors.pipeline import Editor
@@ -40,6 +39,7 @@ from editproof.methods import METHODS
 from editproof.metrics import psnr
 from editproof.metrics.contrast import contrast_structure
 from editproof.metrics.faces import recognised
+from editproof.parsing import parse_settings
 from editproof.photo.masks import open_mask
 from editproof.photo.reading import open_photo
 

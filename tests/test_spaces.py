@@ -1,7 +1,10 @@
 """Autoencoders without editors: which are loaded, what is refused, and the attack on several at once."""
 
+import json
+import sys
 from pathlib import Path
 
+import aims
 import pytest
 import tiny
 import torch
@@ -105,6 +108,31 @@ def test_on_the_command_line_and_in_comparisons(spaces: Path, tmp_path: Path) ->
     assert parse_method("autoencoder", None).needs_editor
     with pytest.raises(UserError, match="uses no editor; allowed: no on="):
         parse_method("autoencoder:spaces=sd1:on=tiny-inpaint", None)
+
+
+def test_the_aims_are_measured_on_folders(
+    spaces: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
+) -> None:
+    for folder in ("photos", "masks"):
+        (tmp_path / folder).mkdir()
+    for number, photo in enumerate(tiny.people(3, 64, 64)):
+        save_png(tmp_path / "photos" / f"{number}.png", photo)
+        save_png(tmp_path / "masks" / f"{number}.png", tiny.hole(1, 64, 64)[0].expand(3, -1, -1))
+    folders = [str(tmp_path / "photos"), "--masks", str(tmp_path / "masks"), "--out", str(tmp_path / "out")]
+    monkeypatch.setattr(sys, "argv", ["aims.py", *folders, "--count", "2", "--method", "noise", "--editors",
+                                      "--spaces", f"own={spaces / 'tiny'}"])  # fmt: skip
+    aims.main()
+    printed = capsys.readouterr().out
+    result = json.loads((tmp_path / "out" / "aims.json").read_text())
+    assert result["photos"] == 2 and result["size"] == [64, 64]
+    assert 29.5 < result["visibility"]["PSNR (dB)"] < 31  # of random signs at 8/255
+    assert 2 < result["visibility"]["CIEDE2000 mean"] < result["visibility"]["CIEDE2000 95 %"]
+    assert set(result["structure"]["protected"]) == {"plain", "JPEG 75", "half size"}
+    assert all(-1 <= row["own"] <= 1 for row in result["structure"]["protected"].values())
+    assert printed.count("\n") == (tmp_path / "out" / "aims.md").read_text().count("\n") > 5
+    monkeypatch.setattr(sys, "argv", ["aims.py", str(tmp_path / "out"), "--out", str(tmp_path / "out")])
+    with pytest.raises(UserError, match="no photos in"):
+        aims.main()
 
 
 def test_structure_is_blind_to_light_and_colour_only() -> None:
