@@ -181,7 +181,7 @@ def test_edits_of_both(here: Visit, photo: Path, monkeypatch: pytest.MonkeyPatch
     edits, sentence = edit_both(quiet, here, photo, done.file, "a hat", words.PERSON, "jpeg:75", "tiny-inpaint", 0)
     first, second = (np.asarray(Image.open(edit)) for edit in edits)
     assert first.shape == second.shape == (96, 128, 3) and (first != second).any()
-    assert "times as much as another seed" in sentence and "nothing about other editors" in sentence
+    assert "times as much as another try" in sentence and "nothing about other editors" in sentence
     with pytest.raises(UserError, match="different sizes"):
         edit_both(quiet, here, photo, Path(pictures.save(Image.new("RGB", (64, 64)), here.folder / "x.png")), "a hat",
                   words.PERSON, "none", "tiny-inpaint", 0)  # fmt: skip

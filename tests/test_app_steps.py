@@ -4,6 +4,8 @@ import json
 import re
 import string
 from collections.abc import Iterator
+from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -15,10 +17,11 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from editproof.app import choosing, preview, texts, words
+from editproof.app import check_tab, choosing, editing_both, preview, texts, words
 from editproof.app.choosing import drawn, look_for_people, mask_of, number_people, point_at
 from editproof.app.protecting import Choices, protect_all
 from editproof.app.visits import Visit, leave, visit
+from editproof.bench.checking import Checked, OnEditor, Outcome
 from editproof.photo.masks import AUTO, open_mask
 from editproof.photo.reading import open_photo, save_png
 
@@ -167,7 +170,8 @@ def test_every_text_is_used_and_every_use_has_a_text() -> None:
     source = "".join(path.read_text() for path in package.glob("*.py"))
     quoted = set(re.findall(r"[\"']([a-z]+(?:_[a-z0-9]+)*)[\"']", source)) | {
         *(f"tab_{name}" for name in ("protect", "check", "edit", "compare", "results")),
-        *(f"level_{number}" for number in range(1, 5)), *(f"found_{number}" for number in ("0", "1", "n")),
+        *(f"check_{name}" for name in check_tab.FILES), *(f"level_{number}" for number in range(1, 5)),
+        *(f"found_{number}" for number in ("0", "1", "n")),
     }  # fmt: skip
     assert set(texts.catalog("en")) <= quoted
     for key in re.findall(r'\bsay\((?:\w+\.)?(?:language, )?"(\w+)"', source):
@@ -181,8 +185,51 @@ def test_first_screen_words() -> None:
 
 @pytest.mark.parametrize(
     ("asked", "language"),
-    [("en-US,en", "en"), ("nl,de;q=0.9", "en"), ("", "en"), (None, "en"), ("EN", "en")],
+    [
+        ("en-US,en", "en"),
+        ("nl,de;q=0.9", "en"),
+        ("", "en"),
+        (None, "en"),
+        ("EN", "en"),
+        ("de-AT,en", "de"),
+        ("tr", "tr"),
+    ],
 )
 def test_language_is_the_first_that_the_browser_asks_for(asked: Any, language: str) -> None:
     assert texts.language_of(SimpleNamespace(headers={"accept-language": asked})) == language
     assert texts.language_of(None) == "en"
+
+
+def test_what_is_left_is_said_plainly() -> None:
+    def outcome(succeeded: int | None, broken: int) -> Outcome:
+        return Outcome(2, succeeded, succeeded, succeeded, broken)
+
+    on = OnEditor("an-editor", ["a", "b"], outcome(2, 0), outcome(0, 1), outcome(1, 1), 1.0, 0.5, 0.5)
+    unknown = replace(on, original=outcome(None, 0), protected=outcome(None, 2), downloaded=outcome(None, 1))
+    checked = Checked((96, 128), (48, 64), "JPEG", 75, 30.0, 38.0, 0.42, "", (), (on, unknown))
+    told = check_tab.plainly(partial(texts.say, "en"), checked)
+    assert "A part of the protection is left: 42%" in told and "64 x 48 pixels (JPEG, 75 %)" in told
+    assert "2 of your original worked, 0 of the protected photo, 1 of the download" in told
+    assert "0 of your original look broken, 2 of the protected photo, 1 of the download" in told
+    assert "prove nothing" in told and "not on online services" in told
+    whole = replace(
+        checked, downloaded_size=(96, 128), format="PNG", jpeg_quality=None, perturbation_left=1.0, editors=()
+    )
+    told = check_tab.plainly(partial(texts.say, "en"), whole)
+    assert "Most of the protection is left: 100%" in told and "same size" in told and "128 x 96 pixels (PNG)" in told
+    assert "Hardly anything" in check_tab.plainly(partial(texts.say, "en"), replace(checked, perturbation_left=-0.1))
+
+
+@pytest.mark.parametrize(
+    ("person", "obeyed", "broken", "said"),
+    [(1.0, 1.0, 0.0, "worked"), (1.0, 0.0, 0.0, "failed"), (float("nan"), 1.0, 0.0, "may have worked")],
+)
+def test_an_edit_is_judged_as_the_attacker_would(
+    person: float, obeyed: float, broken: float, said: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name, value in {"kept": person, "obeyed": obeyed, "broken": broken}.items():
+        monkeypatch.setattr(editing_both, name, lambda trial, value=value: torch.tensor([value]))
+    monkeypatch.setattr("editproof.metrics.faces.installed", lambda: True)
+    told = editing_both.verdict("original", None)  # type: ignore[arg-type]
+    assert told.startswith(f"**The edit of the original {said}") and "looks whole: yes" in told
+    assert ("cannot be said" in told) == (person != person)

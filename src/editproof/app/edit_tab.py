@@ -13,14 +13,17 @@ from editproof.app.work import follow
 from editproof.errors import UserError
 from editproof.photo.decoding import SUFFIXES
 
-PROMPT = "a portrait photo"
-PROMPTS = [PROMPT, "a portrait photo, plain red background", "a portrait photo, plain blue background"]
+PROMPT = "a portrait photo, plain red background"
+PROMPTS = [PROMPT, "a portrait photo, plain blue background", "make it black and white"]
 NOTHING_YET = "Nothing is protected yet: go to Protect first, or give both photos below"
 
 
 def build(root: Path, editors: list[str], tab: gr.Tab) -> None:
     """The tab's components and what they do; the photos to choose from are read when the tab is opened."""
-    gr.Markdown(f"Be the attacker: ask an editor to repaint a photo that you protected. {words.MAY_EDIT}")
+    gr.Markdown(
+        "Be the attacker: ask an editor to change a photo that you protected. An edit works if the person can still be "
+        f"recognised, the editor did as it was told, and nothing looks broken. {words.MAY_EDIT}"
+    )
     with gr.Row(equal_height=False):
         with gr.Column(scale=1, min_width=320):
             chosen = gr.Dropdown([], label="Photo", info=NOTHING_YET, elem_id="edit-photo")
@@ -39,7 +42,7 @@ def build(root: Path, editors: list[str], tab: gr.Tab) -> None:
                 info="Both photos are treated alike.",
             )  # fmt: skip
             editor = gr.Dropdown(editors, value=editors[0], label="Editor")
-            seed = gr.Number(0, label="Seed", precision=0, minimum=0, info="Another seed, another edit.")
+            seed = gr.Number(0, label="Try number", precision=0, minimum=0, info="Another number, another edit.")
             with gr.Row():
                 start = gr.Button("Edit both", variant="primary", elem_id="edit")
                 stop = gr.Button("Stop", variant="stop", visible=False, elem_id="edit-stop")

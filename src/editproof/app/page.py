@@ -9,7 +9,7 @@ from typing import Any
 
 import gradio as gr
 
-from editproof.app import api, compare_tab, edit_tab, protect_tab, results_tab, visits, work
+from editproof.app import api, check_tab, compare_tab, edit_tab, protect_tab, results_tab, visits, work
 from editproof.app.handlers import Updates
 from editproof.app.parts import Texts, in_language, part
 from editproof.app.texts import language_of
@@ -67,6 +67,8 @@ def build(root: Path, results: Path | None = None, local: bool = True) -> gr.Blo
         with gr.Tabs():
             with tab("protect"):
                 outputs, resume = protect_tab.build(root, texts, methods, editors)
+            with tab("check") as opened:
+                check_tab.build(root, texts, opened)
             with tab("edit") as opened:
                 edit_tab.build(root, editors, opened)
             with tab("compare"):

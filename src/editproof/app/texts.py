@@ -6,7 +6,7 @@ from importlib.resources import files
 from typing import Any
 
 ENGLISH = "en"
-LANGUAGES = (ENGLISH,)
+LANGUAGES = (ENGLISH, "de", "fr", "es", "tr")
 
 
 @cache
