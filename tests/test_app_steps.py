@@ -229,7 +229,7 @@ def test_an_edit_is_judged_as_the_attacker_would(
 ) -> None:
     for name, value in {"kept": person, "obeyed": obeyed, "broken": broken}.items():
         monkeypatch.setattr(editing_both, name, lambda trial, value=value: torch.tensor([value]))
-    monkeypatch.setattr("editproof.metrics.faces.installed", lambda: True)
+    monkeypatch.setattr("editproof.people.faces.installed", lambda: True)
     told = editing_both.verdict("original", None)  # type: ignore[arg-type]
     assert told.startswith(f"**The edit of the original {said}") and "looks whole: yes" in told
     assert ("cannot be said" in told) == (person != person)

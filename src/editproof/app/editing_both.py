@@ -13,8 +13,9 @@ from editproof.app.work import Progress
 from editproof.counters import parse_counter
 from editproof.editors import load_editor
 from editproof.errors import UserError
-from editproof.metrics import Trial, broken, edit_change, faces, kept, obeyed
+from editproof.metrics import Trial, broken, edit_change, kept, obeyed
 from editproof.metrics.success import succeeded
+from editproof.people import faces
 from editproof.photo.masks import check_something_to_edit
 from editproof.photo.reading import open_photo
 from editproof.protection.edit import edit_images
