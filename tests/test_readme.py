@@ -1,4 +1,4 @@
-"""The commands and Python of README and docs/photos.md, docs/video.md and docs/in-context.md run (with fewer steps)."""
+"""The commands and Python of README and four pages of docs run (with fewer steps)."""
 
 import re
 import shlex
@@ -16,7 +16,9 @@ from editproof.methods import METHODS
 from editproof.photo.reading import save_png
 
 ROOT = Path(__file__).parents[1]
-README = "".join((ROOT / name).read_text() for name in ("README.md", "docs/photos.md", "docs/video.md"))
+README = "".join(
+    (ROOT / name).read_text() for name in ("README.md", "docs/commands.md", "docs/photos.md", "docs/video.md")
+)
 BLOCKS = re.findall(r"```(\w+)\n(.*?)```", README, flags=re.DOTALL)
 SHELL = re.findall(r"```bash\n(.*?)```", README + (ROOT / "docs" / "in-context.md").read_text(), flags=re.DOTALL)
 COMMANDS = [line for block in SHELL for line in block.splitlines()]
