@@ -21,7 +21,7 @@ README = "".join(
 )
 BLOCKS = re.findall(r"```(\w+)\n(.*?)```", README, flags=re.DOTALL)
 SHELL = re.findall(r"```bash\n(.*?)```", README + (ROOT / "docs" / "in-context.md").read_text(), flags=re.DOTALL)
-COMMANDS = [line for block in SHELL for line in block.splitlines()]
+COMMANDS = list(dict.fromkeys(line for block in SHELL for line in block.splitlines()))
 NOT_HERE = {  # commands that need a network, a model or data that tests do not have -> what their one line says
     "--editor sd-inpaint": "hf download stable-diffusion-v1-5/stable-diffusion-inpainting",
     "data download": "DiffVaxDataset",
