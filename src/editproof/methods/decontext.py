@@ -25,7 +25,7 @@ def decontext(
     samples: int = 1,
     read_every: int = 1,
     guidance: float | None = 3.5,
-    pure_noise_every: int = 0,
+    pure_noise_every: int | None = None,
 ) -> Tensor:
     """An edit that starts from pure noise pays as little attention to the photo as can be.
 
@@ -41,7 +41,7 @@ def decontext(
         read_every: How many draws share their prompts, which saves time where a language model reads them together
             with the photo (Step1X-Edit).
         guidance: What a transformer that embeds it (FLUX.1) is told; None: the editor's own.
-        pure_noise_every: At every so many draws the timestep is 1, as the authors have it on Step1X-Edit (10); 0: at
+        pure_noise_every: At every so many draws the timestep is 1, as the authors have it on Step1X-Edit (10); None: at
             none, as on FLUX.
 
     Deviations: the prompts are ours, in the paper's six groups; the perturbation stays float32 (theirs is bfloat16),
@@ -50,8 +50,6 @@ def decontext(
     editor, images = given.editor, given.images
     if read_every < 1:
         raise UserError(f"read_every is {read_every}; allowed: a whole number of at least 1")
-    if pure_noise_every < 0:
-        raise UserError(f"pure_noise_every is {pure_noise_every}; allowed: a whole number of at least 0")
     if not 0 <= lowest_timestep <= 1:
         raise UserError(f"lowest_timestep is {lowest_timestep}; allowed: 0 (no noise) to 1 (pure noise)")
     if blocks is None:

@@ -7,13 +7,13 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
-from diffusers import ModelMixin
-
 Answers = list[tuple[Any, type]]
 
 
 def answers(pipe: Any) -> Answers:
     """The pipeline and its models, each with a class of its own name that knows its device and precision."""
+    from diffusers import ModelMixin  # here: a one-pass protection imports this file, and no diffusers
+
     models = [part for part in pipe.components.values() if isinstance(part, ModelMixin)]
     found = []
     for part, known in (*((model, {}) for model in models), (pipe, {"_execution_device": pipe._execution_device})):
