@@ -139,7 +139,7 @@ def main() -> None:
     parser.add_argument("--pictures", type=Path, required=True, help="folder made by make_pictures.py")
     parser.add_argument("--vae", required=True, help="folder of an AutoencoderTiny, or sd1")
     parser.add_argument("--weights", type=Path, help="folder of the teachers, for --vae sd1")
-    parser.add_argument("--widths", type=int, nargs="+", default=[96, 160, 192])
+    parser.add_argument("--widths", type=int, nargs="+", default=[80, 144, 176])
     parser.add_argument("--drop", type=float, default=0.15, help="share of empty prompts")
     parser.add_argument("--prior", type=float, default=0.15, help="share of examples that show no photo at all")
     parser.add_argument("--compile", action=argparse.BooleanOptionalAction, default=torch.cuda.is_available())

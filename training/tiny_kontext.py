@@ -206,7 +206,7 @@ def main() -> None:
     parser.add_argument("--weights", type=Path, help="folder of the teachers, for --vae flux1")
     parser.add_argument("--heads", type=int, default=5, help="of 64 channels each")
     parser.add_argument("--double", type=int, default=2)
-    parser.add_argument("--single", type=int, default=8)
+    parser.add_argument("--single", type=int, default=7)
     parser.add_argument("--drop", type=float, default=0.3, help="share of the batches without a context")
     parser.add_argument(
         "--full", type=float, default=0.15, help="share of the batches with a context that have 512 text tokens"
