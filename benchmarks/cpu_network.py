@@ -85,7 +85,7 @@ def quantised(file: Path, folder: Path) -> Path:
             return next(self.left, None)
 
     prepared, out = folder / "prepared.onnx", folder / "int8.onnx"
-    quant_pre_process(str(file), str(prepared))
+    quant_pre_process(str(file), str(prepared), skip_symbolic_shape=True)
     quantize_static(
         str(prepared), str(out), Reader(), quant_format=QuantFormat.QDQ, per_channel=True,
         weight_type=QuantType.QInt8, activation_type=QuantType.QUInt8, op_types_to_quantize=["Conv"],
@@ -109,9 +109,11 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--runs", type=int, default=20)
+    parser.add_argument("--only", default="", help="runtimes with this in their names")
     asked = parser.parse_args()
     torch.set_num_threads(asked.threads)
     with tempfile.TemporaryDirectory() as name:
+        os.chdir(name)  # where ONNX Runtime's quantisation leaves files
         file = Path(name, "network.onnx")
         export_onnx(file)
         makers: dict[str, Callable[[], Run]] = {
@@ -124,6 +126,8 @@ def main() -> int:
         }
         reference, photos = by_torch(False), pictures()
         for runtime, make in makers.items():
+            if asked.only not in runtime:
+                continue
             started = time.perf_counter()
             run = make()
             run(fed(photos[0]))

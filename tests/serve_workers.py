@@ -5,14 +5,17 @@ import signal
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
-from editproof.serve.wishes import Failed, Made, Wish
+from editproof.serve.wishes import Comparison, Failed, Made, Wish
 
 
-def start(folder: str, number: int) -> Callable[[list[Wish]], list[Made | Failed]]:
+def start(folder: str, number: int) -> Callable[[list[Any]], list[Any]]:
     """A handler that protects by turning bytes round; `wait NAME` waits for a file, `die` ends the worker."""
 
-    def one(wish: Wish) -> Made | Failed:
+    def one(wish: Wish | Comparison) -> Made | Failed | dict[str, str]:
+        if isinstance(wish, Comparison):
+            return {"sentences": (wish.original + wish.protected + wish.downloaded).decode()}
         what, _, more = wish.data.decode(errors="replace").partition(" ")
         while what == "wait" and not Path(folder, more).exists():
             time.sleep(0.005)

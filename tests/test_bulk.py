@@ -271,7 +271,7 @@ def test_what_one_unit_fails_with_is_its_own_affair(weights: str, tmp_path: Path
 
 # With processes: the local pool, and Ray.
 
-COUNT = 60
+COUNT = 200
 
 
 def command(weights: str, out: str, *more: str) -> list[str]:

@@ -36,6 +36,7 @@ from editproof.serve import limits as serve_limits
 from editproof.serve import observe
 from editproof.serve.limits import Rate, digest, new_key, read_keys
 from editproof.serve.service import Limits, build
+from editproof.serve.wishes import Comparison, Failed, compare
 from editproof.workers import Pool
 
 PHOTO = "/v1/protect"
@@ -131,6 +132,32 @@ def test_multipart_bodies_hold_a_photo_and_perhaps_a_mask(pool: Pool, files: dic
     assert (answer.status_code, answer.json()["error"]["code"]) == (400, "bad_multipart")
     broken = {"content-type": "multipart/form-data; boundary=x"}
     assert post(pool, b"nonsense", headers=broken).status_code == 400
+
+
+def test_an_upload_is_checked(pool: Pool) -> None:
+    files = {"original": b"a", "protected": b"b", "downloaded": b"c"}
+    answer = asked(pool, lambda client: client.post("/v1/check", files=files))
+    assert (answer.status_code, answer.json()) == (200, {"sentences": "abc"})
+    del files["protected"]
+    answer = asked(pool, lambda client: client.post("/v1/check", files=files))
+    assert (answer.status_code, answer.json()["error"]["code"]) == (400, "bad_multipart")
+    assert "no file 'protected'; allowed: one file for each of original" in answer.json()["error"]["message"]
+    assert post(pool, b"abc", "/v1/check").status_code == 400
+
+
+def test_a_check_is_that_of_the_library(tmp_path: Path, weights: Path) -> None:
+    original = picture(200, 160)
+    task = load_task(ProtectSettings(knobs={"weights": str(weights)}, device="cpu"))
+    protected = protect_content(Content(original, "a.png"), task).data
+    file = io.BytesIO()
+    Image.open(io.BytesIO(protected)).resize((120, 150)).save(file, "JPEG", quality=80)
+    found = compare(Comparison(original, protected, file.getvalue()))
+    assert isinstance(found, dict)
+    assert (found["format"], found["jpeg_quality"], found["downloaded_size"]) == ("JPEG", 80, [150, 120])
+    assert json.loads(json.dumps(found, allow_nan=False)) == found
+    failed = compare(Comparison(original, protected, b"no picture"))
+    assert isinstance(failed, Failed) and failed.theirs
+    assert failed.message.startswith("photo 'downloaded' is not a picture")
 
 
 def test_what_is_broken_here_is_told_to_the_log_only(pool: Pool, caplog: pytest.LogCaptureFixture) -> None:

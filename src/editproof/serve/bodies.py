@@ -34,25 +34,40 @@ async def photo_and_mask(request: Request, body: bytes) -> tuple[bytes, str, byt
     """The photo, its name ("photo" if it has none) and the mask of a body: multipart/form-data, or the photo itself."""
     if not request.headers.get("content-type", "").startswith("multipart/form-data"):
         return body, "photo", None
+    files = await files_of(request, body, ("photo",), ("mask",))
+    photo, name = files["photo"]
+    return photo, name, files["mask"][0] if "mask" in files else None
+
+
+async def files_of(
+    request: Request, body: bytes, needed: tuple[str, ...], more: tuple[str, ...] = ()
+) -> dict[str, tuple[bytes, str]]:
+    """The files of a multipart/form-data body by field: content, and name (the field's if it has none).
+
+    Raises Refused where one that is `needed` is not there, and for files that are neither needed nor one of `more`.
+    """
+    allowed = f"allowed: one file for each of {', '.join((*needed, *more))}"
+    if not request.headers.get("content-type", "").startswith("multipart/form-data"):
+        raise Refused(400, "bad_multipart", f"the body is not multipart/form-data; {allowed}")
 
     async def once() -> AsyncGenerator[bytes, None]:
         yield body
 
     try:
-        form = await MultiPartParser(request.headers, once(), max_files=2, max_fields=0).parse()
+        most = len(needed) + len(more)
+        form = await MultiPartParser(request.headers, once(), max_files=most, max_fields=0).parse()
     except (MultiPartException, KeyError, ValueError) as error:
-        raise Refused(400, "bad_multipart", f"the multipart body cannot be read ({error})") from None
-    files: dict[str, bytes] = {}
-    name = "photo"
+        raise Refused(400, "bad_multipart", f"the multipart body cannot be read ({error}); {allowed}") from None
+    files: dict[str, tuple[bytes, str]] = {}
     try:
         for field, file in form.multi_items():
-            if field not in ("photo", "mask") or isinstance(file, str) or field in files:
-                raise Refused(400, "bad_multipart", f"part '{field}'; allowed: one file 'photo' and one file 'mask'")
-            files[field] = await file.read()
-            if field == "photo" and file.filename:
-                name = file.filename.replace("\\", "/").rsplit("/", 1)[-1][:100] or name
+            if field not in (*needed, *more) or isinstance(file, str) or field in files:
+                raise Refused(400, "bad_multipart", f"part '{field}'; {allowed}")
+            name = (file.filename or "").replace("\\", "/").rsplit("/", 1)[-1][:100]
+            files[field] = await file.read(), name or field
     finally:
         await form.close()
-    if "photo" not in files:
-        raise Refused(400, "bad_multipart", "the multipart body has no file 'photo'")
-    return files["photo"], name, files.get("mask")
+    for field in needed:
+        if field not in files:
+            raise Refused(400, "bad_multipart", f"the multipart body has no file '{field}'; {allowed}")
+    return files

@@ -55,6 +55,7 @@ def serve(
         most_bytes, upload_seconds, None if rate is None else Rate(rate), {} if keys is None else read_keys(keys)
     )
     log_to()
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # while it loads, as process 1, too
     lost: list[Metrics] = []
 
     def tell(why: str) -> None:

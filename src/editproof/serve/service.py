@@ -17,28 +17,42 @@ from editproof import __version__
 from editproof.errors import UserError
 from editproof.parsing import parse_eps
 from editproof.serve.answers import ERROR_SCHEMA, Refused, photo_answer, refusal
-from editproof.serve.bodies import photo_and_mask, read_body
+from editproof.serve.bodies import files_of, photo_and_mask, read_body
 from editproof.serve.limits import Rate, name_of
 from editproof.serve.observe import Metrics, observed
-from editproof.serve.wishes import Failed, Made, Wish, check_wish
+from editproof.serve.wishes import Comparison, Failed, Wish, check_wish
 from editproof.workers import Full, Pool, TooLong, WorkerLost
 
 OPEN = ("/healthz", "/readyz", "/metrics", "/openapi.json")  # without a key
+COMPARED = ("original", "protected", "downloaded")
+FILE = {"type": "string", "format": "binary"}
+SECURITY: list[dict[str, list[str]]] = [{"bearer": []}, {"header": []}]
+CHECK_BODY = {
+    "requestBody": {
+        "required": True,
+        "content": {
+            "multipart/form-data": {
+                "schema": {"type": "object", "required": [*COMPARED], "properties": dict.fromkeys(COMPARED, FILE)}
+            }
+        },
+    },
+    "security": SECURITY,
+}
 PHOTO_BODY = {
     "requestBody": {
         "required": True,
         "content": {
-            "image/*": {"schema": {"type": "string", "format": "binary"}},
+            "image/*": {"schema": FILE},
             "multipart/form-data": {
                 "schema": {
                     "type": "object",
                     "required": ["photo"],
-                    "properties": {name: {"type": "string", "format": "binary"} for name in ("photo", "mask")},
+                    "properties": dict.fromkeys(("photo", "mask"), FILE),
                 }
             },
         },
     },
-    "security": [{"bearer": []}, {"header": []}],
+    "security": SECURITY,
 }
 ERRORS = {
     400: "A body that cannot be read.", 401: "No key, or one that is not known.", 408: "An upload that was too slow.",
@@ -111,7 +125,7 @@ def build(pool: Pool, limits: Limits, metrics: Metrics) -> Callable[..., Any]:
         each = sums["sum"] / sums["count"] if sums.get("count") else 1.0
         return min(60, max(1, math.ceil(each * (pool.waiting + 1) / pool.workers)))
 
-    async def worked_on(request: Request, wish: Wish) -> Made:
+    async def worked_on(request: Request, wish: Wish | Comparison) -> Any:
         """Have a wish done. Raises Refused, also where whoever asked has left."""
         try:
             future = asyncio.wrap_future(pool.submit(wish))
@@ -157,7 +171,7 @@ def build(pool: Pool, limits: Limits, metrics: Metrics) -> Callable[..., Any]:
             Query(description="What may be repainted: none (nothing), auto (all but people), file: the part `mask`."),
         ] = None,
         invert_mask: Annotated[bool, Query(description="Black in the mask may be repainted, not white.")] = False,
-        format: Annotated[str, Query(description="Of the result: png, webp, tiff, avif or jpeg.")] = "png",
+        format: Annotated[str, Query(description="Of the result: png, webp, tiff, avif, jpeg or same.")] = "png",
         quality: Annotated[int | None, Query(ge=1, le=100, description="Of avif and jpeg.")] = None,
         seed: Annotated[int | None, Query(ge=0, lt=2**63)] = None,
         force: Annotated[bool, Query(description="Protect again what is protected already.")] = False,
@@ -194,6 +208,23 @@ def build(pool: Pool, limits: Limits, metrics: Metrics) -> Callable[..., Any]:
             photo_seconds=made.report["seconds"],
         )  # fmt: skip
         return photo_answer(made, report)
+
+    @service.post(
+        "/v1/check", openapi_extra=CHECK_BODY, responses={status: _error(said) for status, said in ERRORS.items()}
+    )
+    async def check(request: Request) -> JSONResponse:
+        """Say what an upload left of a protection, as `editproof check --editors none --json` does."""
+        nonlocal taken
+        admit(request)
+        taken += 1
+        try:
+            body = await read_body(request, 3 * limits.bytes, limits.upload_seconds)
+            files = await files_of(request, body, COMPARED)
+            del body
+            found = await worked_on(request, Comparison(*(files[name][0] for name in COMPARED)))
+        finally:
+            taken -= 1
+        return JSONResponse(found, headers={"Cache-Control": "no-store"})
 
     @service.get("/healthz")
     async def healthz() -> dict[str, str]:

@@ -25,6 +25,15 @@ class Wish:
 
 
 @dataclass(frozen=True)
+class Comparison:
+    """A photo, its protected version and what a website made of that: file contents."""
+
+    original: bytes
+    protected: bytes
+    downloaded: bytes
+
+
+@dataclass(frozen=True)
 class Made:
     """A protected photo file, its report and its media type."""
 
@@ -57,7 +66,7 @@ def check_wish(wish: Wish) -> None:
 
 def start_worker(
     settings: Any, devices: Sequence[str | None], threads: int, number: int
-) -> Callable[[list[Wish]], Any]:
+) -> Callable[[list[Wish | Comparison]], list[Any]]:
     """Load everything that protecting takes, in a worker; returns the function that protects."""
     import torch
 
@@ -67,7 +76,13 @@ def start_worker(
     settings = replace(settings, device=devices[number % len(devices)])
     task = load_task(settings)
     _warm(task)
-    return lambda wishes: protect_wishes(wishes, task, settings)
+
+    def work(asked: list[Wish | Comparison]) -> list[Any]:
+        wishes = [wish for wish in asked if isinstance(wish, Wish)]
+        made = iter(protect_wishes(wishes, task, settings))
+        return [next(made) if isinstance(one, Wish) else compare(one) for one in asked]
+
+    return work
 
 
 def protect_wishes(wishes: Sequence[Wish], task: Any, settings: Any) -> list[Made | Failed]:
@@ -90,6 +105,26 @@ def protect_wishes(wishes: Sequence[Wish], task: Any, settings: Any) -> list[Mad
         else:
             outcomes[i] = _failed(outcome)
     return [outcomes[i] for i in range(len(wishes))]
+
+
+def compare(asked: Comparison) -> dict[str, Any] | Failed:
+    """What an upload left of a protection, of the pixels only: what `editproof check --editors none --json` prints."""
+    import tempfile
+    from pathlib import Path
+
+    from editproof.bench.checking import check_download
+
+    try:
+        with tempfile.TemporaryDirectory(prefix="editproof-") as folder:
+            files = [Path(folder, name) for name in ("original", "protected", "downloaded")]
+            for file, data in zip(files, (asked.original, asked.protected, asked.downloaded), strict=True):
+                file.write_bytes(data)
+            try:
+                return check_download(*files, editors=[]).as_json()
+            except UserError as error:
+                return Failed(str(error).replace(f"{folder}/", ""), True)
+    except Exception as error:
+        return _failed(error)
 
 
 def _task_for(wish: Wish, task: Any, settings: Any) -> Any:
