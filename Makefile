@@ -2,7 +2,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: demo app docs test mutants lint tables clean
+.PHONY: demo app docs test fuzz mutants lint tables clean
 
 demo: .venv/installed
 	$(BIN)/editproof demo --out outputs/demo
@@ -15,6 +15,9 @@ docs: .venv/installed
 
 test: lint
 	$(BIN)/python -m pytest -n auto
+
+fuzz: .venv/installed
+	nice $(BIN)/python tests/fuzz/run.py --seconds 3600
 
 mutants: .venv/installed
 	$(BIN)/python tests/mutants.py

@@ -91,6 +91,7 @@ def clean_xmp(packet: bytes | str | None, captions: Captions | None = None, plac
     for name, value in (captions or {}).items():
         texts = [value] if isinstance(value, str) else value
         found.setdefault(name, [("x-default" if _kind(name) == ALT else "", text) for text in texts])
+    found = {name: [(language, _tidy(text)) for language, text in items] for name, items in found.items()}
     kept = {name: items for name, items in found.items() if (place or name not in PLACE) and _is_plain(name, items)}
     while kept and len(written := _text(kept)) > LONGEST:
         del kept[max(kept, key=lambda name: sum(len(text) for _, text in kept[name]))]
@@ -111,6 +112,11 @@ def is_marked(packet: bytes | str | None) -> bool:
 def has_place(packet: bytes | str | None) -> bool:
     """Whether a packet holds coordinates."""
     return not {(EXIF, "GPSLatitude"), (EXIF, "GPSLongitude")}.isdisjoint(_properties(packet))
+
+
+def _tidy(text: str) -> str:
+    """A text as it is after XML has been read: one kind of line end, nothing around it."""
+    return text.replace("\r\n", "\n").replace("\r", "\n").strip()
 
 
 def _kind(name: Name) -> str | None:
