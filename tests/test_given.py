@@ -197,3 +197,27 @@ def test_options_without_effect_or_sense_are_refused(
     assert said in error
     assert len(error.strip().splitlines()) == 1
     assert not (tmp_path / "out").exists()
+
+
+YAML = {
+    "deep": "[" * 5000,
+    "deep and closed": "a: " + "[" * 5000 + "]" * 5000,
+    "a large number": "seeds: [1" + "0" * 5000 + "]",
+    "keys that are lists": "? [a]\n: b\n? {a: b}\n: c",
+    "deep lists": "- " * 2000 + "a",
+    "aliases": "a: &a [x]\nb: " + "[" + "*a," * 2_000 + "]",
+    "dates that are none": "a: 2024-13-45",
+    "control characters": "a: \0",
+    "tags": "!!python/object/apply:os.system [echo]",
+}
+
+
+@pytest.mark.parametrize("name", YAML)
+def test_odd_yaml_is_refused_in_one_line(name: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "c.yml").write_text(YAML[name])
+    for command in ("bench --data data --out out --config", "train --config", "bench --data . --out out --prompts"):
+        assert main([*command.split(), str(tmp_path / "c.yml")]) == 2
+        said = capsys.readouterr().err
+        assert len(said.strip().splitlines()) == 1
+        assert "Error" not in said.replace("error:", "")
+    assert main(["train", "--set", f"steps={YAML[name]}"]) == 2

@@ -1,6 +1,7 @@
 """What people write: numbers (8/255, 0.03), seeds, settings (samples=4, YAML files)."""
 
 import ast
+import itertools
 import math
 import re
 from collections.abc import Sequence
@@ -9,6 +10,7 @@ from typing import Any
 
 from editproof.errors import UserError
 
+LONGEST_YAML, MOST_ALIASES, DEEPEST = 1_000_000, 1000, 50
 LARGEST_SEED = 2**63 - 1
 
 
@@ -48,14 +50,30 @@ def parse_settings(pairs: Sequence[str]) -> dict[str, Any]:
 
 def read_yaml(path: str | Path) -> dict[str, Any]:
     """The settings in a YAML file, one 'name: value' a line; none in an empty one. Raises UserError for other files."""
-    import yaml
-
     try:
-        values = yaml.safe_load(Path(path).read_text(encoding="utf-8"))
+        values = parse_yaml(Path(path).read_text(encoding="utf-8"))
     except (OSError, UnicodeDecodeError) as error:
         raise UserError(f"config '{path}' cannot be read: {getattr(error, 'strerror', None) or error}") from None
-    except (yaml.YAMLError, RecursionError, ValueError) as error:  # the last two of thousands of brackets or digits
-        raise UserError(f"config '{path}' is not YAML: {' '.join(str(error).split())}") from None
+    except ValueError as error:
+        raise UserError(f"config '{path}' is not YAML: {error}") from None
     if values is not None and not isinstance(values, dict):
         raise UserError(f"config '{path}' holds a {type(values).__name__}; allowed: one 'name: value' a line")
     return values or {}
+
+
+def parse_yaml(text: str) -> Any:
+    """What a YAML text says. Raises ValueError in one line for all that is wrong with it: syntax, thousands of brackets
+    inside each other, numbers that no number can hold, more aliases than a person writes."""
+    import yaml
+
+    if len(text) > LONGEST_YAML or text.count("*") > MOST_ALIASES:
+        raise ValueError(f"more than {LONGEST_YAML:,} characters or {MOST_ALIASES:,} aliases")
+    depth = itertools.accumulate((c in "[{") - (c in "]}") for c in text)
+    if max(depth, default=0) > DEEPEST:  # the parser takes the square of it
+        raise ValueError("too many things inside each other")
+    try:
+        return yaml.safe_load(text)
+    except RecursionError:
+        raise ValueError("too many things inside each other") from None
+    except (yaml.YAMLError, ValueError, OverflowError, TypeError) as error:  # TypeError: keys that cannot be keys
+        raise ValueError(" ".join(str(error).split())) from None

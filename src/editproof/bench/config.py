@@ -5,11 +5,9 @@ from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 from editproof.editors import EDITORS
 from editproof.errors import UserError
-from editproof.parsing import LARGEST_SEED, read_yaml
+from editproof.parsing import LARGEST_SEED, parse_yaml, read_yaml
 
 Prompts = tuple[str, ...] | dict[str, tuple[str, ...]]  # the same for all, or by an editor's name or kind
 
@@ -167,8 +165,8 @@ def read_prompts(value: Any) -> Prompts:
         try:
             text = Path(value).read_text(encoding="utf-8")
             lines = [line for line in map(str.strip, text.splitlines()) if line and not line.startswith("#")]
-            value = yaml.safe_load(text) if Path(value).suffix in (".yml", ".yaml") else lines
-        except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+            value = parse_yaml(text) if Path(value).suffix in (".yml", ".yaml") else lines
+        except (OSError, ValueError) as error:
             why = getattr(error, "strerror", None) or " ".join(str(error).split())
             raise UserError(f"prompts '{value}' cannot be read: {why}") from None
     if isinstance(value, dict) and value:

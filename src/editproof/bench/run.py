@@ -34,6 +34,7 @@ from editproof.errors import UserError
 from editproof.files import atomic, check_folder
 from editproof.methods import METHODS
 from editproof.metrics import METRICS, Trial
+from editproof.parsing import parse_yaml
 from editproof.people import faces
 from editproof.protection.report import versions
 from editproof.randomness import same_bits
@@ -178,9 +179,9 @@ def _check_same(store: Store, config: BenchConfig, info: dict[str, Any]) -> list
     Raises UserError where its rows were made with settings or photos that would give others now.
     """
     try:
-        old = yaml.safe_load((store.folder / "config.yml").read_text(encoding="utf-8"))
+        old = parse_yaml((store.folder / "config.yml").read_text(encoding="utf-8"))
         told = json.loads((store.folder / "run.json").read_text(encoding="utf-8"))
-    except (FileNotFoundError, ValueError, yaml.YAMLError):
+    except (FileNotFoundError, ValueError, RecursionError):
         return []
     if not store.rows:
         return []

@@ -90,7 +90,7 @@ def check(folder: Annotated[Path, typer.Argument(help="Folder with train/ and va
 
 def _parse(settings: list[str]) -> dict[str, object]:
     """name=value pairs, values as YAML."""
-    import yaml
+    from editproof.parsing import parse_yaml
 
     parsed: dict[str, object] = {}
     for text in settings:
@@ -98,7 +98,7 @@ def _parse(settings: list[str]) -> dict[str, object]:
         if not equals or not name:
             raise UserError(f"--set {text!r}; allowed: name=value")
         try:
-            parsed[name] = yaml.safe_load(value)
-        except yaml.YAMLError as error:
+            parsed[name] = parse_yaml(value)
+        except ValueError as error:
             raise UserError(f"--set {text!r}: the value is not YAML; allowed: such as 3, 8/255 or [0, 1]") from error
     return parsed

@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import Any
 
 import jinja2
-import yaml
 from markupsafe import Markup, escape
 
 from editproof.bench.config import MASKS, REFERENCES, editor_label
@@ -31,6 +30,7 @@ from editproof.bench.verdict import headline
 from editproof.errors import UserError
 from editproof.files import atomic
 from editproof.metrics import METRICS
+from editproof.parsing import parse_yaml
 
 VISIBILITY = ("psnr", "ssim", "lpips", "ciede2000")  # in the summary, and what protection is drawn against
 BESIDE = ("prompt", "identity", "quality", "truth")  # groups of which the summary shows the first metric
@@ -44,7 +44,7 @@ def write_report(folder: str | Path, photos: int | None = None) -> Path:
     Raises UserError if the folder holds no rows.
     """
     folder = Path(folder)
-    rows, config = _rows(folder), _read(folder / "config.yml", yaml.safe_load)
+    rows, config = _rows(folder), _read(folder / "config.yml", parse_yaml)
     summary, metrics = summarise(rows), known_metrics(rows)
     page = _page(folder, rows, summary, metrics, config, int(config.get("gallery", 4)) if photos is None else photos)
     with atomic(folder / "summary.csv") as file:
@@ -59,7 +59,7 @@ def write_report(folder: str | Path, photos: int | None = None) -> Path:
 
 def sentences(folder: str | Path) -> list[str]:
     """What a benchmark found, in sentences that can be printed: how many edits succeed on each editor."""
-    rows, config = _rows(Path(folder)), _read(Path(folder) / "config.yml", yaml.safe_load)
+    rows, config = _rows(Path(folder)), _read(Path(folder) / "config.yml", parse_yaml)
     summary = summarise(rows)
     methods, editors = (_in_order(summary, config, name) for name in ("method", "editor"))
     return [line for editor in editors for line in headline(summary, rows, editor, methods)]
@@ -70,7 +70,7 @@ def overview(folder: str | Path) -> dict[str, list[dict[str, str]]]:
     folder = Path(folder)
     rows = _rows(folder)
     summary, metrics = summarise(rows), known_metrics(rows)
-    config = _read(folder / "config.yml", yaml.safe_load)
+    config = _read(folder / "config.yml", parse_yaml)
     return {
         title: [
             {head: " ".join(filter(None, (f.text + "*" * f.best, f.added))) for head, f in line.items()}
@@ -212,6 +212,6 @@ def _read(path: Path, parse: Any) -> dict[str, Any]:
     """A YAML or JSON file that a report can do without."""
     try:
         found = parse(path.read_text(encoding="utf-8"))
-    except (FileNotFoundError, ValueError, yaml.YAMLError):
+    except (FileNotFoundError, ValueError, RecursionError):
         return {}
     return found if isinstance(found, dict) else {}
