@@ -13,14 +13,15 @@ from torch import Tensor
 from editproof.bench.clock import Clock
 from editproof.bench.config import BenchConfig, editor_label
 from editproof.bench.data import BenchPhoto, truth_at
-from editproof.bench.methods import NONE, MethodSpec, match_visibility, parse_bench_budget, parse_match
+from editproof.bench.methods import NONE, MethodSpec, match_visibility, parse_bench_budget, parse_match, protect_with
 from editproof.bench.store import Store, digest
 from editproof.budgets import LEVELS, Budget, Linf, on_grid
 from editproof.counters import COUNTERS, Counter, move_mask, parse_chain
 from editproof.editors import load_editor
 from editproof.editors.pipeline import Editor
 from editproof.metrics import METRICS, Trial
-from editproof.protection.apply import budget_at, budget_in_effect, protect
+from editproof.metrics.trying import edit_as_file
+from editproof.protection.apply import budget_at, budget_in_effect
 
 Progress = Callable[[str, float, float | None], None]  # what goes on, seconds so far, seconds left
 
@@ -164,11 +165,10 @@ def protect_chunk(
         found = run.store.load(wanted)
         if found is None:
             with run.clock.measure(kind, len(chosen), run.device, budget=budget):
-                found = protect(
-                    chunk.originals[chosen], method=spec.name, editor=against, budget=bound, device=run.device,
-                    mask=None if told is None else told[chosen], seed=config.protect_seed,
+                found = protect_with(
+                    spec, chunk.originals[chosen], against, mask=None if told is None else told[chosen], budget=bound,
+                    seed=config.protect_seed, device=run.device,
                     callback=lambda step, steps, loss: run.show(f"protect with {spec.label}, step {step} of {steps}"),
-                    **spec.settings,
                 )  # fmt: skip
             run.store.save(wanted, found)
         else:
@@ -238,11 +238,10 @@ def edit_pictures(
         return found, names
     with run.clock.measure(("edit", label), len(members), run.device):
         run.clock.expect(("edit", label), len(members) if keep else 0)  # these are not counted beforehand
-        edited = editor.edit(
-            images, prompts, mask=masks, steps=steps, guidance=guidance, seed=seed,
+        edited = edit_as_file(
+            editor, images, prompts, mask=masks, steps=steps, guidance=guidance, seed=seed,
             callback=lambda step, steps: run.show(f"edit, step {step} of {steps}"),
         )  # fmt: skip
-    edited = on_grid(edited.cpu(), edited.cpu())
     shown = {photo.name for photo in run.photos[: config.gallery]}
     kept = [j for j, i in enumerate(members) if keep or config.cache == "all" or chunk.photos[i].name in shown]
     if kept:

@@ -8,13 +8,12 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
 from PIL import Image, ImageDraw, ImageFont
 from torch import Tensor
 
 from editproof.bench.config import editor_label
 from editproof.bench.data import centred_mask
-from editproof.bench.methods import NONE, MethodSpec, parse_method
+from editproof.bench.methods import NONE, MethodSpec, parse_method, protect_with
 from editproof.bench.rows import works
 from editproof.budgets import Budget, Linf
 from editproof.editors import load_editor
@@ -24,15 +23,13 @@ from editproof.files import atomic, check_folder, check_output
 from editproof.methods import METHODS
 from editproof.methods.checks import why_not_on
 from editproof.metrics import edit_change, psnr
-from editproof.pgd import Callback
+from editproof.metrics.trying import try_edits
 from editproof.photo.masks import AUTO, check_something_to_protect, edit_mask
 from editproof.photo.reading import Photo, open_photo
-from editproof.protection.apply import protect
 from editproof.resolution import working_copy, working_mask
 
 PANEL, GAP, HEAD, FOOT, MARGIN = 256, 8, 34, 24, 16  # pixels
 LARGEST = 120_000_000  # pixels of a figure
-PROTECT_SEED = 1_000_000  # apart from the edit's, so that no method has seen the edit's noise
 
 
 @dataclass(frozen=True)
@@ -71,21 +68,8 @@ def compare_photos(
     if None; any other that cannot work on it is refused. budget: Linf(16/255) if None. Everything is checked before any
     work. Raises UserError.
     """
-    out, budget = Path(out), budget or Linf(16 / 255)
-    if out.suffix.lower() != ".png":
-        raise UserError(f"output '{out}' is not a PNG file; allowed: a name that ends in .png")
-    check_folder(out.parent)
-    check_output(out, overwrite)
-    if methods is not None and not methods:
-        raise UserError("methods is empty; allowed: one or more names")
-    usual = [name for name, method in METHODS.items() if method.compared]
-    specs = [parse_method(text, preset) for text in methods or usual]
-    columns = 2 + len(specs)
-    width, height = columns * (PANEL + GAP), len(photos) * (PANEL + FOOT + GAP)
-    if width * height > LARGEST:
-        raise UserError(
-            f"a figure of {len(photos)} photos and {len(specs)} methods is too large; allowed: fewer of them"
-        )
+    out = Path(out)
+    specs = _checked(out, overwrite, methods, preset, len(photos))
     opened = [open_photo(path) for path in photos]
     files = [_mask_file(mask, Path(path)) for path in photos]
     progress(f"load {editor_label(editor)}", 0)
@@ -94,54 +78,20 @@ def compare_photos(
         raise UserError(f"{loaded.name} takes no mask: it edits the whole picture")
     if methods is None:
         specs = [spec for spec in specs if works(spec, loaded)]
-    sizes = [loaded.size_for(*photo.size) for photo in opened]
-    holes = [
-        _hole(file, photo, working) if loaded.masked else None
-        for photo, file, working in zip(opened, files, sizes, strict=True)
-    ]
+    subjects = [_subject(photo, file, loaded) for photo, file in zip(opened, files, strict=True)]
     others = {name: load_editor(name, device=device, size=size) for name in {spec.on for spec in specs if spec.on}}
-    against = [others[spec.on] if spec.on else loaded for spec in specs]
-    for spec, attacked in zip(specs, against, strict=True):
-        if not works(spec, attacked):
-            METHODS[spec.name].check(attacked)  # says why
-        for photo, working, hole in zip(opened, sizes, holes, strict=True):
-            if why := why_not_on(
-                METHODS[spec.name], working_copy(photo.pixels[None], working), hole if spec.told else None
-            ):
-                raise UserError(f"{photo.path.name}: {why}")
-    rows, compared, jobs = [], list[Compared](), len(opened) * (1 + len(specs))
+    attacks = [(spec, others[spec.on] if spec.on else loaded) for spec in specs]
+    for spec, attacked in attacks:
+        _check_works(spec, attacked, subjects)
+    rows, compared = [], list[Compared]()
+    for number, subject in enumerate(subjects):
 
-    def part(what: str, job: int, share: float = 0.0) -> None:
-        progress(what, (job + share) / jobs)
+        def tell(what: str, share: float, done: int = number) -> None:
+            progress(what, (done + share) / len(subjects))
 
-    for number, (photo, working, hole) in enumerate(zip(opened, sizes, holes, strict=True)):
-        name, original, job = photo.path.name, working_copy(photo.pixels[None], working), number * (1 + len(specs))
-
-        def edit(images: Tensor, what: str, job: int, after: float, hole: Tensor | None = hole) -> Tensor:
-            return loaded.edit(
-                images, prompt, mask=hole, seed=seed,
-                callback=lambda step, steps: part(what, job, after + (1 - after) * step / steps),
-            )  # fmt: skip
-
-        part(f"edit {name}", job)
-        row = [(original, name), (edit(original, f"edit {name}", job, 0), f'"{prompt}"')]
-        for i, (spec, attacked) in enumerate(zip(specs, against, strict=True), 1):
-            what, started = f"{spec.label} on {name}", time.perf_counter()
-            part(what, job + i)
-
-            def stepped(step: int, steps: int, loss: float, what: str = what, job: int = job + i) -> None:
-                part(what, job, step / steps / 2)
-
-            safe = _protect(spec, attacked, original, hole, budget, loaded.device, stepped)
-            seconds = time.perf_counter() - started
-            if attacked is not None:
-                attacked.forget()
-            edited = edit(safe, what, job + i, 0.5)
-            faint = psnr(safe, original).item()
-            row.append((edited, "" if spec.name == NONE else f"protected: {faint:.1f} dB"))
-            change = edit_change(edited, row[1][0], hole).item()
-            compared.append(Compared(name, spec.label, faint, change, seconds))
+        row, numbers = _compare_one(subject, loaded, attacks, prompt, budget or Linf(16 / 255), seed, tell)
         rows.append(row)
+        compared += numbers
     heads = ["Photo", "Edited", *(f"Edited, {spec.label}" for spec in specs)]
     figure = draw(heads, rows, [photo.size for photo in opened])
     with atomic(out) as written:
@@ -149,21 +99,92 @@ def compare_photos(
     return compared
 
 
-def _protect(
-    spec: MethodSpec,
+@dataclass(frozen=True)
+class Subject:
+    """A photo as it is worked on: (1,3,h,w) in [0,1], and what the editor may repaint, if it takes a mask."""
+
+    name: str
+    image: Tensor
+    hole: Tensor | None
+
+
+def _checked(
+    out: Path, overwrite: bool, methods: Sequence[str] | None, preset: str | None, photos: int
+) -> list[MethodSpec]:
+    """The methods of a figure that may be written. Raises UserError."""
+    if out.suffix.lower() != ".png":
+        raise UserError(f"output '{out}' is not a PNG file; allowed: a name that ends in .png")
+    check_folder(out.parent)
+    check_output(out, overwrite)
+    if methods is not None and not methods:
+        raise UserError("methods is empty; allowed: one or more names")
+    usual = [name for name, method in METHODS.items() if method.compared]
+    specs = [parse_method(text, preset) for text in methods or usual]
+    width, height = (2 + len(specs)) * (PANEL + GAP), photos * (PANEL + FOOT + GAP)
+    if width * height > LARGEST:
+        raise UserError(f"a figure of {photos} photos and {len(specs)} methods is too large; allowed: fewer of them")
+    return specs
+
+
+def _subject(photo: Photo, mask: str | Path | None, editor: Editor) -> Subject:
+    working = editor.size_for(*photo.size)
+    hole = _hole(mask, photo, working) if editor.masked else None
+    return Subject(photo.path.name, working_copy(photo.pixels[None], working), hole)
+
+
+def _check_works(spec: MethodSpec, editor: Editor, subjects: Sequence[Subject]) -> None:
+    """Raise UserError where a method cannot work on an editor or a photo."""
+    if not works(spec, editor):
+        METHODS[spec.name].check(editor)  # says why
+    for subject in subjects if spec.name != NONE else ():
+        if why := why_not_on(METHODS[spec.name], subject.image, subject.hole if spec.told else None):
+            raise UserError(f"{subject.name}: {why}")
+
+
+def _compare_one(
+    subject: Subject,
     editor: Editor,
-    original: Tensor,
-    hole: Tensor | None,
+    attacks: Sequence[tuple[MethodSpec, Editor]],
+    prompt: str,
     budget: Budget,
-    device: torch.device,
-    callback: Callback,
-) -> Tensor:
-    if spec.name == NONE:
-        return original
-    return protect(
-        original, method=spec.name, editor=editor if spec.needs_editor else None, budget=budget, device=device,
-        mask=hole if spec.told else None, seed=PROTECT_SEED, callback=callback, **spec.settings,
+    seed: int,
+    tell: Callable[[str, float], None],
+) -> tuple[list[tuple[Tensor, str]], list[Compared]]:
+    """One photo's row of the figure, pictures with their captions, and its numbers."""
+    jobs = [*(spec.label for spec, _ in attacks), "the original", *(f"edit {spec.label}" for spec, _ in attacks)]
+    safe: dict[str, Tensor] = {}
+    seconds: dict[str, float] = {}
+    for number, (spec, attacked) in enumerate(attacks):
+
+        def stepped(step: int, steps: int, loss: float, number: int = number) -> None:
+            tell(f"{jobs[number]} on {subject.name}", (number + step / steps) / len(jobs))
+
+        stepped(0, 1, 0)
+        started = time.perf_counter()
+        safe[spec.label] = protect_with(
+            spec, subject.image, attacked, mask=subject.hole, budget=budget, device=editor.device, callback=stepped
+        )
+        seconds[spec.label] = time.perf_counter() - started
+        attacked.forget()
+
+    def edited(what: str, step: int, steps: int) -> None:
+        number = jobs.index(what if what == "the original" else f"edit {what}")
+        tell(f"edit {subject.name}, {what}", (number + step / steps) / len(jobs))
+
+    versions = safe or {NONE: subject.image}
+    tried = try_edits(
+        editor, subject.image, versions, prompt, mask=subject.hole, seed=seed, another_seed=False,
+        callback=edited if safe else lambda what, step, steps: None,
     )  # fmt: skip
+    first = next(iter(tried.values())).edit
+    row, compared = [(subject.image, subject.name), (first, f'"{prompt}"')], []
+    for spec, _ in attacks:
+        trial = tried[spec.label]
+        faint = psnr(trial.protected, trial.original).item()
+        row.append((trial.attacked, "" if spec.name == NONE else f"protected: {faint:.1f} dB"))
+        change = edit_change(trial.attacked, trial.edit, trial.mask).item()
+        compared.append(Compared(subject.name, spec.label, faint, change, seconds[spec.label]))
+    return row, compared
 
 
 def _mask_file(mask: str | Path | None, photo: Path) -> str | Path | None:

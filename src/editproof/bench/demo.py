@@ -2,7 +2,7 @@
 
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from importlib.resources import as_file, files
 from pathlib import Path
 from typing import Any
@@ -12,16 +12,19 @@ import torch
 from PIL import Image, ImageDraw, ImageFont
 from torch import Tensor
 
+from editproof.bench.methods import parse_method, protect_with
 from editproof.budgets import Budget
 from editproof.editors import check_plan, load_editor
+from editproof.editors.pipeline import Editor
 from editproof.errors import UserError
 from editproof.files import atomic, check_folder
 from editproof.methods import METHODS
 from editproof.methods.checks import why_not_on
-from editproof.metrics import edit_change, psnr
+from editproof.metrics import Trial, edit_change, linf, psnr
+from editproof.metrics.trying import try_edits
 from editproof.photo.masks import AUTO, check_mask, check_something_to_protect, edit_mask, open_mask
-from editproof.photo.reading import open_photo, save_png
-from editproof.protection.apply import CONTEXT_METHOD, DEFAULT_METHOD, method_settings, protect
+from editproof.photo.reading import Photo, open_photo, save_png
+from editproof.protection.apply import CONTEXT_METHOD, DEFAULT_METHOD
 from editproof.resolution import working_copy, working_mask
 
 ASTRONAUT_BOX = (133, 14, 317, 198)  # left, top, right, bottom in scikit-image's picture: the face fills 60 % of it
@@ -91,7 +94,7 @@ def run_demo(
     check_folder(out)
     check_plan(plan)
     check_mask(mask if mask == AUTO else None, invert_mask)
-    settings = {method: method_settings(method, preset, None, {}) for method in methods or METHODS}
+    specs = {name: parse_method(name, preset) for name in methods or METHODS}
     photo = None if image is None else open_photo(image)
     progress(f"load {editor}", 0)
     loaded = load_editor(editor, device=device, plan=plan, compile=compile, size=size)
@@ -100,65 +103,73 @@ def run_demo(
         prompt = PROMPT if loaded.masked else INSTRUCTION
     default = CONTEXT_METHOD if loaded.in_context else DEFAULT_METHOD
     chosen = [method for method in methods or (default,) if METHODS[method].works_on(loaded)]
-    if photo is None:
-        name = "astronaut"
-        original, region = astronaut(size or loaded.size)
-    else:
-        name = photo.path.stem
-        working = loaded.size_for(*photo.size)
-        original = working_copy(photo.pixels[None], working)
-        region = torch.ones_like(original[:, :1])
-        if mask is None and loaded.masked:
-            raise UserError(f"editor '{editor}' needs a --mask with the --image: white = may be repainted")
-        if mask is not None:
-            whole = edit_mask(mask, photo, working, invert_mask)
-            check_something_to_protect(whole, str(mask), working)
-            region = working_mask(whole, working)
+    name = "astronaut" if photo is None else photo.path.stem
+    original, region = (
+        astronaut(size or loaded.size) if photo is None else _own(photo, mask, invert_mask, loaded, editor)
+    )
     hole = region if loaded.masked else None
-    methods = [method for method in chosen if not why_not_on(METHODS[method], original, hole)] or [default]
-    shown = default if default in methods else methods[-1]
+    chosen = [method for method in chosen if not why_not_on(METHODS[method], original, hole)] or [default]
+    safe: dict[str, Tensor] = {}
+    seconds: dict[str, float] = {}
+    for method in chosen:
+        told = {"prompt": "" if loaded.in_context else prompt}
+        spec = replace(specs[method], settings={**specs[method].settings, **told})
 
-    def edit(images: Tensor, what: str, edit_seed: int = seed) -> Tensor:
-        return loaded.edit(
-            images, prompt, mask=hole, seed=edit_seed, callback=lambda step, steps: progress(what, step / steps)
-        )
+        def tell(step: int, steps: int, loss: float, method: str = method) -> None:
+            progress(f"protect with {method}", step / steps)
 
-    edited = edit(original, "edit the original")
-    natural = edit_change(edit(original, "edit the original with another seed", seed + 1), edited, hole)
-    rows, protected, attacked = [], {}, {}
-    for method in methods:
         started = time.perf_counter()
-        protected[method] = protect(
-            original, method=method, editor=loaded, mask=None if method == DEFAULT_METHOD else hole, budget=budget,
-            prompt="" if loaded.in_context else prompt, seed=seed,
-            callback=lambda step, steps, loss, method=method: progress(f"protect with {method}", step / steps),
-            **settings[method],
-        )  # fmt: skip
-        seconds = time.perf_counter() - started
+        safe[method] = protect_with(spec, original, loaded, mask=hole, budget=budget, seed=seed, callback=tell)
+        seconds[method] = time.perf_counter() - started
         loaded.forget()
-        attacked[method] = edit(protected[method], f"edit what {method} protected")
-        change = edit_change(attacked[method], edited, hole)
-        rows.append(
-            Row(
-                method,
-                psnr(protected[method], original).item(),
-                round((protected[method] - original).abs().max().item() * 255),
-                change.item(),
-                (change / natural).item(),
-                seconds,
-                prompt,
-            )
-        )
+    tried = try_edits(
+        loaded, original, safe, prompt, mask=hole, seed=seed,
+        callback=lambda what, step, steps: progress(f"edit {what}", step / steps),
+    )  # fmt: skip
+    rows = [_row(method, trial, seconds[method], prompt) for method, trial in tried.items()]
+    shown = default if default in tried else chosen[-1]
+    return rows, _write(_pictures(tried, shown), out, name)
+
+
+def _own(photo: Photo, mask: str | Path | None, invert: bool, editor: Editor, name: str) -> tuple[Tensor, Tensor]:
+    """The user's photo (1,3,h,w) and what may be repainted (1,1,h,w), at the editor's size. Raises UserError."""
+    working = editor.size_for(*photo.size)
+    original = working_copy(photo.pixels[None], working)
+    if mask is None and editor.masked:
+        raise UserError(f"editor '{name}' needs a --mask with the --image: white = may be repainted")
+    if mask is None:
+        return original, torch.ones_like(original[:, :1])
+    whole = edit_mask(mask, photo, working, invert)
+    check_something_to_protect(whole, str(mask), working)
+    return original, working_mask(whole, working)
+
+
+def _row(method: str, trial: Trial, seconds: float, prompt: str) -> Row:
+    change = edit_change(trial.attacked, trial.edit, trial.mask)
+    natural = edit_change(trial.other, trial.edit, trial.mask)
+    faint, largest = psnr(trial.protected, trial.original).item(), linf(trial.protected, trial.original).item()
+    return Row(method, faint, round(largest * 255), change.item(), (change / natural).item(), seconds, prompt)
+
+
+def _pictures(tried: dict[str, Trial], shown: str) -> dict[str, Tensor | Image.Image]:
+    """The pictures of the method that is shown, all four as one, and with more methods a strip of all edits."""
+    trial = tried[shown]
     pictures: dict[str, Tensor | Image.Image] = {
-        "original": original,
-        "immunized": protected[shown],
-        "edited_original": edited,
-        "edited_immunized": attacked[shown],
+        "original": trial.original,
+        "immunized": trial.protected,
+        "edited_original": trial.edit,
+        "edited_immunized": trial.attacked,
     }
     labels = ("Original", f"Immunized ({shown})", "Edited original", "Edited immunized")
     pictures["comparison"] = panels(dict(zip(labels, pictures.values(), strict=True)), columns=2)
-    if len(methods) > 1:
-        pictures["methods"] = panels({"Original": original, "No defence": edited, **attacked}, columns=len(methods) + 2)
+    if len(tried) > 1:
+        attacked = {method: found.attacked for method, found in tried.items()}
+        strip = {"Original": trial.original, "No defence": trial.edit, **attacked}
+        pictures["methods"] = panels(strip, columns=len(strip))
+    return pictures
+
+
+def _write(pictures: dict[str, Tensor | Image.Image], out: Path, name: str) -> list[Path]:
     paths = []
     for kind, picture in pictures.items():
         paths.append(out / f"{name}_{kind}.png")
@@ -167,7 +178,7 @@ def run_demo(
         else:
             with atomic(paths[-1]) as file:
                 picture.save(file, format="PNG")
-    return rows, paths
+    return paths
 
 
 def panels(pictures: dict[str, Any], columns: int) -> Image.Image:

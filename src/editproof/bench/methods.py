@@ -14,15 +14,18 @@ from torch import Tensor
 
 from editproof.bench.config import check_editor_name
 from editproof.budgets import L2, LEVELS, Budget, Linf
+from editproof.editors.pipeline import Editor
 from editproof.errors import UserError
 from editproof.methods import METHODS
 from editproof.metrics import METRICS
 from editproof.parsing import parse_eps, parse_number, parse_settings
-from editproof.protection.apply import DEFAULT_METHOD, get_method, method_settings
+from editproof.pgd import Callback
+from editproof.protection.apply import DEFAULT_METHOD, get_method, method_settings, protect
 from editproof.randomness import generators, rand
 
 NONE = "none"  # the photo as it is: what a counter-attack alone does to an edit
 NO_BUDGET = "0"
+PROTECT_SEED = 1_000_000  # apart from those of edits, so that no method has seen the noise of an edit
 PAPER = "paper"
 HIGHEST_LEVEL = 64  # of 255: how far the search for a visibility goes
 CALLS = ("steps", "samples", "timesteps", "denoising_steps")  # settings that multiply what a method costs
@@ -86,6 +89,29 @@ def parse_method(text: str, preset: str | None) -> MethodSpec:
         raise UserError(f"method '{text}': weights '{weights}' do not exist")
     content = None if weights is None else hashlib.sha256(weights.read_bytes()).hexdigest()
     return MethodSpec(label, name, arguments, on, TOLD[told], (name, arguments, content))
+
+
+def protect_with(
+    spec: MethodSpec,
+    images: Tensor,
+    editor: Editor | None,
+    *,
+    mask: Tensor | None,
+    budget: Budget | None,
+    seed: int = PROTECT_SEED,
+    device: str | torch.device | None = None,
+    callback: Callback | None = None,
+) -> Tensor:
+    """Photos (B,3,H,W) in [0,1] protected as a text says, against an editor; `none` leaves them as they are.
+
+    mask (B,1,H,W), 1 = the editor may repaint, reaches the method only where it is told.
+    """
+    if spec.name == NONE:
+        return images
+    return protect(
+        images, method=spec.name, editor=editor if spec.needs_editor else None, budget=budget, device=device,
+        mask=mask if spec.told else None, seed=seed, callback=callback, **spec.settings,
+    )  # fmt: skip
 
 
 def _short(pair: str) -> str:

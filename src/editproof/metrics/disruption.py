@@ -5,6 +5,7 @@ from torch import Tensor
 from editproof.editors.pipeline import Editor
 from editproof.metrics.ssim import ssim
 from editproof.metrics.trial import Trial
+from editproof.metrics.trying import try_edits
 
 
 def edit_change(edited: Tensor, reference: Tensor, mask: Tensor | None = None) -> Tensor:
@@ -36,10 +37,9 @@ def disruption(
 
     The other seed is `seed + 1`. Photos (B, 3, H, W) in [0, 1]; mask (B, 1, H, W) or (1, 1, H, W).
     """
-
-    def edit(images: Tensor, seed: int) -> Tensor:
-        return editor.edit(images, prompt, mask=mask, steps=steps, guidance=guidance, seed=seed)
-
-    prompts = [prompt] * len(originals) if isinstance(prompt, str) else prompt
-    edits = edit(originals, seed), edit(protected, seed), edit(originals, seed + 1)
-    return trial_disruption(Trial(originals, protected, *edits, prompts, mask), mask)
+    versions = {"protected": protected.cpu()}
+    region = None if mask is None else mask.cpu()
+    tried = try_edits(
+        editor, originals.cpu(), versions, prompt, mask=region, seed=seed, steps=steps, guidance=guidance,
+    )  # fmt: skip
+    return trial_disruption(tried["protected"], region)

@@ -20,7 +20,7 @@ from editproof.people import faces
 from editproof.resolution import resize
 
 SIDE = 128  # pixels of the longer side at which structure is looked at: fine noise is no structure
-BROKEN = 0.7  # structure below this looks broken; docs/metrics.md says what clean edits have (.90 and more)
+BROKEN = 0.7  # structure below this looks broken; docs/metrics.md says what clean edits have (.84 and more)
 CLIP_GAIN = 0.01  # by so much an edit has to be nearer to the prompt (CLIP's cosine) than what the editor was given
 
 
