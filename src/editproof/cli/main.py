@@ -1,5 +1,7 @@
 """The command line. Nothing heavy is imported before a command runs, so that --help is quick."""
 
+import logging
+import platform
 import sys
 from collections import Counter
 from collections.abc import Sequence
@@ -19,8 +21,10 @@ from editproof.cli import demo as demo_cli
 from editproof.cli import export as export_cli
 from editproof.cli import info as info_cli
 from editproof.cli import serve as serve_cli
+from editproof.cli import shortcut as shortcut_cli
 from editproof.cli import show as show_cli
 from editproof.cli import train as train_cli
+from editproof.cli import watch as watch_cli
 from editproof.cli.clips import check_clip_options, check_clips, show_clip, tell_of_clips, tell_rest
 from editproof.cli.display import (
     ERR,
@@ -64,11 +68,11 @@ from editproof.cli.options import (
 from editproof.errors import UserError
 from editproof.parsing import parse_settings
 
+LOG = logging.getLogger("editproof")
 STOPPED = "stopped; what was finished is complete, nothing is half-written"
 
 OLD_NAMES = {"compile": "record", "no-compile": "no-record"}  # of options; both are taken
 app = typer.Typer(
-    add_completion=False,
     rich_markup_mode="rich",
     pretty_exceptions_enable=False,
     context_settings={
@@ -82,12 +86,27 @@ app = typer.Typer(
 def root(
     context: typer.Context,
     version: Annotated[bool, typer.Option("--version", help="Print the version.")] = False,
+    verbose: Annotated[
+        bool, typer.Option("--verbose", "-v", help="Say more: versions, what was asked, where an error came from.")
+    ] = False,
 ) -> None:
     """Make photos resist AI editing, and measure honestly how well."""
+    if verbose:
+        say_more()
     if version:
         OUT.print(f"editproof {__version__}")
     elif context.invoked_subcommand is None:
         context.get_help()
+
+
+def say_more() -> None:
+    """Let the package's log say everything, on standard error."""
+    handler = logging.StreamHandler()
+    handler.setFormatter(logging.Formatter("%(asctime)s %(name)s: %(message)s"))
+    LOG.addHandler(handler)
+    LOG.setLevel(logging.DEBUG)
+    LOG.debug("editproof %s, Python %s on %s", __version__, platform.python_version(), platform.platform())
+    LOG.debug("called as %s", sys.argv)
 
 
 @app.command()
@@ -237,7 +256,7 @@ def edit(
 
 for commands in (
     app_cli.app, bench_cli.app, bulk_cli.app, check_cli.app, demo_cli.app, export_cli.app, info_cli.app,
-    serve_cli.app, show_cli.app, train_cli.app,
+    serve_cli.app, shortcut_cli.app, show_cli.app, train_cli.app, watch_cli.app,
 ):  # fmt: skip
     app.add_typer(commands)
 
@@ -248,10 +267,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
         code = app(list(sys.argv[1:] if arguments is None else arguments), standalone_mode=False) or 0
         message = STOPPED if code == 130 else ""
     except UserError as error:
+        LOG.debug("an error that the user can mend", exc_info=True)
         message, code = str(error), 2
     except (KeyboardInterrupt, typer.Abort):
         message, code = STOPPED, 130
     except OSError as error:
+        LOG.debug("an error of the system", exc_info=True)
         message, code = f"{error.strerror or error}: {error.filename or ''}", 2
     except Exception as error:
         out_of_memory = isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError"  # torch's
