@@ -62,7 +62,7 @@ def running(log: Path, *arguments: str) -> Iterator[Served]:
         process = subprocess.Popen([sys.executable, __file__, "--port", str(port), *arguments], env=environment,
                                    stdout=output, stderr=output)  # fmt: skip
     try:
-        deadline = time.monotonic() + 90
+        deadline = time.monotonic() + 600  # of a machine with much else to do
         while "editproof is at" not in log.read_text():
             assert process.poll() is None and time.monotonic() < deadline, log.read_text()
             time.sleep(0.1)

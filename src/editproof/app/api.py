@@ -48,7 +48,7 @@ def build(root: Path) -> None:
     def protect(
         photo: str, mask: str | None, part: str, strength: str, format: str, method: str, editor: str, seed: int,
         request: gr.Request,
-    ) -> tuple[str, dict]:  # fmt: skip
+    ) -> tuple[str, dict[str, Any]]:  # fmt: skip
         """Protect one photo or clip; returns its file, bit for bit as it was computed, and the report."""
         choices = {"region": part, "strength": strength, "format": format, "method": method, "editor": editor,
                    "seed": seed}  # fmt: skip
@@ -64,7 +64,9 @@ def build(root: Path) -> None:
     run_edit.click(edit, [photo, mask, prompt, editor, seed], [edited], api_name="edit", **settings)
 
 
-def _protect(mine: Visit, photo: str, mask: str | None, choices: dict, progress: Any) -> tuple[str, dict]:
+def _protect(
+    mine: Visit, photo: str, mask: str | None, choices: dict[str, Any], progress: Any
+) -> tuple[str, dict[str, Any]]:
     from editproof.app.protecting import BY_CHOICE, Choices, protect_one
 
     _check_editor(choices["editor"])

@@ -1,6 +1,7 @@
 """Pictures as the page shows them: small enough to send, PNG so that a perturbation survives, edits with a mark."""
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -55,7 +56,7 @@ def amplified(protected: Image.Image, original: Image.Image) -> Image.Image:
     return Image.fromarray((127.5 + GAIN * change).round().clip(0, 255).astype(np.uint8))
 
 
-def painted_mask(painted: dict | None, path: Path) -> bool:
+def painted_mask(painted: dict[str, Any] | None, path: Path) -> bool:
     """Write what was painted as a mask file: black, to be kept, where there is paint. False if there is none."""
     layers = [np.asarray(layer)[..., 3] > 0 for layer in (painted or {}).get("layers", []) if layer is not None]
     if not layers or not np.any(layers):

@@ -2,6 +2,7 @@
 
 import html
 from pathlib import Path
+from typing import Any
 
 import gradio as gr
 
@@ -22,7 +23,7 @@ def build(folder: Path | None, tab: gr.Tab) -> None:
     gr.Markdown(words.HONEST)
     note = gr.Markdown(NONE, elem_id="no-report")
 
-    def load() -> dict:
+    def load() -> dict[str, Any]:
         frame = report_frame(folder)
         return {page: gr.update(value=frame, visible=bool(frame)), note: gr.update(visible=not frame)}
 

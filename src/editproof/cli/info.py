@@ -38,7 +38,7 @@ def list_(
 def doctor_() -> None:
     """Show versions, devices, memory, and which editors are there and fit."""
     from editproof.cli import doctor
-    from editproof.editors import PLANS
+    from editproof.editors import EDITORS, PLANS, on_disk
 
     versions = [{"package": name, "version": found} for name, found in doctor.package_versions().items()]
     OUT.print(make_table("versions", versions))
@@ -49,8 +49,8 @@ def doctor_() -> None:
     ]
     OUT.print(make_table("devices (the first is the default)", gib))
     fits = []
-    for name, info in doctor.EDITORS.items():
-        fits.append({"editor": name, "on_disk": doctor.on_disk(info)})
+    for name, info in EDITORS.items():
+        fits.append({"editor": name, "on_disk": on_disk(info)})
         for device in found:
             fits[-1][f"plan on {device.name}"] = doctor.fitting(info, device, found[-1].total)
     OUT.print(make_table("editors, the --plan that fits, and the memory it takes there", fits))

@@ -12,7 +12,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import IO
 
-from PIL import Image, ImageFile
+from PIL import Image, ImageFile, UnidentifiedImageError
 
 from editproof.errors import UserError
 from editproof.photo import png, raw
@@ -76,7 +76,7 @@ def opened(path: Path, what: str, data: bytes | None = None) -> Iterator[ImageFi
             yield image
     except (UserError, MemoryError):
         raise
-    except Image.UnidentifiedImageError:
+    except UnidentifiedImageError:
         raise UserError(f"{what} '{path}' is not a picture that can be read; {ALLOWED}") from None
     except Image.DecompressionBombError:
         raise UserError(f"{what} '{path}' is too large; allowed: {LIMITS}") from None
@@ -138,7 +138,7 @@ def _open(file: IO[bytes], formats: tuple[str, ...]) -> ImageFile.ImageFile:
     file.seek(0)
     try:
         return Image.open(file, formats=formats)
-    except Image.UnidentifiedImageError:
+    except UnidentifiedImageError:
         if b"avif" not in beginning:
             raise
         file.seek(0)

@@ -15,7 +15,8 @@ from editproof.editors.pipeline import Editor
 from editproof.errors import UserError
 from editproof.files import digest
 from editproof.immunizer.network import load_immunizer, trained_size, weights_file
-from editproof.methods import METHODS, PRESETS, Method
+from editproof.methods import METHODS, PRESETS
+from editproof.methods.method import Method
 from editproof.methods.sizes import check_sizes
 from editproof.pgd import grey
 from editproof.photo.given import as_images, as_mask, is_one
