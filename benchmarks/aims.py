@@ -8,7 +8,8 @@ PHOTOS and MASKS are folders with files of the same names but for their endings 
 person black), all of one size, or a pack as training/README.md describes it (portraits-val.tar). Protected as a user
 does it without further words: 8/255, the whole photo, no mask told. --weights: a folder with distilled autoencoders of
 real latent spaces (sd1, sdxl, flux1, flux2; files as in training/spaces.py); --spaces: more, NAME=SOURCE, as `--set
-spaces=` takes them. Writes aims.json and a row of Markdown, which is printed too; pictures only with --pictures.
+spaces=` takes them. Each row is printed, and written to aims.json and aims.md, as soon as it is known; pictures only
+with --pictures.
 """
 
 import argparse
@@ -43,8 +44,8 @@ from editproof.parsing import parse_settings
 from editproof.photo.masks import open_mask
 from editproof.photo.reading import open_photo
 
-ROOT = Path(__file__).parents[1]
-TRAINING, ASSETS = ROOT / "training", ROOT / "src" / "editproof" / "assets"
+Row = tuple[str, list[float | None], list[float | None]]
+TRAINING = Path(__file__).parents[1] / "training"
 DISTILLED = ("sd1", "sdxl", "flux1", "flux2")
 COLOURS = ("red", "green", "blue", "white")
 INSTRUCTIONS = (
@@ -94,30 +95,24 @@ def read_photos(photos: Path, masks: Path | None, count: int) -> tuple[Tensor, T
     return torch.stack(images), torch.cat(holes)
 
 
-def visibility(photos: Tensor, protected: Tensor) -> dict[str, float]:
+def visibility(photos: Tensor, protected: Tensor) -> list[float]:
     """CIEDE2000 over all pixels, mean and 95th percentile, and PSNR."""
     first, second = (rgb2lab(x.permute(0, 2, 3, 1).numpy()) for x in (photos, protected))
     difference = deltaE_ciede2000(first, second)
-    return {
-        "CIEDE2000 mean": float(difference.mean()),
-        "CIEDE2000 95 %": float(np.percentile(difference, 95)),
-        "PSNR (dB)": psnr(protected, photos).mean().item(),
-    }
+    shift = psnr(protected, photos).mean().item()
+    return [float(difference.mean()), float(np.percentile(difference, 95)), shift]
 
 
-def structures(trips: dict[str, Callable[[Tensor], Tensor]], photos: Tensor, seen: Tensor) -> dict[str, Any]:
-    """Way -> space -> the contrast-structure of the round trip to the photo that went the same way."""
-    rows: dict[str, Any] = {}
-    for way, change in WAYS.items():
-        before, after = change(photos), change(seen)
-        rows[way] = {
-            name: torch.cat([
-                contrast_structure(trip(s).clamp(0, 1), p)
-                for p, s in zip(before.split(4), after.split(4), strict=True)
-            ]).mean().item()
-            for name, trip in trips.items()
-        }  # fmt: skip
-    return rows
+def structures(trips: dict[str, Callable[[Tensor], Tensor]], photos: Tensor, seen: Tensor, way: str) -> list[float]:
+    """For each space the contrast-structure of the round trip to the photo, both having gone the same way."""
+    device = photos.device
+    before, after = (WAYS[way](x.cpu()).to(device) for x in (photos, seen))
+    pairs = list(zip(before.split(4), after.split(4), strict=True))
+    with torch.no_grad():
+        return [
+            torch.cat([contrast_structure(trip(s).clamp(0, 1), p) for p, s in pairs]).mean().item()
+            for trip in trips.values()
+        ]
 
 
 def inpaint_edits(editor: Editor, seen: Tensor, mask: Tensor) -> Tensor:
@@ -131,13 +126,13 @@ def share(edits: Tensor, photos: Tensor) -> float:
     return recognised(edits, photos).nanmean().item()
 
 
-def protector(method: str | None, knobs: dict[str, Any], steps: int | None) -> Callable[[Tensor], Tensor]:
-    """Photos -> protected photos, as the library does it; per-image methods against tiny-inpaint's own VAE at least."""
-    if method is None:
-        return partial(editproof.protect, budget=Linf(8 / 255))
-    told = knobs if steps is None else {**knobs, "steps": steps}
-    editor = load_editor("tiny-kontext", "cpu") if METHODS[method].needs_editor(knobs) else None
-    return lambda images: METHODS[method](editor, images, budget=Linf(8 / 255), **told)
+def protector(args: argparse.Namespace) -> Callable[[Tensor], Tensor]:
+    """Photos -> protected photos, as the library does it; --method: for the size that they have."""
+    if args.method is None:
+        return partial(editproof.protect, budget=Linf(8 / 255), device=args.device)
+    knobs = parse_settings(args.set) | ({} if args.steps is None else {"steps": args.steps})
+    editor = load_editor(args.on, args.device) if METHODS[args.method].needs_editor(knobs) else None
+    return lambda images: METHODS[args.method](editor, images.to(args.device), budget=Linf(8 / 255), **knobs).cpu()
 
 
 def seconds_for(protect: Callable[[Tensor], Tensor], photo: Tensor) -> float:
@@ -151,82 +146,51 @@ def seconds_for(protect: Callable[[Tensor], Tensor], photo: Tensor) -> float:
     return min(times[1:])
 
 
-def measure(args: argparse.Namespace, photos: Tensor, mask: Tensor | None) -> tuple[dict[str, Any], list[Tensor]]:
-    """All figures, and rows of pictures."""
-    protect = protector(args.method, parse_settings(args.set), args.steps)
+def measure(args: argparse.Namespace, photos: Tensor, mask: Tensor | None, pictures: list[Tensor]) -> Iterator[Row]:
+    """The rows of the table, one after another: what, of untouched photos, of protected ones. Pictures are added."""
+    protect = protector(args)
     protected = protect(photos)
-    signs = (photos + 8 / 255 * torch.randn(photos.shape, generator=torch.Generator().manual_seed(0)).sign()).clamp(
-        0, 1
-    )
+    pictures += [photos, protected]
+    yield "visibility: mean CIEDE2000, 95th percentile, PSNR in dB", [0, 0, None], visibility(photos, protected)
+    threads = torch.get_num_threads()
+    torch.set_num_threads(2)
+    yield "seconds for 512x512, 2 threads", [None], [seconds_for(protect, photos[:1])]
+    torch.set_num_threads(threads)
+    both = {"untouched": photos, "protected": protected}
+    if "tiny-inpaint" in args.editors and mask is not None:
+        editor = load_editor("tiny-inpaint", args.device)
+        edits = {label: inpaint_edits(editor, x, mask) for label, x in both.items()}
+        pictures += edits.values()
+        kept = [[contrast_structure(x, photos, 1 - mask).mean().item()] for x in edits.values()]
+        yield "tiny-inpaint: kept person's structure", *kept
+        yield "tiny-inpaint: recognised by dlib", *([share(x, photos)] for x in edits.values())
+    if "tiny-kontext" in args.editors:
+        editor = load_editor("tiny-kontext", args.device)
+        for prompt in INSTRUCTIONS:
+            edits = {label: editor.edit(x, prompt, seed=0) for label, x in both.items()}
+            pictures += edits.values()
+            yield f'tiny-kontext, "{prompt}": recognised by dlib', *([share(x, photos)] for x in edits.values())
+    device = torch.device(args.device)
     trips: dict[str, Callable[[Tensor], Tensor]] = {}
-    for name in (*args.editors, *args.spaces):
-        label, _, source = name.rpartition("=")
-        source = str(ASSETS / name) if name in args.editors else source
-        (vae,) = load_spaces(source, torch.device("cpu"))
-        trips[label or name] = partial(round_trip, vae)
+    for label, _, source in (name.rpartition("=") for name in args.spaces):
+        trips[label or source] = partial(round_trip, load_spaces(source, device)[0])
     if args.weights is not None:
         with training_scripts():
             from spaces import load_space
-        trips |= {name: load_space(name, args.weights, "cpu") for name in DISTILLED}
-    result: dict[str, Any] = {
-        "photos": len(photos),
-        "size": list(photos.shape[-2:]),
-        "method": args.method or "default",
-    }
-    result["visibility"] = visibility(photos, protected)
-    with torch.no_grad():
-        seen = {"untouched": photos, "random signs": signs, "protected": protected}
-        result["structure"] = {label: structures(trips, photos, x) for label, x in seen.items()}
-    rows = [photos, protected]
-    if "tiny-inpaint" in args.editors and mask is not None:
-        editor, scores = load_editor("tiny-inpaint", "cpu"), {}
-        for label, x in {"clean": photos, "protected": protected}.items():
-            edits = inpaint_edits(editor, x, mask)
-            kept = contrast_structure(edits, photos, 1 - mask).mean().item()
-            scores[label] = {"person's structure": kept, "recognised": share(edits, photos)}
-            rows.append(edits)
-        result["tiny-inpaint"] = scores
-    if "tiny-kontext" in args.editors:
-        editor, found = load_editor("tiny-kontext", "cpu"), {}
-        for prompt in INSTRUCTIONS:
-            edits = {label: editor.edit(x, prompt, seed=0) for label, x in
-                     {"clean": photos, "protected": protected}.items()}  # fmt: skip
-            found[prompt] = {label: share(x, photos) for label, x in edits.items()}
-            rows += list(edits.values())
-        result["tiny-kontext"] = found
-    threads = torch.get_num_threads()
-    torch.set_num_threads(2)
-    result["seconds, 512x512, 2 threads"] = seconds_for(protect, photos[:1])
-    torch.set_num_threads(threads)
-    return result, rows
+        trips |= {name: load_space(name, args.weights, device) for name in DISTILLED}
+    noise = torch.randn(photos.shape, generator=torch.Generator().manual_seed(0)).sign()
+    signs = (photos + 8 / 255 * noise).clamp(0, 1)
+    for way in WAYS if trips else ():
+        scores = [structures(trips, photos.to(device), x.to(device), way) for x in (photos, protected)]
+        yield f"structure of the round trip, {way}: {', '.join(trips)}", *scores
+    if trips:
+        chance = structures(trips, photos.to(device), signs.to(device), "plain")
+        yield "the same, plain, of random signs at 8/255", [None], chance
 
 
-def table(result: dict[str, Any]) -> str:
-    """The rows of the aims, in Markdown."""
-    seen = result["visibility"]
-    lines = [f"| {result['photos']} photos, 8/255, {result['method']}, no mask told | untouched | protected |",
-             "| --- | --- | --- |"]  # fmt: skip
-    shown = f"{seen['CIEDE2000 mean']:.2f} / {seen['CIEDE2000 95 %']:.2f} / {seen['PSNR (dB)']:.1f}"
-    lines.append(f"| visibility: mean CIEDE2000 / 95th percentile / PSNR in dB | 0 / 0 / - | {shown} |")
-    spaces = list(result["structure"]["untouched"]["plain"])
-    for way in WAYS:
-        for label in ("untouched", "random signs", "protected"):
-            result["structure"][label][way]["text"] = ", ".join(
-                f"{result['structure'][label][way][name]:.2f}" for name in spaces
-            )
-        texts = {label: rows[way].pop("text") for label, rows in result["structure"].items()}
-        lines.append(f"| structure of the round trip, {way}: {', '.join(spaces)} | {texts['untouched']} (random signs "
-                     f"{texts['random signs']}) | {texts['protected']} |")  # fmt: skip
-    if "tiny-inpaint" in result:
-        kept = "person's structure"
-        clean, safe = (result["tiny-inpaint"][label] for label in ("clean", "protected"))
-        lines.append(f"| tiny-inpaint: kept person's structure | {clean[kept]:.2f} | "
-                     f"{safe[kept]:.2f} |")  # fmt: skip
-        lines.append(f"| tiny-inpaint: recognised by dlib | {clean['recognised']:.0%} | {safe['recognised']:.0%} |")
-    for prompt, found in result.get("tiny-kontext", {}).items():
-        lines.append(f'| tiny-kontext, "{prompt}": recognised | {found["clean"]:.0%} | {found["protected"]:.0%} |')
-    lines.append(f"| seconds for 512x512, 2 threads | - | {result['seconds, 512x512, 2 threads']:.2f} |")
-    return "\n".join(lines)
+def shown(values: list[float | None]) -> str:
+    """Figures for a cell of the table."""
+    return ", ".join("-" if value is None else f"{value:.2f}" for value in values)
 
 
 def main() -> None:
@@ -238,6 +202,8 @@ def main() -> None:
     parser.add_argument("--method", choices=METHODS, help="instead of the default")
     parser.add_argument("--set", nargs="*", default=[], metavar="NAME=VALUE", help="the method's own settings")
     parser.add_argument("--steps", type=int)
+    parser.add_argument("--on", default="tiny-kontext", help="the editor that --method attacks, if it needs one")
+    parser.add_argument("--device", default="cpu")
     parser.add_argument("--weights", type=Path, help="folder of distilled autoencoders")
     parser.add_argument("--spaces", nargs="*", default=[], metavar="NAME=SOURCE")
     parser.add_argument("--editors", nargs="*", default=["tiny-inpaint", "tiny-kontext"],
@@ -245,14 +211,20 @@ def main() -> None:
     parser.add_argument("--pictures", action="store_true", help="write pictures.png: photos, protected, edits")
     args = parser.parse_args()
     photos, mask = read_photos(args.photos, args.masks, args.count)
-    result, rows = measure(args, photos, mask)
     args.out.mkdir(parents=True, exist_ok=True)
-    text = table(result)
-    print(text, flush=True)
-    (args.out / "aims.json").write_text(json.dumps(result, indent=1) + "\n")
-    (args.out / "aims.md").write_text(text + "\n")
+    found: list[dict[str, Any]] = []
+    lines = [f"| {len(photos)} photos, 8/255, {args.method or 'default'}, no mask told | untouched | protected |",
+             "| --- | --- | --- |"]  # fmt: skip
+    print("\n".join(lines), flush=True)
+    pictures: list[Tensor] = []
+    for what, untouched, protected in measure(args, photos, mask, pictures):
+        found.append({"what": what, "untouched": untouched, "protected": protected})
+        lines.append(f"| {what} | {shown(untouched)} | {shown(protected)} |")
+        print(lines[-1], flush=True)
+        (args.out / "aims.json").write_text(json.dumps(found, indent=1) + "\n")
+        (args.out / "aims.md").write_text("\n".join(lines) + "\n")
     if args.pictures:
-        strips = [torch.cat(list(row[:8].clamp(0, 1)), 2) for row in rows]
+        strips = [torch.cat(list(row[:8].clamp(0, 1)), 2) for row in pictures]
         grid = (torch.cat(strips, 1).permute(1, 2, 0) * 255).round().byte().numpy()
         Image.fromarray(grid).save(args.out / "pictures.png")
 

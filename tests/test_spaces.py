@@ -123,13 +123,13 @@ def test_the_aims_are_measured_on_folders(
                                       "--spaces", f"own={spaces / 'tiny'}"])  # fmt: skip
     aims.main()
     printed = capsys.readouterr().out
-    result = json.loads((tmp_path / "out" / "aims.json").read_text())
-    assert result["photos"] == 2 and result["size"] == [64, 64]
-    assert 29.5 < result["visibility"]["PSNR (dB)"] < 31  # of random signs at 8/255
-    assert 2 < result["visibility"]["CIEDE2000 mean"] < result["visibility"]["CIEDE2000 95 %"]
-    assert set(result["structure"]["protected"]) == {"plain", "JPEG 75", "half size"}
-    assert all(-1 <= row["own"] <= 1 for row in result["structure"]["protected"].values())
-    assert printed.count("\n") == (tmp_path / "out" / "aims.md").read_text().count("\n") > 5
+    assert printed == (tmp_path / "out" / "aims.md").read_text() and "2 photos" in printed
+    visible, seconds, *structure = json.loads((tmp_path / "out" / "aims.json").read_text())
+    mean, highest, psnr = visible["protected"]
+    assert 2 < mean < highest and 29.5 < psnr < 31  # of random signs at 8/255
+    assert seconds["protected"][0] > 0
+    assert [row["what"].split(": ")[-1] for row in structure[:3]] == ["own"] * 3 and len(structure) == 4
+    assert all(-1 <= row["protected"][0] <= 1 for row in structure)
     monkeypatch.setattr(sys, "argv", ["aims.py", str(tmp_path / "out"), "--out", str(tmp_path / "out")])
     with pytest.raises(UserError, match="no photos in"):
         aims.main()
