@@ -9,10 +9,11 @@ import tiny
 import torch
 
 from editproof.budgets import L2, Budget, Linf, on_grid
-from editproof.photo.reading import open_photo, save_png
+from editproof.photo.reading import open_photo, save_png, to_levels
 from editproof.protection.apply import protect
+from editproof.protection.edit import paste_back
 from editproof.protection.files import protect_photos
-from editproof.protection.own_size import add, changes, lift
+from editproof.protection.own_size import add, changes, lift, painted
 from editproof.resolution import resize, working_copy
 
 SIZES = [(64, 64), (300, 200), (40, 700), (1000, 130), (20, 30)]
@@ -128,3 +129,15 @@ def test_a_file_and_a_tensor_get_the_same_levels(method: str, masked: bool, budg
     given = (photo * 255).round() / 255
     tensor = protect(given, method=method, mask=mask if masked else None, budget=scaled)[0]
     assert torch.equal((tensor * 255).round().byte().permute(1, 2, 0), written)
+
+
+@pytest.mark.parametrize("masked", [False, True])
+@pytest.mark.parametrize("size", SIZES, ids=str)
+def test_an_edit_in_strips_is_that_of_the_whole(size: tuple[int, int], masked: bool) -> None:
+    levels, edited = photo(*size), tiny.pictures(1, 48, 64)[0]
+    mask = tiny.hole(1, *size) if masked else None
+    whole = paste_back(resize(edited[None], size).clamp(0, 1), levels.permute(2, 0, 1)[None] / 255, mask)
+    result = painted(levels, edited, None if mask is None else mask[0, 0] > 0.5)
+    difference = result.int() - to_levels(whole[0]).int()
+    assert difference.abs().max() <= 1
+    assert (difference != 0).float().mean() < 0.001  # halves are rounded either way

@@ -104,8 +104,13 @@ def _usable(dpi: object) -> bool:
 
 def save_png(path: str | Path, pixels: Tensor, *, alpha: Tensor | None = None, icc: bytes | None = None) -> None:
     """Write pixels (3, H, W) in [0, 1] as an 8-bit PNG; the file appears complete or not at all."""
+    save_levels(path, to_levels(pixels), alpha=alpha, icc=icc)
+
+
+def save_levels(path: str | Path, levels: Tensor, *, alpha: Tensor | None = None, icc: bytes | None = None) -> None:
+    """The same of levels (H, W, 3) uint8."""
     with atomic(path) as file:
-        png.write(file, with_alpha(to_levels(pixels), alpha), icc=icc)
+        png.write(file, with_alpha(levels, alpha), icc=icc)
 
 
 def to_levels(pixels: Tensor) -> Tensor:

@@ -12,7 +12,8 @@ from editproof.editors.pipeline import Editor
 from editproof.errors import UserError
 from editproof.files import check_folder, check_output
 from editproof.photo.masks import AUTO, check_inverted, check_mask, check_something_to_edit, edit_mask, open_mask
-from editproof.photo.reading import open_photo, save_png
+from editproof.photo.reading import open_photo, save_levels
+from editproof.protection.own_size import painted
 from editproof.resolution import resize, working_copy, working_mask
 
 
@@ -55,14 +56,15 @@ def edit_photo(
     progress(f"load {editor}", 0)
     loaded = load_editor(editor, device=device, scheduler=scheduler, plan=plan, size=size)
     progress(f"load {editor}", 1)
-    original = opened.pixels[None]
     working = loaded.size_for(*opened.size)
     region = None if mask is None else edit_mask(mask, opened, working, invert_mask)
-    edited = edit_images(
-        loaded, original, prompt, mask=region, steps=steps, guidance=guidance, seed=seed,
+    edited = loaded.edit(
+        working_copy(opened.levels.permute(2, 0, 1)[None], working), prompt,
+        mask=None if region is None else working_mask(region, working), steps=steps, guidance=guidance, seed=seed,
         callback=lambda step, steps: progress("edit", step / steps),
     )  # fmt: skip
-    save_png(out, edited[0], icc=opened.icc)
+    repaint = None if region is None else region[0, 0] > 0.5
+    save_levels(out, painted(opened.levels, edited[0].float().cpu(), repaint), icc=opened.icc)
 
 
 def edit_images(editor: Editor, images: Tensor, prompt: str, *, mask: Tensor | None = None, **settings: Any) -> Tensor:

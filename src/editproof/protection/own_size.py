@@ -11,24 +11,42 @@ from editproof.resolution import resize
 ROWS = 64  # of a strip
 
 
+def scaled(picture: Tensor, size: tuple[int, int]) -> Callable[[int, int], Tensor]:
+    """A picture (3, h, w) at `size` (H, W), bicubic as `resize`: a function from top and bottom row to (rows, W, 3)."""
+    height, width = size
+    rows = resize(torch.eye(picture.shape[-2])[None, None], (height, picture.shape[-2]))[0, 0]  # (H, h), next to all 0
+    wide = resize(picture[None], (picture.shape[-2], width))[0].permute(1, 2, 0).reshape(picture.shape[-2], -1)
+
+    def strip(top: int, bottom: int) -> Tensor:
+        weights = rows[top:bottom]
+        used = weights.any(0).nonzero()
+        first, last = int(used[0]), int(used[-1]) + 1
+        return (weights[:, first:last] @ wide[first:last]).view(bottom - top, width, 3)
+
+    return strip
+
+
 def lifted(delta: Tensor, size: tuple[int, int]) -> Callable[[int, int], Tensor]:
     """The perturbation (3, h, w) at `size` (H, W): a function from top and bottom row to (rows, W, 3).
 
     Bicubic as `resize`, without the overshoot beyond the largest value of `delta`. Down-scalers give back a wave as
     long as it has several pixels at (h, w); what is finer they weaken, whichever way it was lifted.
     """
-    height, width = size
-    reach = delta.abs().max().item()
-    rows = resize(torch.eye(delta.shape[-2])[None, None], (height, delta.shape[-2]))[0, 0]  # (H, h), next to all 0
-    wide = resize(delta[None], (delta.shape[-2], width))[0].permute(1, 2, 0).reshape(delta.shape[-2], -1)
+    strip, reach = scaled(delta, size), delta.abs().max().item()
+    return lambda top, bottom: strip(top, bottom).clamp_(-reach, reach)
 
-    def strip(top: int, bottom: int) -> Tensor:
-        weights = rows[top:bottom]
-        used = weights.any(0).nonzero()
-        first, last = int(used[0]), int(used[-1]) + 1
-        return (weights[:, first:last] @ wide[first:last]).clamp_(-reach, reach).view(bottom - top, width, 3)
 
-    return strip
+def painted(levels: Tensor, edited: Tensor, repaint: Tensor | None = None) -> Tensor:
+    """A photo (H, W, 3) uint8 with an edit (3, h, w) in [0, 1] at its size: uint8 again.
+
+    With `repaint` (H, W) bool, only pixels where it is True are the edit's. What `paste_back` makes of whole pictures.
+    """
+    out, strip = levels.clone(), scaled(edited, (levels.shape[0], levels.shape[1]))
+    for top in range(0, len(levels), ROWS):
+        rows = slice(top, min(top + ROWS, len(levels)))
+        new = (strip(rows.start, rows.stop).clamp_(0, 1) * 255).round_().to(torch.uint8)
+        out[rows] = new if repaint is None else torch.where(repaint[rows, :, None], new, levels[rows])
+    return out
 
 
 def lift(delta: Tensor, size: tuple[int, int]) -> Tensor:
