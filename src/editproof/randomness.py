@@ -17,8 +17,10 @@ def generators(seed: int, n: int, device: torch.device | str = "cpu") -> list[to
 
 
 def children(generators: Generators, n: int) -> list[torch.Generator]:
-    """`n` new generators for each of `generators`, seeded by it: those of all images, then again. So what one draws
-    does not depend on how many draw together."""
+    """`n` new generators for each of `generators`, which seeds them: one for each image, then a second one for each ...
+
+    So what one of them draws does not depend on how many draw together.
+    """
     seeds = [torch.randint(2**62, (n,), generator=g).tolist() for g in generators]
     return [torch.Generator().manual_seed(own[draw]) for draw in range(n) for own in seeds]
 

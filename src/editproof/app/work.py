@@ -15,7 +15,7 @@ Result = TypeVar("Result")
 Progress = Callable[[str, float], None]  # what goes on, and the share of all that is done
 POLL = 0.2  # seconds between looks at how far it is
 WAITING = 16  # computations that may stand in line
-TAKEN = 2 * WAITING  # that Gradio hands on: more than may stand in line, so that whoever is too many is told
+TAKEN = 2 * WAITING  # requests that Gradio passes on to us: more than WAITING, so that we can refuse the rest in words
 
 _line: list[object] = []  # who computes, and who waits for it
 _moved = threading.Condition()

@@ -42,7 +42,7 @@ class Run:
     batch: int
     workers: int
     skipped: list[dict[str, str]] = field(default_factory=list)
-    left_out: dict[tuple[str, str], str] = field(default_factory=dict)  # why, by editor and method; "": it is not
+    left_out: dict[tuple[str, str], str] = field(default_factory=dict)  # (editor, method) -> why; "": it runs
     editors: dict[tuple[int, str], Editor] = field(default_factory=dict)  # loaded, by thread and name
     stopped: threading.Event = field(default_factory=threading.Event)
     loading: threading.Lock = field(default_factory=threading.Lock)

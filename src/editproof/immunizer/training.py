@@ -13,8 +13,10 @@ own statistics (network.batch_norm), an optional bound (eps), a network that see
 import dataclasses
 import hashlib
 import json
+import math
 import time
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -34,6 +36,7 @@ from editproof.immunizer.dataset import Entry, PhotoPrompts, read_split
 from editproof.immunizer.network import NestedUNet, perturb, save_immunizer
 from editproof.randomness import same_bits
 
+LOGGED = ("loss", "edit", "perturbation")
 MAY_CHANGE = ("iter_num", "checkpoint_every", "resume", "workers")  # between a checkpoint and its continuation
 
 
@@ -68,6 +71,18 @@ def losses(
     return edit, perturbation
 
 
+@dataclass
+class Progressing:
+    """What changes while a network is trained; `position`: how many batches of this epoch are done."""
+
+    network: NestedUNet
+    optimizer: torch.optim.Adam
+    random: torch.Generator
+    epoch: int = 0
+    position: int = 0
+    step: int = 0
+
+
 def train(
     config: TrainConfig,
     data_dir: str | Path,
@@ -87,90 +102,112 @@ def train(
         check_transform(config.transform)
     entries = _chosen(read_split(data_dir, "train", config.images_subdir, config.masks_subdir), config)
     held_out = read_split(data_dir, "validation") if (Path(data_dir) / "validation").exists() else []
-    checkpoint = _read_checkpoint(output / "checkpoint.pt", config, _fingerprint(entries))
+    data = _fingerprint(entries)
+    checkpoint = _read_checkpoint(output / "checkpoint.pt", config, data)
+    editor, size = _editor(config, pick_device(device))
+    now = _begun(config, size, editor.device, checkpoint)
+    samples = PhotoPrompts(entries, size)
+    validation = PhotoPrompts([dataclasses.replace(entry, prompts=entry.prompts[:1]) for entry in held_out], size)
+    output.mkdir(parents=True, exist_ok=True)
+    log = _Log(output / "log.jsonl", 0 if checkpoint is None else checkpoint["log_size"])
 
-    chosen_device = pick_device(device)
-    editor = load_editor(config.attack_model_link, chosen_device, _editor_dtype(chosen_device))
-    size = config.resolution or editor.size
+    def save() -> int:
+        _save(now, config, output, data=data, log_size=log.size())
+        return now.step
+
+    with same_bits(editor.device), _progress(console) as progress:
+        total = config.iter_num * -(-len(samples) // config.batch_size)
+        bar = progress.add_task("training", total=total, completed=now.step, status="")
+        saved = save() if checkpoint is None else now.step
+        while now.epoch < config.iter_num:
+            for images, mask, prompts in _batches(samples, config, now.epoch, now.position, editor.device):
+                started = time.perf_counter()
+                values = _step(now, editor, config, images, mask, prompts)
+                if not all(map(math.isfinite, values.values())):
+                    raise FloatingPointError(_not_finite(values, now.step, saved, output))
+                log.write(step=now.step, epoch=now.epoch, **{name: values[name] for name in LOGGED},
+                          seconds=round(time.perf_counter() - started, 3))  # fmt: skip
+                progress.update(bar, completed=now.step, status=f"epoch {now.epoch + 1}, loss {values['loss']:.4f}")
+                if now.step % config.checkpoint_every == 0:
+                    saved = save()
+            if len(validation) and ((now.epoch + 1) % config.validate_every == 0 or now.epoch + 1 == config.iter_num):
+                score = validate(now.network, editor, validation, config)
+                log.write(step=now.step, epoch=now.epoch, validation_loss=score)
+                progress.update(bar, description=f"validation loss {score:.4f}")
+            now.epoch, now.position = now.epoch + 1, 0
+        save()
+    return output / "immunizer"
+
+
+def _editor(config: TrainConfig, device: torch.device) -> tuple[Editor, int]:
+    """The editor to train against, and the side in pixels of the photos; UserError if they do not go together."""
+    editor = load_editor(config.attack_model_link, device, _editor_dtype(device))
+    size, levels = config.resolution or editor.size, len(config.network.depths)
     if not editor.masked:
         raise UserError(f"attack_model_link: {editor.name!r} takes no mask; allowed: an inpainting editor")
     if size % editor.multiple:
         raise UserError(f"resolution: {size}; allowed for {editor.name!r}: a multiple of {editor.multiple}")
-    levels = len(config.network.depths)
     if size <= 2 ** (levels - 1):
         raise UserError(f"resolution: {size}; allowed for {levels} network.depths: more than {2 ** (levels - 1)}")
+    return editor, size
 
+
+def _begun(config: TrainConfig, size: int, device: torch.device, checkpoint: dict[str, Any] | None) -> Progressing:
+    """A new training, or one that goes on where a checkpoint was written."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(config.seed)
         network = NestedUNet(**dataclasses.asdict(config.network))
     network.trained_eps, network.size = config.eps or None, size
-    network.to(chosen_device)
+    network.to(device)
     optimizer = torch.optim.Adam(network.parameters(), lr=config.learning_rate)
-    random = torch.Generator().manual_seed(config.seed)
-    epoch = position = step = log_size = 0
+    now = Progressing(network, optimizer, torch.Generator().manual_seed(config.seed))
     if checkpoint is not None:
         network.load_state_dict(checkpoint["network"])
         optimizer.load_state_dict(checkpoint["optimizer"])
-        random.set_state(checkpoint["random"])
-        epoch, position, step, log_size = (checkpoint[x] for x in ("epoch", "position", "step", "log_size"))
+        now.random.set_state(checkpoint["random"])
+        now.epoch, now.position, now.step = (checkpoint[name] for name in ("epoch", "position", "step"))
+    return now
 
-    samples = PhotoPrompts(entries, size)
-    validation = PhotoPrompts([dataclasses.replace(entry, prompts=entry.prompts[:1]) for entry in held_out], size)
-    per_epoch = -(-len(samples) // config.batch_size)
-    output.mkdir(parents=True, exist_ok=True)
-    log = _Log(output / "log.jsonl", log_size)
 
-    def save() -> None:
-        state = {
-            "network": network.state_dict(),
-            "optimizer": optimizer.state_dict(),
-            "random": random.get_state(),
-            "epoch": epoch,
-            "position": position,
-            "step": step,
-            "log_size": log.size(),
-            "config": _plain(config),
-            "data": _fingerprint(entries),
-        }
-        with atomic(output / "checkpoint.pt") as file:
-            torch.save(state, file)
-        save_immunizer(network, output / "immunizer", trained_against=config.attack_model_link, steps=step)
+def _step(
+    now: Progressing, editor: Editor, config: TrainConfig, images: Tensor, mask: Tensor, prompts: Sequence[str]
+) -> dict[str, float]:
+    """A step of Adam on one batch; the weights stay as they are where the loss or its gradient is not finite.
 
-    with same_bits(chosen_device), _progress(console) as progress:
-        bar = progress.add_task("training", total=config.iter_num * per_epoch, completed=step, status="")
-        if checkpoint is None:
-            save()
-        saved = step
-        while epoch < config.iter_num:
-            for images, mask, prompts in _batches(samples, config, epoch, position, chosen_device):
-                started = time.perf_counter()
-                known = config.network.in_channels == 3 or _rand(random) < config.mask_known
-                seeds = [_seed(random) for _ in images]
-                generators = [torch.Generator().manual_seed(seed) for seed in seeds]
-                seed = _seed(random) if config.transform else 0
-                transform = make_transform(config.transform, editor, seed)
-                optimizer.zero_grad(set_to_none=True)
-                parts = losses(network.train(), editor, images, mask, prompts, config, generators, known, transform)
-                edit, perturbation = (part.mean() for part in parts)
-                loss = edit + perturbation
-                loss.backward()
-                norm = torch.nn.utils.get_total_norm([p.grad for p in network.parameters() if p.grad is not None])
-                _check_finite(loss, norm, step, saved, output)
-                optimizer.step()
-                position, step = position + 1, step + 1
-                values = {"loss": loss.item(), "edit": edit.item(), "perturbation": perturbation.item()}
-                log.write(step=step, epoch=epoch, **values, seconds=round(time.perf_counter() - started, 3))
-                progress.update(bar, completed=step, status=f"epoch {epoch + 1}, loss {values['loss']:.4f}")
-                if step % config.checkpoint_every == 0:
-                    save()
-                    saved = step
-            if len(validation) and ((epoch + 1) % config.validate_every == 0 or epoch + 1 == config.iter_num):
-                score = validate(network, editor, validation, config)
-                log.write(step=step, epoch=epoch, validation_loss=score)
-                progress.update(bar, description=f"validation loss {score:.4f}")
-            epoch, position = epoch + 1, 0
-        save()
-    return output / "immunizer"
+    Returns the loss, its parts `edit` and `perturbation`, and the norm of the gradient.
+    """
+    known = config.network.in_channels == 3 or torch.rand((), generator=now.random).item() < config.mask_known
+    generators = [torch.Generator().manual_seed(_seed(now.random)) for _ in images]
+    transform = make_transform(config.transform, editor, _seed(now.random) if config.transform else 0)
+    now.optimizer.zero_grad(set_to_none=True)
+    parts = losses(now.network.train(), editor, images, mask, prompts, config, generators, known, transform)
+    edit, perturbation = (part.mean() for part in parts)
+    loss = edit + perturbation
+    loss.backward()
+    norm = torch.nn.utils.get_total_norm([p.grad for p in now.network.parameters() if p.grad is not None])
+    values = {"loss": loss.item(), "edit": edit.item(), "perturbation": perturbation.item(), "gradient": norm.item()}
+    if all(map(math.isfinite, values.values())):
+        now.optimizer.step()
+        now.position, now.step = now.position + 1, now.step + 1
+    return values
+
+
+def _save(now: Progressing, config: TrainConfig, output: Path, **more: Any) -> None:
+    """Write checkpoint and weights; `more`: of the data and the log."""
+    state = {"network": now.network.state_dict(), "optimizer": now.optimizer.state_dict(),
+             "random": now.random.get_state(), "epoch": now.epoch, "position": now.position, "step": now.step,
+             "config": _plain(config), **more}  # fmt: skip
+    with atomic(output / "checkpoint.pt") as file:
+        torch.save(state, file)
+    save_immunizer(now.network, output / "immunizer", trained_against=config.attack_model_link, steps=now.step)
+
+
+def _not_finite(values: dict[str, float], step: int, saved: int, output: Path) -> str:
+    what = "gradient" if math.isfinite(values["loss"]) else "loss"
+    return (
+        f"training stopped: the {what} of step {step + 1} is not finite; '{output / 'checkpoint.pt'}' and "
+        f"'{output / 'immunizer'}' hold step {saved}; a lower learning_rate may help (in a new output folder)"
+    )
 
 
 @torch.no_grad()
@@ -213,21 +250,8 @@ def _editor_dtype(device: torch.device) -> torch.dtype | None:
     return torch.float32 if device.type == "cuda" and not torch.cuda.is_bf16_supported(False) else None
 
 
-def _check_finite(loss: Tensor, norm: Tensor, step: int, saved: int, output: Path) -> None:
-    if not (torch.isfinite(loss) and torch.isfinite(norm)):
-        what = "loss" if not torch.isfinite(loss) else "gradient"
-        raise FloatingPointError(
-            f"training stopped: the {what} of step {step + 1} is not finite; '{output / 'checkpoint.pt'}' and "
-            f"'{output / 'immunizer'}' hold step {saved}; a lower learning_rate may help (in a new output folder)"
-        )
-
-
 def _seed(generator: torch.Generator) -> int:
     return int(torch.randint(2**62, (), generator=generator))
-
-
-def _rand(generator: torch.Generator) -> float:
-    return torch.rand((), generator=generator).item()
 
 
 def _plain(config: TrainConfig) -> dict[str, Any]:

@@ -29,8 +29,8 @@ def scaled(picture: Tensor, size: tuple[int, int]) -> Callable[[int, int], Tenso
 def lifted(delta: Tensor, size: tuple[int, int]) -> Callable[[int, int], Tensor]:
     """The perturbation (3, h, w) at `size` (H, W): a function from top and bottom row to (rows, W, 3).
 
-    Bicubic as `resize`, without the overshoot beyond the largest value of `delta`. Down-scalers give back a wave as
-    long as it has several pixels at (h, w); what is finer they weaken, whichever way it was lifted.
+    Bicubic as `resize`, but clamped to the largest value of `delta`. A service that scales the result down again keeps
+    patterns that are several pixels wide at (h, w) and weakens finer ones; no other way of scaling up changes that.
     """
     strip, reach = scaled(delta, size), delta.abs().max().item()
     return lambda top, bottom: strip(top, bottom).clamp_(-reach, reach)

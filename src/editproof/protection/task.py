@@ -63,7 +63,7 @@ class Job:
     size: tuple[int, int]  # (height, width)
     output: Path
     report: Path
-    done: bool = False  # by an earlier run: it takes its place in the batch, and is not written
+    done: bool = False  # an earlier run wrote it: it is computed with its batch (whose size matters), but not written
     overwrite: bool = False
     opened: Photo | None = None
     in_memory: bool = False  # `photo` is only a name

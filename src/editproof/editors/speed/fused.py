@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-CLOSE = 0.02  # of half precision; the difference's norm by the result's
+CLOSE = 0.02  # in half precision: largest norm of the difference, as a share of the result's norm
 
 
 @cache

@@ -95,9 +95,11 @@ def applied_kernel(
 @triton.jit
 def group_kernel(sums, weight, bias, before, mean, rstd, one, two, c, groups, splits, count, eps,
            back: tl.constexpr, width: tl.constexpr, step: tl.constexpr):  # fmt: skip
-    """Of a group: mean, rstd, and each channel's scale and shift; or (back) the slant and offset of its gradient.
+    """Of a group: mean, rstd and each channel's scale and shift, so that norm(x) = scale * x + shift; or (back) what
+    makes the gradient of x: scale * dz + one * x + two.
 
-    What is normed is x + before, one number for each photo and channel, of which the sums over x know nothing.
+    sums: of x and x * x, or (back) of dz and dz * x. What is normed is x + before (a number for each photo and
+    channel), which is not in the sums and is added here.
     """
     photo, group = tl.program_id(0), tl.program_id(1)
     wide = c // groups
