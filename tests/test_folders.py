@@ -2,14 +2,13 @@
 
 import json
 import os
-import signal
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import pytest
 import tiny
+from killed import killed_at
 from PIL import Image
 
 import editproof
@@ -280,18 +279,16 @@ def test_killed_and_started_again_it_ends_with_the_same_files(tmp_path: Path) ->
         command += ["--set", "weights=weights"]
         return subprocess.Popen(command, cwd=tmp_path, env=environment, stdout=subprocess.DEVNULL)
 
-    killed = start("killed")
-    deadline = time.monotonic() + 120
-    while len(list((tmp_path / "killed").rglob("*.png"))) < 3 and time.monotonic() < deadline and killed.poll() is None:
-        time.sleep(0.01)
-    killed.send_signal(signal.SIGKILL)
-    killed.wait()
+    arguments = ["protect", "photos", "--recursive", "--out", "killed", "--set", "weights=weights"]
+    code = "from editproof.cli.main import main; main(sys.argv[1:])"
+    killed_at("os:replace", 12, code, arguments, tmp_path)  # with a file that is written and has no name yet
     done = results(tmp_path / "killed")
     assert 3 <= sum(name.endswith("-protected.png") for name in done) < 40
     for name in done:
         if name.endswith("-protected.png"):
             open_photo(tmp_path / "killed" / name)
-    left = tmp_path / "killed" / "0" / f"{TEMPORARY}{killed.pid}-x.tmp"
+    assert len(list((tmp_path / "killed").rglob(f"{TEMPORARY}*.tmp"))) == 1
+    left = tmp_path / "killed" / "0" / f"{TEMPORARY}another-x.tmp"
     left.write_bytes(b"half")
     runs = [start("killed"), start("unbroken")]
     assert [process.wait() for process in runs] == [0, 0]

@@ -1,13 +1,8 @@
 """Training: the loss, what it learns, resuming after kill -9, NaN, and every refused setting."""
 
 import json
-import os
 import re
 import shutil
-import signal
-import subprocess
-import sys
-import time
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, replace
 from pathlib import Path
@@ -16,6 +11,7 @@ from typing import Any, get_type_hints
 import pytest
 import torch
 import yaml
+from killed import killed_at
 from test_dataset import dataset
 from typer.testing import CliRunner
 
@@ -177,25 +173,11 @@ def test_kill_and_resume_gives_the_same_bits(data: Path, settings: dict[str, Any
     values = {**settings, "network": {**SMALL, "batch_norm": "stored"}}  # stored statistics are one more thing to keep
     (tmp_path / "train.yml").write_text(yaml.safe_dump(values))
     folders = {"unbroken": tmp_path / "unbroken", "killed": tmp_path / "killed"}
-    command = [sys.executable, "-c", "from editproof.cli.train import app; app()", "train", "--device", "cpu"]
-    command += [
-        "--config",
-        str(tmp_path / "train.yml"),
-        "--data-dir",
-        str(data),
-        "--output-dir",
-        str(folders["killed"]),
-    ]
-    path = os.pathsep.join([str(ROOT / "src"), os.environ.get("PYTHONPATH", "")])
-    environment = {**os.environ, "PYTHONPATH": path, "OMP_NUM_THREADS": "1"}
-    process = subprocess.Popen(command, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-    lines, deadline = folders["killed"] / "log.jsonl", time.monotonic() + 300
-    while not lines.exists() or lines.read_bytes().count(b"\n") < 5:
-        assert process.poll() is None
-        assert time.monotonic() < deadline
-        time.sleep(0.002)
-    process.send_signal(signal.SIGKILL)
-    assert process.wait() == -signal.SIGKILL
+    arguments = ["train", "--device", "cpu", "--config", str(tmp_path / "train.yml"), "--data-dir", str(data)]
+    killed_at(
+        "editproof.immunizer.training:_Log.write", 6, "from editproof.cli.train import app; app()",
+        [*arguments, "--output-dir", str(folders["killed"])], tmp_path,
+    )  # fmt: skip
     stopped = torch.load(folders["killed"] / "checkpoint.pt", weights_only=True)
     assert 4 <= stopped["step"] < 18
 

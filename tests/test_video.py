@@ -5,10 +5,8 @@ import json
 import os
 import random
 import resource
-import signal
 import subprocess
 import sys
-import time
 from collections.abc import Callable
 from fractions import Fraction
 from itertools import pairwise
@@ -21,6 +19,7 @@ import pytest
 import skimage.data
 import torch
 from clip_maker import make, picture
+from killed import killed_at
 from PIL import Image, ImageSequence
 from torch import Tensor
 
@@ -198,45 +197,30 @@ def test_a_moving_clip_changes_smoothly_and_keeps_its_budget(clips: Callable[...
 
 
 RUN = """
-import sys, time
+import sys
 import torch
 from editproof.video import segments
 from editproof.video import protect as video
 from editproof.bench.clock import peak
 from editproof.cli.main import main
-compute, pause = segments._deltas, float(sys.argv[1])
-segments._deltas = lambda *arguments: (time.sleep(pause), compute(*arguments))[1]
-segments.SEGMENT = video.SEGMENT = int(sys.argv[2])
-main(sys.argv[3:])
+segments.SEGMENT = video.SEGMENT = int(sys.argv[1])
+main(sys.argv[2:])
 print(peak(torch.device("cpu")))
 """
 
 
-def start(pause: float, segment: int, *arguments: str) -> subprocess.Popen:
-    """The command in a process of its own, with pieces of so many frames and a pause before each."""
-    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path), "OMP_NUM_THREADS": "1"}
-    command = [sys.executable, "-c", RUN, str(pause), str(segment), *arguments]
-    return subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, text=True)
-
-
-@pytest.mark.parametrize("when", ["the second piece is there", "the result is being written"])
+@pytest.mark.parametrize(
+    ("place", "number", "left"),
+    [("editproof.video.segments:_deltas", 3, 1), ("editproof.video.writing:encodable", 5, 0)],
+    ids=["two pieces are there", "the result is being written"],
+)
 def test_a_killed_run_goes_on_and_ends_with_the_same_file(
-    when: str, clips: Callable[..., Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    place: str, number: int, left: int, clips: Callable[..., Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     path = clips("plain.mp4")
     arguments = ["protect", str(path), "--method", "noise", "--out", str(tmp_path / "out")]
     parts = tmp_path / "out" / ".editproof-plain-protected.mp4.parts"
-    waited = parts / ("000001.npz" if when.startswith("the second") else "result.mp4")
-    process = start(0.4, 4, *arguments)
-    try:
-        deadline = time.monotonic() + 60
-        while not waited.exists() and process.poll() is None:
-            assert time.monotonic() < deadline
-            time.sleep(0.005)
-    finally:
-        process.send_signal(signal.SIGKILL)
-        process.communicate()
-    assert process.returncode == -signal.SIGKILL
+    killed_at(place, number, RUN, ["4", *arguments], tmp_path)
     assert [file.name for file in (tmp_path / "out").iterdir() if file.suffix != ".lock"] == [parts.name]
     monkeypatch.setattr(segments, "SEGMENT", 4)
     monkeypatch.setattr(video, "SEGMENT", 4)
@@ -244,7 +228,7 @@ def test_a_killed_run_goes_on_and_ends_with_the_same_file(
     compute = segments._deltas
     monkeypatch.setattr(segments, "_deltas", lambda work, copies, told: done.append(1) or compute(work, copies, told))
     assert main(arguments) == 0
-    assert len(done) == (1 if when.startswith("the second") else 0)
+    assert len(done) == left
     assert main([*arguments[:-1], str(tmp_path / "whole")]) == 0
     for name in ("plain-protected.mp4",):
         assert (tmp_path / "out" / name).read_bytes() == (tmp_path / "whole" / name).read_bytes()
@@ -264,8 +248,21 @@ def test_memory_does_not_depend_on_the_length(tmp_path: Path) -> None:
     peaks = []
     for frames in (80, 280):  # the encoder looks ahead by 40 or so
         path = make(tmp_path / f"{frames}.mkv", frames, (96, 64), sound=False)
-        process = start(0, 8, "protect", str(path), "--method", "noise", "--out", str(tmp_path / "out"))
-        peaks.append(int(process.communicate()[0].split()[-1]))
+        environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path), "OMP_NUM_THREADS": "1"}
+        command = [
+            sys.executable,
+            "-c",
+            RUN,
+            "8",
+            "protect",
+            str(path),
+            "--method",
+            "noise",
+            "--out",
+            f"{tmp_path}/out",
+        ]
+        done = subprocess.run(command, env=environment, check=True, capture_output=True, text=True)
+        peaks.append(int(done.stdout.split()[-1]))
     assert peaks[1] - peaks[0] < 32_000_000  # bytes; the perturbations of 200 frames are 39 MB
 
 
