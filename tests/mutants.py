@@ -43,10 +43,10 @@ MUTANTS = (
     Mutant("a late step is not waited for", PGD, "copied.synchronize()", "pass", STREAMS),
     Mutant("the mask never moves: it is not shrunk", GUARD, "[contour.shrink(draw) for",
            "[torch.from_numpy(contour.kept) for", MOVES),
-    Mutant("the mask never moves: one for all steps", GUARD, "    def negative_norm(images: Tensor) -> Tensor:\n",
-           "    def negative_norm(images: Tensor) -> Tensor:\n        draws = generators(seed, len(images))\n", MOVES),
-    Mutant("the mask never moves: its points stay", CONTOURS, "[:, None], moved, self.points)",
-           "[:, None], self.points, self.points)", MOVES),
+    Mutant("the mask never moves: one for all steps", GUARD, "own = draws if samples == 1 else children(draws, samples)",
+           "own = children(generators(given.seed, len(images)), samples)", MOVES),
+    Mutant("the mask never moves: its corners stay", CONTOURS, "moved = (corners + smoothed)",
+           "moved = (corners + 0 * smoothed)", MOVES),
     Mutant("a recorded gradient counted twice", GRAPHS, "None if x is None else x.clone()",
            "None if x is None else 2 * x", STREAMS),
     Mutant("a recorded gradient of the last call", GRAPHS,
@@ -98,7 +98,8 @@ def run(tree: Path, *tests: str) -> int:
     environment = {**os.environ, "PYTHONPATH": str(tree / "src"), "PYTHONDONTWRITEBYTECODE": "1"}
     command = [sys.executable, "-m", "pytest", "-q", "-x", "-p", "no:cacheprovider", *tests]
     done = subprocess.run(command, cwd=tree, env=environment, capture_output=True, text=True, check=False)
-    if done.returncode not in (PASSED, FAILED):
+    broken = any(f"{kind}Error:" in done.stdout for kind in ("Name", "Syntax", "Import", "ModuleNotFound"))
+    if done.returncode not in (PASSED, FAILED) or broken:
         raise RuntimeError(f"pytest {' '.join(tests)}: {done.stdout[-1000:]}{done.stderr[-1000:]}")
     return done.returncode
 
