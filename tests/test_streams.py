@@ -184,8 +184,12 @@ def test_what_recordings_keep_is_free_for_those_who_use_them_again(monkeypatch: 
         owner.idle.append(recording)
         owner.made.add(recording)
     monkeypatch.setattr(graphs, "_recordings", [*ours.idle, *others.idle])
+    limit = [1.0]
+    monkeypatch.setattr(torch.cuda, "get_per_process_memory_fraction", lambda device: limit[0])
     device = torch.device("cuda")
     unused = 70 - 23 - 42
     assert memory.room(device) == pytest.approx(0.8 * (9 + unused) * gib)
     assert memory.room(device, ours) == pytest.approx(0.8 * (9 + unused + 35) * gib)
     assert memory.roomy(device, 38 * gib, ours) and not memory.roomy(device, 38 * gib)
+    limit[0] = 0.9
+    assert memory.room(device) == pytest.approx(0.8 * (2 + unused) * gib), "72 of 80 GiB are allowed, 70 are reserved"

@@ -17,7 +17,7 @@ def on_cuda(device: torch.device) -> bool:
 
 
 def room(device: torch.device, own: object = None) -> float:
-    """Bytes that may be used on a device beside what is there.
+    """Bytes that may be used on a device beside what is there, within PyTorch's limit for this process.
 
     own: if these are Graphs, what their recordings keep counts as free, as they are used again or given up.
     """
@@ -25,7 +25,9 @@ def room(device: torch.device, own: object = None) -> float:
         return (1 - SPARE) * psutil.virtual_memory().available
     unused = max(0, torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device) - held())
     ours = own.held() if isinstance(own, Graphs) else 0
-    return (1 - SPARE) * (torch.cuda.mem_get_info(device)[0] + unused + ours)
+    free, total = torch.cuda.mem_get_info(device)
+    allowed = torch.cuda.get_per_process_memory_fraction(device) * total - torch.cuda.memory_reserved(device)
+    return (1 - SPARE) * (min(free, allowed) + unused + ours)
 
 
 def roomy(device: torch.device, size: float, own: object = None) -> bool:

@@ -38,7 +38,10 @@ def place(pipe: Any, plan: str | None, device: torch.device, recorded: bool = Tr
         part.requires_grad_(False).eval()
     if plan is None:
         weights = sum(p.numel() * p.element_size() for part in parts for p in part.parameters())
-        total = torch.cuda.get_device_properties(device).total_memory if device.type == "cuda" else weights / ROOM
+        total = weights / ROOM
+        if device.type == "cuda":
+            limit = torch.cuda.get_per_process_memory_fraction(device)  # 1 unless somebody has set one
+            total = limit * torch.cuda.get_device_properties(device).total_memory
         plan = "whole" if weights <= ROOM * total else "stream"
     denoiser = pipe.unet if hasattr(pipe, "unet") else pipe.transformer
     spare = plan != "whole" or sum(p.numel() for p in denoiser.parameters()) > LARGE
