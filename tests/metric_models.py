@@ -8,7 +8,7 @@ from safetensors.torch import save_file
 from transformers import CLIPConfig, CLIPModel
 from transformers.models.clip.image_processing_pil_clip import CLIPImageProcessorPil
 
-from editproof.metrics.brisque import LEAST
+from editproof.metrics.brisque import LOWEST
 from editproof.metrics.clip import SOURCE as CLIP
 
 
@@ -38,7 +38,7 @@ def alexnet() -> dict[str, torch.Tensor]:
 
 def regression(path: Path, vectors: int = 5) -> Path:
     """A support vector regression as libsvm writes it, entries of 0 left out."""
-    rows = torch.randn(vectors, len(LEAST)) * (torch.rand(vectors, len(LEAST)) > 0.2)
+    rows = torch.randn(vectors, len(LOWEST)) * (torch.rand(vectors, len(LOWEST)) > 0.2)
     lines = ["svm_type epsilon_svr", "kernel_type rbf", "gamma 0.05", "nr_class 2", f"total_sv {vectors}", "rho -1.5"]
     lines.append("SV")
     for i, row in enumerate(rows.tolist()):

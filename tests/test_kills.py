@@ -19,7 +19,7 @@ from editproof.errors import UserError
 from editproof.files import TEMPORARY, digest
 from editproof.photo.reading import open_photo, save_png
 from editproof.protection import batch
-from editproof.protection.files import protect_photos
+from editproof.protection.files import each_protected, protect_photos
 from editproof.protection.pair import turn
 from editproof.video.reading import open_clip
 
@@ -172,7 +172,7 @@ def test_a_result_that_another_run_has_written_meanwhile_stays(tmp_path: Path) -
     """Two runs with other settings into one folder: the later one of a photo is refused, the pair stays whole."""
     save_png(tmp_path / "a.png", tiny.pictures(1, 60, 80)[0])
     first, second, same = (
-        protect_photos([tmp_path / "a.png"], tmp_path / "out", method="noise", seed=seed) for seed in (0, 1, 0)
+        each_protected([tmp_path / "a.png"], tmp_path / "out", method="noise", seed=seed) for seed in (0, 1, 0)
     )
     real, runs = batch.finish, [second, same]
 

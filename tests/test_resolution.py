@@ -1,5 +1,7 @@
 """Working sizes, and a protection at the photo's own size."""
 
+from dataclasses import replace
+
 import pytest
 import tiny
 import torch
@@ -54,7 +56,8 @@ def test_budget_mask_and_grid_hold_at_the_own_size(budget: Budget, size: tuple[i
 def test_the_perturbation_survives_scaling_down(monkeypatch: pytest.MonkeyPatch) -> None:
     """A smooth perturbation found at the working size is there again when the attacker scales the photo down."""
     wave = 6 / 255 * torch.sin(torch.arange(256) / 8).expand(1, 3, 256, 256)
-    monkeypatch.setitem(METHODS, "noise", lambda editor, images, **settings: (images + wave).clamp(0, 1))
+    waved = replace(METHODS["noise"], function=lambda given: (given.images + wave).clamp(0, 1))
+    monkeypatch.setitem(METHODS, "noise", waved)
     images = tiny.pictures(1, 1024, 1024) * 0.8 + 0.1
     images = (images * 255).round() / 255
     protected = protect(images, method="noise", budget=Linf(8 / 255))
