@@ -8,6 +8,7 @@ import subprocess
 import sys
 from collections import Counter
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -26,7 +27,7 @@ from editproof.bench.data import BenchPhoto, centred_mask, mask_source, read_pho
 from editproof.bench.methods import match_visibility, parse_method
 from editproof.bench.rows import prompts_for
 from editproof.bench.run import run_bench
-from editproof.bench.store import Store, from_json, key_of, read_lines, read_rows, to_json
+from editproof.bench.store import OWN, Store, from_json, key_of, read_lines, read_rows, to_json
 from editproof.cli.main import app, main
 from editproof.editors import EDITORS
 from editproof.editors.pipeline import Editor
@@ -346,6 +347,53 @@ def test_other_settings_or_photos_need_another_folder(bench: Callable, data: Pat
 def test_one_run_at_a_time(bench: Callable, tmp_path: Path) -> None:
     with Store(tmp_path / "out"), pytest.raises(UserError, match="another benchmark"):
         bench(methods=["noise"])
+
+
+@pytest.mark.parametrize("name", OWN)
+def test_only_files_of_a_benchmark_are_written_over(name: str, bench: Callable, tmp_path: Path) -> None:
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out" / name).write_text("method: mine\n")
+    with pytest.raises(UserError, match=f"{re.escape(name)}' was not written by `editproof bench`; allowed: another"):
+        bench(methods=["none"])
+    assert [path.name for path in (tmp_path / "out").iterdir()] == [name]
+    assert (tmp_path / "out" / name).read_text() == "method: mine\n"
+
+
+def test_settings_that_nothing_came_of_leave_no_config(bench: Callable, tmp_path: Path) -> None:
+    for scheduler, said in (("ddimm", "scheduler 'ddimm' is unknown; allowed: ddim"), ("ddim", "its own scheduler")):
+        with pytest.raises(UserError, match=said):
+            bench(methods=["none"], editors=["flux-kontext"], scheduler=scheduler)
+        assert not (tmp_path / "out" / "config.yml").exists()
+    assert bench(methods=["none"], editors=["sd-inpaint"], counters=["none"])
+
+
+DAMAGED = {  # file -> what somebody makes of it
+    "results.jsonl": (b"[1]\n", b'{"photo": 1}\n', b"[" * 100_000 + b"\n", b"\xff\n", "metrics"),
+    "pictures.jsonl": (b'{"photo": 1}\n', b"5\n"),
+    "timings.jsonl": (b'{"kind": 5, "photos": "x", "seconds_per_photo": []}\n',),
+    "config.yml": (b"# editproof bench\n5", b"# editproof bench\nmethods: 5\ngallery: [x]\n", b"[" * 5000, b"\xff"),
+    "run.json": (b'{"data_sha256": 1}', b'["data_sha256"]', b"[" * 100_000, b"{"),
+}
+
+
+def test_damaged_files_are_told_in_one_line(
+    bench: Callable, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    bench(methods=["none", "noise"], counters=["none"])
+    whole = {path.name: path.read_bytes() for path in (tmp_path / "out").iterdir() if path.is_file()}
+    for name, contents in DAMAGED.items():
+        for content in contents:
+            if isinstance(content, str):
+                content = whole[name].replace(b'"metrics": {', b'"metrics": 5, "m": {')
+            (tmp_path / "out" / name).write_bytes(content)
+            capsys.readouterr()
+            code = main(["report", str(tmp_path / "out")])
+            said = capsys.readouterr().err
+            assert (code == 0 and not said) or (code == 2 and said.count("\n") == 1), (name, content[:40], said)
+            with suppress(UserError):
+                bench(methods=["none", "noise"], counters=["none"])
+            for other, text in whole.items():
+                (tmp_path / "out" / other).write_bytes(text)
 
 
 def test_settings_on_disk_make_the_same_run(bench: Callable, tmp_path: Path, data: Path) -> None:

@@ -4,6 +4,7 @@ import json
 import shutil
 import subprocess
 import sys
+import threading
 from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
@@ -22,6 +23,7 @@ from editproof.editors.attention import context_mass
 from editproof.editors.pipeline import Editor
 from editproof.errors import UserError
 from editproof.methods import METHODS
+from editproof.people.finding import EMBEDDED, load_people
 from editproof.randomness import generators
 
 Load = Callable[[str], Editor]
@@ -399,3 +401,46 @@ def test_plans_that_are_refused(tiny_folder: Folder) -> None:
         UserError, match=r"'first-block' is for FLUX Kontext and klein, and .* is a StableDiffusionInpaintPipeline"
     ):
         load_editor(tiny_folder("sd-inpaint"), device="cpu", plan="first-block")
+
+
+def test_files_that_are_cut_off_or_missing_are_told_in_one_line(tiny_folder: Folder, tmp_path: Path) -> None:
+    """A download that broke off, a tokenizer that is not there."""
+    for number, (name, change) in enumerate({
+        "unet/diffusion_pytorch_model.safetensors": lambda file: file.write_bytes(file.read_bytes()[:-1000]),
+        "vae/diffusion_pytorch_model.safetensors": lambda file: file.write_bytes(file.read_bytes()[:100]),
+        "text_encoder/model.safetensors": lambda file: file.write_bytes(b""),
+        "unet/config.json": lambda file: file.write_text("{"),
+        "vae/config.json": lambda file: file.write_text("[]"),
+        "tokenizer": shutil.rmtree,
+        "tokenizer/vocab.json": Path.unlink,
+        "scheduler/scheduler_config.json": Path.unlink,
+        "text_encoder/config.json": lambda file: file.write_text('{"hidden_size": "x"}'),
+    }.items()):  # fmt: skip
+        folder = tmp_path / str(number)
+        shutil.copytree(tiny_folder("sd-inpaint"), folder)
+        if not (folder / name).exists():
+            continue
+        change(folder / name)
+        with pytest.raises(UserError, match="cannot be loaded: ") as caught:
+            load_editor(folder, device="cpu")
+        assert "\n" not in str(caught.value), name
+
+
+def test_editors_are_loaded_in_threads(tiny_folder: Folder) -> None:
+    """diffusers switches torch for the whole process while it loads: parameters became meta tensors, for good."""
+    folders, failed = [tiny_folder("sd-inpaint"), tiny_folder("instruct-pix2pix")] * 3, []
+
+    def load(folder: Path) -> None:
+        try:
+            editor = load_editor(folder, device="cpu")
+            assert not any(p.is_meta for p in editor.denoiser.parameters())
+            load_people(EMBEDDED)
+        except BaseException as error:
+            failed.append(error)
+
+    threads = [threading.Thread(target=load, args=[folder]) for folder in folders]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert not failed and not torch.nn.Linear(2, 2).weight.is_meta

@@ -19,6 +19,7 @@ from editproof.cli.train import app
 from editproof.editors import load_editor
 from editproof.editors.pipeline import Editor
 from editproof.errors import UserError
+from editproof.files import held
 from editproof.immunizer.config import LIMITS, NetworkConfig, TrainConfig, make_config, read_config
 from editproof.immunizer.dataset import PhotoPrompts, read_split
 from editproof.immunizer.network import NestedUNet, load_immunizer, perturb
@@ -256,6 +257,22 @@ def test_editors_that_cannot_serve(data: Path, settings: dict[str, Any], tmp_pat
     with pytest.raises(UserError, match=words):
         train(make_config({**settings, **EDITOR_FAULTS[words]}), data, tmp_path / "out", device="cpu")
     assert not (tmp_path / "out").exists()
+
+
+def test_one_training_at_a_time_and_over_nothing_else(data: Path, settings: dict[str, Any], tmp_path: Path) -> None:
+    config, out = make_config({**settings, "iter_num": 1}), tmp_path / "out"
+    with held(out / ".lock"), pytest.raises(UserError, match="another training is writing to"):
+        train(config, data, out, device="cpu")
+    for name in ("log.jsonl", "immunizer/model.safetensors"):
+        (out / name).parent.mkdir(parents=True, exist_ok=True)
+        (out / name).write_text("somebody's own")
+        with pytest.raises(UserError, match=r"is of no training in this folder; allowed: another"):
+            train(config, data, out, device="cpu")
+        assert (out / name).read_text() == "somebody's own" and not (out / "checkpoint.pt").exists()
+        (out / name).unlink()
+    (out / "log.jsonl").touch()  # a run that was killed before its first checkpoint
+    train(config, data, out, device="cpu")
+    assert not (out / ".lock").exists()
 
 
 def test_editors_without_masks_are_refused(

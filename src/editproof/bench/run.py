@@ -27,9 +27,9 @@ from editproof.bench.config import (
 from editproof.bench.data import BenchPhoto, fingerprint, mask_source, open_at, read_photos
 from editproof.bench.methods import NONE, parse_bench_budget, parse_match, parse_method
 from editproof.bench.rows import bench_editor, expect, prompts_for
-from editproof.bench.store import Store, read_lines
+from editproof.bench.store import Store, check_own, read_lines
 from editproof.counters import counter_text, named_editors
-from editproof.editors import EDITORS, pick_device
+from editproof.editors import EDITORS, SCHEDULERS, pick_device
 from editproof.errors import UserError
 from editproof.files import atomic, check_folder
 from editproof.methods import METHODS
@@ -56,6 +56,7 @@ def run_bench(
     """
     out = Path(out)
     check_folder(out)
+    check_own(out)
     config = resolve(config)
     specs = [parse_method(text, config.preset) for text in config.methods]
     labels = [spec.label for spec in specs]
@@ -86,12 +87,21 @@ def run_bench(
             file.write(b"# editproof bench --config config.yml --data DIR --out OUT\n")
             file.write(yaml.safe_dump(published_form(config), sort_keys=False, allow_unicode=True, width=110).encode())
         store.write_json("run.json", {**info, "skipped": []})
-        clock = Clock(store.add_timing, read_lines(out / "timings.jsonl"))
+        try:
+            clock = Clock(store.add_timing, read_lines(out / "timings.jsonl"))
+        except (KeyError, TypeError, ValueError):
+            raise UserError(f"'{out / 'timings.jsonl'}' has lines that are no timings of `editproof bench`") from None
         run = Run(config, store, photos, specs, clock, progress, tell, device, source, batch, workers)
-        for name in config.editors:
-            expect(run, name)
-        for name in config.editors:
-            bench_editor(run, name)
+        try:
+            for name in config.editors:
+                expect(run, name)
+            for name in config.editors:
+                bench_editor(run, name)
+        except BaseException:
+            if not store.rows:  # settings that nothing came of are not to be gone on with
+                for name in ("config.yml", "run.json"):
+                    (out / name).unlink(missing_ok=True)
+            raise
         store.write_json("run.json", {**info, "skipped": run.skipped})
         store.sort()
 
@@ -112,6 +122,8 @@ def resolve(config: BenchConfig) -> BenchConfig:
     for text in config.counters:
         for name in named_editors(text):
             check_editor_name(name)
+    if config.scheduler is not None and config.scheduler not in SCHEDULERS:
+        raise UserError(f"scheduler '{config.scheduler}' is unknown; allowed: {', '.join(SCHEDULERS)}")
     labels = [editor_label(name) for name in config.editors]
     if len(set(labels)) < len(labels):
         raise UserError(
@@ -183,7 +195,7 @@ def _check_same(store: Store, config: BenchConfig, info: dict[str, Any]) -> list
         told = json.loads((store.folder / "run.json").read_text(encoding="utf-8"))
     except (FileNotFoundError, ValueError, RecursionError):
         return []
-    if not store.rows:
+    if not store.rows or not isinstance(old, dict) or not isinstance(told, dict):
         return []
     new = published_form(config)
     for name in FIXED:
@@ -192,6 +204,7 @@ def _check_same(store: Store, config: BenchConfig, info: dict[str, Any]) -> list
                 f"'{store.folder}' holds rows made with {name} {old.get(name)}, this is {name} {new.get(name)}; "
                 "allowed: the same, or another --out"
             )
-    if told["data_sha256"] != info["data_sha256"]:
+    if told.get("data_sha256") != info["data_sha256"]:
         raise UserError(f"'{store.folder}' holds rows of other photos or masks; allowed: the same, or another --out")
-    return told["sessions"]
+    sessions = told.get("sessions")
+    return sessions if isinstance(sessions, list) else []

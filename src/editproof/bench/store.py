@@ -59,7 +59,9 @@ def read_lines(path: Path) -> list[Row]:
     for number, line in enumerate(text[: text.rfind(b"\n") + 1].splitlines(), 1):
         try:
             rows.append(json.loads(line))
-        except ValueError:
+            if not isinstance(rows[-1], dict):
+                raise ValueError
+        except (ValueError, RecursionError):
             raise UserError(f"'{path}' line {number} is damaged; allowed: one JSON object a line") from None
     return rows
 
@@ -68,9 +70,30 @@ def read_rows(path: Path) -> list[Row]:
     """The rows of a results.jsonl in the order of their keys, the later of two with the same key."""
     try:
         rows = {key_of(row): row for row in read_lines(path)}
+        if not all(isinstance(row["metrics"], dict) for row in rows.values()):
+            raise TypeError
+        return [rows[key] for key in sorted(rows)]
     except (KeyError, TypeError):
         raise UserError(f"'{path}' has lines that are no rows of `editproof bench`") from None
-    return [rows[key] for key in sorted(rows)]
+
+
+OWN = {  # files that a benchmark writes over: how one tells that `editproof bench` or `report` wrote them
+    "config.yml": lambda text: text.startswith(b"# editproof bench"),
+    "run.json": lambda text: b'"data_sha256"' in text,
+    "results.jsonl": lambda text: not text or (b'"photo"' in text and b'"counter"' in text),
+    "pictures.jsonl": lambda text: not text or (b'"photo"' in text and b'"counter"' in text),
+    "timings.jsonl": lambda text: not text or b'"seconds_per_photo"' in text or b'"peak' in text,
+    "report.html": lambda text: b"editproof" in text,
+    "summary.csv": lambda text: text.startswith(b"editor,method,budget,counter,"),
+}
+
+
+def check_own(folder: Path, names: Iterable[str] = tuple(OWN)) -> None:
+    """Raise UserError where a benchmark in `folder` would write over a file that no benchmark wrote."""
+    for name in names:
+        path, ours = folder / name, OWN[name]
+        if path.is_dir() or (path.is_file() and not ours(path.read_bytes()[:100_000])):
+            raise UserError(f"'{path}' was not written by `editproof bench`; allowed: another --out")
 
 
 def to_json(value: float | int | None) -> float | int | str | None:

@@ -5,6 +5,7 @@ from importlib.resources import files
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from editproof.building import one_at_a_time
 from editproof.editors.hub import model_index
 from editproof.errors import UserError
 from editproof.plugins import add_plugins
@@ -110,6 +111,7 @@ PLANS = {
 FIRST_BLOCK = "first-block"
 
 
+@one_at_a_time
 def load_editor(
     name: str | Path,
     device: "str | torch.device | None" = None,

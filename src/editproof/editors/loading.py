@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, Any
 
 import diffusers
 import torch
-from huggingface_hub.errors import HfHubHTTPError
 
 from editproof.editors import FIRST_BLOCK, OWN_PIPELINES, PIPELINES, SCHEDULERS, supported
 from editproof.editors.hub import model_index, one_line, quiet
@@ -21,6 +20,7 @@ from editproof.errors import UserError
 if TYPE_CHECKING:
     from editproof.editors.pipeline import Editor
 
+TOKENS = ("tokenizer.json", "vocab.*", "*.model")  # files of a tokenizer, one of which is needed
 IN_PARTS = {"_class_name": "Step1XPipeline", "scheduler": ["diffusers", "FlowMatchEulerDiscreteScheduler"]}
 
 
@@ -52,6 +52,8 @@ def load(
     """The editor; arguments as those of `load_editor`. Raises UserError."""
     index = IN_PARTS if origin.version else model_index(origin.source, origin.label, origin.folder)
     class_name = supported(index, origin.label)
+    if origin.folder:
+        _check_tokenizers(index, Path(origin.source), origin.label)
     if scheduler is not None and "FlowMatch" in str(index.get("scheduler")):
         raise UserError(
             f"editor {origin.label} works with its own scheduler only (flow matching), not with {scheduler!r}"
@@ -61,7 +63,9 @@ def load(
         raise UserError(f"dtype {dtype}: allowed are torch.float32, torch.bfloat16 and torch.float16")
     try:
         pipe, cached_from = _read(origin, class_name, dtype, plan)
-    except (OSError, ValueError, HfHubHTTPError) as error:
+    except (UserError, MemoryError, torch.OutOfMemoryError):
+        raise
+    except Exception as error:  # a download that was cut off, a tokenizer that is missing: libraries raise any kind
         raise UserError(f"editor {origin.label} cannot be loaded: {one_line(error)}") from error
     if scheduler is not None:
         scheduler_class, settings = SCHEDULERS[scheduler]
@@ -100,6 +104,15 @@ def _read(origin: Origin, class_name: str, dtype: torch.dtype, plan: str | None)
     with quiet() if origin.embedded else nullcontext():
         pipe = pipeline_class.from_pretrained(source, dtype=dtypes, use_safetensors=True, **parts)
     return pipe, source if left_out else ""
+
+
+def _check_tokenizers(index: dict[str, Any], folder: Path, label: str) -> None:
+    """Raise UserError where a tokenizer's words are missing, which transformers takes for one without any."""
+    for name, part in index.items():
+        if isinstance(part, list) and "Tokenizer" in str(part[-1]):
+            found = [file for pattern in TOKENS for file in folder.glob(f"{name}/{pattern}")]
+            if not found:
+                raise UserError(f"editor {label} cannot be loaded: '{folder / name}' has no tokenizer")
 
 
 def _default_dtype(device: torch.device, embedded: bool) -> torch.dtype:

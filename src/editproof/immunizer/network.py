@@ -11,6 +11,7 @@ from safetensors.torch import load_file, save
 from torch import Tensor, nn
 from torch.nn import functional
 
+from editproof.building import one_at_a_time
 from editproof.editors.speed.fused import works
 from editproof.errors import UserError
 from editproof.files import atomic
@@ -209,6 +210,7 @@ def save_immunizer(network: NestedUNet, folder: str | Path, half: bool = False, 
         file.write(save(tensors))
 
 
+@one_at_a_time
 def load_immunizer(path: str | Path | None = None) -> NestedUNet:
     """The network at `path` in eval mode, float32 on the CPU; None is the embedded one.
 

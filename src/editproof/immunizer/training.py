@@ -16,6 +16,7 @@ import json
 import math
 import time
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -30,7 +31,7 @@ from editproof.counters.transform import check_transform, make_transform
 from editproof.editors import load_editor, pick_device
 from editproof.editors.pipeline import Editor
 from editproof.errors import UserError
-from editproof.files import atomic, check_folder
+from editproof.files import atomic, check_folder, clean, held
 from editproof.immunizer.config import TrainConfig
 from editproof.immunizer.dataset import Entry, PhotoPrompts, read_split
 from editproof.immunizer.network import NestedUNet, perturb, save_immunizer
@@ -98,6 +99,20 @@ def train(
     """
     output = Path(output_dir)
     check_folder(output)
+    existed, taken = output.exists(), f"another training is writing to '{output}'; allowed: another output folder"
+    try:
+        with held(output / ".lock", taken):
+            clean([output, output / "immunizer"])
+            return _train(config, data_dir, output, device, console)
+    finally:
+        if not existed:
+            with suppress(OSError):  # unless something is in it
+                output.rmdir()
+
+
+def _train(
+    config: TrainConfig, data_dir: str | Path, output: Path, device: str | None, console: Console | None
+) -> Path:
     if config.transform is not None:
         check_transform(config.transform)
     entries = _chosen(read_split(data_dir, "train", config.images_subdir, config.masks_subdir), config)
@@ -266,6 +281,10 @@ def _fingerprint(entries: Sequence[Entry]) -> str:
 def _read_checkpoint(path: Path, config: TrainConfig, data: str) -> dict[str, Any] | None:
     """The checkpoint to go on from, None for a fresh start. Raises UserError if it belongs to another training."""
     if not path.exists():
+        for name in ("log.jsonl", "immunizer/model.safetensors", "immunizer/config.json"):
+            other = path.parent / name
+            if other.is_dir() or (other.exists() and other.stat().st_size):
+                raise UserError(f"'{other}' is of no training in this folder; allowed: another output folder")
         return None
     if not config.resume:
         raise UserError(f"'{path}' exists; allowed: resume: true to go on from it, or another output folder")

@@ -13,6 +13,7 @@ from scipy import ndimage
 from torch import Tensor, nn
 from torch.nn import functional
 
+from editproof.building import one_at_a_time
 from editproof.errors import UserError
 from editproof.people.faces import face_boxes
 from editproof.resolution import working_copy
@@ -75,6 +76,7 @@ def _network() -> PeopleNet:
     return load_people(EMBEDDED)
 
 
+@one_at_a_time
 def load_people(file: Path) -> PeopleNet:
     """The network with the weights in `file`, in eval mode, float32 on the CPU."""
     found = {name: value.float() if value.is_floating_point() else value for name, value in load_file(file).items()}

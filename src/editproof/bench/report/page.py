@@ -1,11 +1,13 @@
 """A benchmark's rows as a page that people can read: one HTML file that needs nothing else."""
 
+import functools
 import json
 import re
 import shlex
+from collections.abc import Callable
 from importlib.resources import files
 from pathlib import Path
-from typing import Any
+from typing import Any, ParamSpec, TypeVar
 
 import jinja2
 import yaml
@@ -26,17 +28,38 @@ from editproof.bench.report.tables import (
     to_csv,
 )
 from editproof.bench.report.verdicts import Lines, success_table, test_table, transfer_tables
-from editproof.bench.store import Row, key_of, read_lines, read_rows
+from editproof.bench.store import Row, check_own, key_of, read_lines, read_rows
 from editproof.bench.verdict import headline
 from editproof.errors import UserError
 from editproof.files import atomic
 from editproof.metrics import METRICS
 from editproof.parsing import parse_yaml
 
+Settings = ParamSpec("Settings")
+Read = TypeVar("Read")
 VISIBILITY = ("psnr", "ssim", "lpips", "ciede2000")  # in the summary, and what protection is drawn against
 BESIDE = ("prompt", "identity", "quality", "truth")  # groups of which the summary shows the first metric
 
 
+def _damage_told(read: Callable[Settings, Read]) -> Callable[Settings, Read]:
+    """A function of a benchmark's folder that tells in one line of files that somebody has changed."""
+
+    @functools.wraps(read)
+    def told(*arguments: Settings.args, **settings: Settings.kwargs) -> Read:
+        try:
+            return read(*arguments, **settings)
+        except UserError:
+            raise
+        except (AttributeError, IndexError, KeyError, TypeError, ValueError) as error:
+            what = f"{type(error).__name__}: {' '.join(str(error).split())}"
+            raise UserError(
+                f"'{arguments[0]}' has files that do not fit `editproof bench` ({what}); run it again"
+            ) from error
+
+    return told
+
+
+@_damage_told
 def write_report(folder: str | Path, photos: int | None = None) -> Path:
     """Write report.html, summary.csv, and tables.md, .tex and .csv for people to a benchmark's folder.
 
@@ -45,9 +68,11 @@ def write_report(folder: str | Path, photos: int | None = None) -> Path:
     Raises UserError if the folder holds no rows.
     """
     folder = Path(folder)
+    check_own(folder, ("report.html", "summary.csv"))
     rows, config = _rows(folder), _read(folder / "config.yml", parse_yaml)
     summary, metrics = summarise(rows), known_metrics(rows)
-    page = _page(folder, rows, summary, metrics, config, int(config.get("gallery", 4)) if photos is None else photos)
+    photos = int(config.get("gallery", 4)) if photos is None else photos
+    page = _page(folder, rows, summary, metrics, config, photos)
     with atomic(folder / "summary.csv") as file:
         file.write(to_csv(summary, metrics).encode("utf-8", "replace"))
     for name, text in _tables(rows, summary, metrics, config, folder).items():
@@ -58,6 +83,7 @@ def write_report(folder: str | Path, photos: int | None = None) -> Path:
     return folder / "report.html"
 
 
+@_damage_told
 def sentences(folder: str | Path) -> list[str]:
     """What a benchmark found, in sentences that can be printed: how many edits succeed on each editor."""
     rows, config = _rows(Path(folder)), _read(Path(folder) / "config.yml", parse_yaml)
@@ -66,6 +92,7 @@ def sentences(folder: str | Path) -> list[str]:
     return [line for editor in editors for line in headline(summary, rows, editor, methods)]
 
 
+@_damage_told
 def overview(folder: str | Path) -> dict[str, list[dict[str, str]]]:
     """The main tables for a terminal: title -> lines."""
     folder = Path(folder)
