@@ -12,9 +12,10 @@ from editproof.bench import demo
 from editproof.bench.demo import INSTRUCTION, PROMPT, astronaut, panels, run_demo
 from editproof.budgets import Linf
 from editproof.cli.main import main
+from editproof.editors.pipeline import Editor
 from editproof.methods import METHODS
 from editproof.metrics import edit_change, psnr
-from editproof.photo.reading import open_photo
+from editproof.photo.reading import open_photo, save_png
 
 FIVE = ("original", "immunized", "edited_original", "edited_immunized", "comparison")
 
@@ -128,3 +129,30 @@ def test_the_embedded_demo_shows_what_it_promises(tmp_path: Path) -> None:
     assert noise.disruption < 0.1
     assert diffvax.disruption > 0.3
     assert len(paths) == 6
+
+
+def test_diffvax_s_options(
+    tmp_path: Path, tiny_folder: object, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A photo by its number, baselines with their own pictures, steps, weights; nothing is displayed."""
+    folder = tmp_path / "data" / "validation"
+    for number, photo in enumerate(tiny.pictures(2)):
+        save_png(folder / "images" / f"image_{number}.png", photo)
+        save_png(folder / "masks" / f"mask_image_{number}.png", tiny.hole(1)[0].expand(3, -1, -1))
+    (folder / "metadata.jsonl").write_text("".join(f'{{"file_name": "images/image_{n}.png"}}\n' for n in range(2)))
+    editor = str(tiny_folder("sd-inpaint"))  # type: ignore[operator]
+    monkeypatch.setattr(Editor, "steps", 1)
+    command = ["demo", "--data-dir", str(tmp_path / "data"), "--image-index", "1", "--no-display", "--editor", editor]
+    options = ["--run-baselines", "--pg-steps", "2", "--dg-steps", "1", "--edit-prompt", "a hat", "--size", "32"]
+    assert main([*command, *options, "--save-dir", str(tmp_path / "out")]) == 0
+    names = {path.name for path in (tmp_path / "out").iterdir()}
+    assert {f"image_1_{kind}.png" for kind in FIVE} <= names
+    for method in ("photoguard-encoder", "diffusionguard", "diffvax"):
+        assert {f"image_1_immunized_{method}.png", f"image_1_edited_{method}.png"} <= names
+    assert "image_1_baseline_comparison.png" in names
+    assert "a hat" in capsys.readouterr().out
+    for wrong, said in ((["--image-index", "7"], "allowed: 0 to 1"), (["--checkpoint", "no.pth"], "no.pth"),
+                        (["--data-dir", str(tmp_path / "none")], "is not a folder")):  # fmt: skip
+        assert main([*command, *wrong, "--out", str(tmp_path / "not")]) == 2
+        assert said in capsys.readouterr().err
+    assert not (tmp_path / "not").exists()

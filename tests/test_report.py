@@ -354,3 +354,25 @@ def test_figure_of_many_photos(tiny_folder: Any, tmp_path: Path, capsys: pytest.
         capsys.readouterr()
         code = main([*command, *more])
         assert (code == 2 and said in capsys.readouterr().err) or (not said and code == 0)
+
+
+def test_figure_of_a_data_folder(tiny_folder: Any, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """By number, each photo with its own prompt and mask, and a column for the masks."""
+    data, lines = tmp_path / "data" / "validation", []
+    for i in range(3):
+        save_png(data / "images" / f"image_{i}.png", tiny.pictures(1, 64, 64)[0])
+        save_png(data / "masks" / f"mask_image_{i}.png", tiny.hole(1, 64, 64)[0].expand(3, -1, -1))
+        lines.append(json.dumps({"file_name": f"images/image_{i}.png", "prompts": [f"hat {i}", "none"]}))
+    (data / "metadata.jsonl").write_text("\n".join(lines))
+    command = ["compare", "--data-dir", str(tmp_path / "data"), "--editor", str(tiny_folder("sd-inpaint")), "--methods",
+               "noise", "--show-mask", "--out", str(tmp_path / "figure.png")]  # fmt: skip
+    assert main([*command, "--images", "2,0"]) == 0
+    with Image.open(tmp_path / "figure.png") as figure:
+        assert figure.width == 2 * 16 + 4 * 256 + 3 * 8
+        assert 2 * 256 < figure.height < 2 * 256 + 200
+    for more, said in ((["--images", "5"], "allowed: 0 to 2"), (["--images", "x"], "allowed are numbers"),
+                       ([str(tmp_path / "figure.png")], "one of the two")):  # fmt: skip
+        capsys.readouterr()
+        assert main([*command, "--overwrite", *more]) == 2
+        assert said in capsys.readouterr().err
+    assert main(["compare", "--out", str(tmp_path / "f.png"), "--prompt", "a"]) == 2

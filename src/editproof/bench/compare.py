@@ -45,12 +45,13 @@ class Compared:
 
 def compare_photos(
     photos: Sequence[str | Path],
-    prompt: str,
+    prompt: str | Sequence[str],
     out: str | Path,
     *,
     methods: Sequence[str] | None = None,
     editor: str = "tiny-inpaint",
-    mask: str | Path | None = None,
+    mask: str | Path | Sequence[Path | None] | None = None,
+    show_mask: bool = False,
     budget: Budget | None = None,
     preset: str | None = "fast",
     overwrite: bool = False,
@@ -63,18 +64,23 @@ def compare_photos(
 
     Photos are worked on at the editor's size for them, or at the area of `size` x `size` pixels.
 
-    mask: a file for all photos, "auto" (people are kept), or a folder with <name>.png or mask_<name>.png for each;
-    None: a centred ellipse is kept; refused by editors that take none. methods: the usual ones that work on the editor,
-    if None; any other that cannot work on it is refused. budget: Linf(16/255) if None. Everything is checked before any
-    work. Raises UserError.
+    prompt: one for all, or one each. mask: a file for all photos, "auto" (people are kept), a folder with <name>.png or
+    mask_<name>.png for each, or a file each; None, and None among them: a centred ellipse is kept; refused by editors
+    that take none. show_mask: a column with the masks, white where the editor may repaint. methods: the usual ones that
+    work on the editor, if None; any other that cannot work on it is refused. budget: Linf(16/255) if None. Everything
+    is checked before any work. Raises UserError.
     """
     out = Path(out)
     specs = _checked(out, overwrite, methods, preset, len(photos))
     opened = [open_photo(path) for path in photos]
-    files = [_mask_file(mask, Path(path)) for path in photos]
+    prompts = [prompt] * len(photos) if isinstance(prompt, str) else list(prompt)
+    each = [mask] * len(photos) if mask is None or isinstance(mask, str | Path) else list(mask)
+    if not len(photos) == len(prompts) == len(each):
+        raise UserError(f"{len(prompts)} prompts and {len(each)} masks for {len(photos)} photos; allowed: one each")
+    files = [_mask_file(file, Path(path)) for file, path in zip(each, photos, strict=True)]
     progress(f"load {editor_label(editor)}", 0)
     loaded = load_editor(editor, device=device, size=size)
-    if mask is not None and not loaded.masked:
+    if (mask is not None or show_mask) and not loaded.masked:
         raise UserError(f"{loaded.name} takes no mask: it edits the whole picture")
     if methods is None:
         specs = [spec for spec in specs if works(spec, loaded)]
@@ -89,10 +95,12 @@ def compare_photos(
         def tell(what: str, share: float, done: int = number) -> None:
             progress(what, (done + share) / len(subjects))
 
-        row, numbers = _compare_one(subject, loaded, attacks, prompt, budget or Linf(16 / 255), seed, tell)
+        row, numbers = _compare_one(subject, loaded, attacks, prompts[number], budget or Linf(16 / 255), seed, tell)
+        if show_mask and subject.hole is not None:
+            row.insert(1, (subject.hole.expand(-1, 3, -1, -1), "white: may be repainted"))
         rows.append(row)
         compared += numbers
-    heads = ["Photo", "Edited", *(f"Edited, {spec.label}" for spec in specs)]
+    heads = ["Photo", *(["Mask"] if show_mask else []), "Edited", *(f"Edited, {spec.label}" for spec in specs)]
     figure = draw(heads, rows, [photo.size for photo in opened])
     with atomic(out) as written:
         figure.save(written, format="PNG")

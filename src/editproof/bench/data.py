@@ -65,6 +65,14 @@ def read_photos(folder: str | Path, limit: int | None = None) -> list[BenchPhoto
     return [_photo(root, name, found[name]) for name in sorted(found)[:limit]]
 
 
+def numbered(photos: list[BenchPhoto], number: int) -> BenchPhoto:
+    """The photo called image_<number>, as DiffVax's are, or else the one at this place by name. Raises UserError."""
+    called = [photo for photo in photos if photo.image.stem == f"image_{number}"]
+    if not called and not 0 <= number < len(photos):
+        raise UserError(f"photo {number} is asked for; allowed: 0 to {len(photos) - 1}, or N of an image_N")
+    return called[0] if called else photos[number]
+
+
 def _photo(root: Path, name: str, row: dict[str, Any]) -> BenchPhoto:
     path: Path = row["path"]
     mask = _inside(root, row["mask"]) if row.get("mask") else None

@@ -1,7 +1,7 @@
 """The demonstration: one picture, edited with and without protection, as five labelled pictures and a table."""
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from importlib.resources import as_file, files
 from pathlib import Path
@@ -12,6 +12,7 @@ import torch
 from PIL import Image, ImageDraw, ImageFont
 from torch import Tensor
 
+from editproof.bench.data import numbered, read_photos
 from editproof.bench.methods import parse_method, protect_with
 from editproof.budgets import Budget
 from editproof.editors import check_plan, load_editor
@@ -24,7 +25,7 @@ from editproof.metrics import Trial, edit_change, linf, psnr
 from editproof.metrics.trying import try_edits
 from editproof.photo.masks import AUTO, check_mask, check_something_to_protect, edit_mask, open_mask
 from editproof.photo.reading import Photo, open_photo, save_png
-from editproof.protection.apply import CONTEXT_METHOD, DEFAULT_METHOD
+from editproof.protection.apply import CONTEXT_METHOD, DEFAULT_METHOD, check_knob
 from editproof.resolution import working_copy, working_mask
 
 ASTRONAUT_BOX = (133, 14, 317, 198)  # left, top, right, bottom in scikit-image's picture: the face fills 60 % of it
@@ -77,6 +78,11 @@ def run_demo(
     seed: int = 0,
     device: str | None = None,
     size: int | None = None,
+    data: str | Path | None = None,
+    index: int = 0,
+    weights: str | Path | None = None,
+    steps: Mapping[str, int] | None = None,
+    baselines: bool = False,
     progress: Callable[[str, float], None] = lambda what, share: None,
 ) -> tuple[list[Row], list[Path]]:
     """Protect one picture with each of `methods`, edit everything with one prompt and one seed, write the pictures.
@@ -87,14 +93,28 @@ def run_demo(
     left out. The one-pass immunizer is not
     told the mask that the edits use, the other methods are; on in-context editors no method is told the prompt. The
     five pictures show the default method; with more than one method a strip of all edits is written too. `progress` is
-    told what goes on and how much is done. Returns the table's rows and
-    the files. Raises UserError before anything is written.
+    told what goes on and how much is done.
+
+    As DiffVax's demo has it: of `data`, a folder in its layout (docs/benchmark.md), photo number `index` is taken with
+    its mask, and its first prompt unless there is a `prompt`. `weights`: a file, of the one-pass method. `steps`: of
+    methods by name. `baselines`: of each method, the protected photo and its edit are written too, and the strip is
+    called baseline_comparison. Returns the table's rows and the files. Raises UserError before anything is written.
     """
     out = Path(out)
     check_folder(out)
     check_plan(plan)
     check_mask(mask if mask == AUTO else None, invert_mask)
     specs = {name: parse_method(name, preset) for name in methods or METHODS}
+    for name, number in (steps or {}).items():
+        specs[name] = parse_method(f"{name}:steps={number}", preset)
+    if weights is not None:
+        check_knob(DEFAULT_METHOD, "weights", str(weights))
+        default_spec = specs.get(DEFAULT_METHOD, parse_method(DEFAULT_METHOD, preset))
+        specs[DEFAULT_METHOD] = replace(default_spec, settings={**default_spec.settings, "weights": str(weights)})
+    if data is not None and image is None:
+        found = numbered(read_photos(data), index)
+        image, mask = found.image, mask or found.mask
+        prompt = prompt if prompt is not None else next(iter(found.prompts), None)
     photo = None if image is None else open_photo(image)
     progress(f"load {editor}", 0)
     loaded = load_editor(editor, device=device, plan=plan, compile=compile, size=size)
@@ -128,7 +148,7 @@ def run_demo(
     )  # fmt: skip
     rows = [_row(method, trial, seconds[method], prompt) for method, trial in tried.items()]
     shown = default if default in tried else chosen[-1]
-    return rows, _write(_pictures(tried, shown), out, name)
+    return rows, _write(_pictures(tried, shown, baselines), out, name)
 
 
 def _own(photo: Photo, mask: str | Path | None, invert: bool, editor: Editor, name: str) -> tuple[Tensor, Tensor]:
@@ -151,7 +171,7 @@ def _row(method: str, trial: Trial, seconds: float, prompt: str) -> Row:
     return Row(method, faint, round(largest * 255), change.item(), (change / natural).item(), seconds, prompt)
 
 
-def _pictures(tried: dict[str, Trial], shown: str) -> dict[str, Tensor | Image.Image]:
+def _pictures(tried: dict[str, Trial], shown: str, baselines: bool) -> dict[str, Tensor | Image.Image]:
     """The pictures of the method that is shown, all four as one, and with more methods a strip of all edits."""
     trial = tried[shown]
     pictures: dict[str, Tensor | Image.Image] = {
@@ -165,7 +185,9 @@ def _pictures(tried: dict[str, Trial], shown: str) -> dict[str, Tensor | Image.I
     if len(tried) > 1:
         attacked = {method: found.attacked for method, found in tried.items()}
         strip = {"Original": trial.original, "No defence": trial.edit, **attacked}
-        pictures["methods"] = panels(strip, columns=len(strip))
+        pictures["baseline_comparison" if baselines else "methods"] = panels(strip, columns=len(strip))
+    for method, found in tried.items() if baselines else ():
+        pictures |= {f"immunized_{method}": found.protected, f"edited_{method}": found.attacked}
     return pictures
 
 

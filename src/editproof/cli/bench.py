@@ -37,7 +37,6 @@ from editproof.cli.display import ERR, OUT, make_table, progress_bar
 from editproof.cli.options import (
     DeviceOption,
     OverwriteOption,
-    PhotosArgument,
     SchedulerOption,
     SeedOption,
     at_least,
@@ -180,9 +179,19 @@ def report(
 
 @app.command()
 def compare(
-    photos: PhotosArgument,
-    prompt: Annotated[str, typer.Option(help="What the edits should show.", show_default=False)],
     out: Annotated[Path, typer.Option(parser=named, metavar="FILE", help="The figure, a .png.", show_default=False)],
+    photos: Annotated[list[Path] | None, typer.Argument(help="Photos; or --data-dir.", show_default=False)] = None,
+    prompt: Annotated[
+        str | None,
+        typer.Option(help="What the edits should show; of --data-dir each photo's first.", show_default=False),
+    ] = None,
+    data_dir: Annotated[
+        Path | None, typer.Option(metavar="DIR", help="Photos in DiffVax's layout, with masks.", show_default=False)
+    ] = None,
+    images: Annotated[
+        str | None, typer.Option(metavar="N,N,...", help="Which of --data-dir, from 0.", show_default="the first five")
+    ] = None,
+    show_mask: Annotated[bool, typer.Option("--show-mask", help="A column with the masks.")] = False,
     methods: Annotated[
         str | None, typer.Option(metavar="A,B,...", help="NAME[:setting=value...].", show_default="the usual ones")
     ] = None,
@@ -203,13 +212,35 @@ def compare(
 ) -> None:
     """Draw a figure: a row for each photo, its edit, and the edits after each method's protection."""
     from editproof.bench.compare import compare_photos
+    from editproof.bench.data import numbered, read_photos
 
+    if (data_dir is None) == (not photos):
+        raise UserError("compare needs photos, or --data-dir with --images; allowed: one of the two")
+    chosen: list[Path] = list(photos or [])
+    prompts: str | list[str] | None = prompt
+    masks: str | list[Path | None] | None = none_or(mask)
+    if data_dir is not None:
+        found = read_photos(data_dir)
+        try:
+            numbers = list(range(min(5, len(found)))) if images is None else [int(n) for n in _listed(images)]
+        except ValueError:
+            numbers = []
+        if not numbers:
+            raise UserError(f"--images '{images}': allowed are numbers with commas, from 0")
+        taken = [numbered(found, number) for number in numbers]
+        chosen = [photo.image for photo in taken]
+        masks = masks or [photo.mask for photo in taken] if any(photo.mask for photo in taken) else masks
+        if prompt is None and not all(photo.prompts for photo in taken):
+            raise UserError(f"data '{data_dir}' has no prompts for all of these photos; allowed: --prompt")
+        prompts = prompt if prompt is not None else [photo.prompts[0] for photo in taken]
+    if prompts is None:
+        raise UserError("compare needs a --prompt; allowed: what the edits should show")
     with progress_bar() as bar:
         task = bar.add_task("start", total=1)
         compare_photos(
-            photos, prompt, out, methods=None if methods is None else _listed(methods), editor=editor,
-            mask=none_or(mask), budget=parse_budget(eps, None), preset=preset, overwrite=overwrite, seed=seed,
-            device=device, size=size,
+            chosen, prompts, out, methods=None if methods is None else _listed(methods), editor=editor,
+            mask=masks, show_mask=show_mask, budget=parse_budget(eps, None), preset=preset, overwrite=overwrite,
+            seed=seed, device=device, size=size,
             progress=lambda what, share: bar.update(task, description=what, completed=share),
         )  # fmt: skip
     OUT.print(f"figure: {out}", markup=False, soft_wrap=True)

@@ -15,12 +15,14 @@ from editproof.cli.options import (
     PlanOption,
     SeedOption,
     SizeOption,
+    at_least,
     named,
     none_or,
     parse_budget,
 )
 
 app = typer.Typer()
+BASELINES = ("photoguard-encoder", "diffusionguard", "diffvax")  # of DiffVax's demo
 
 
 @app.command()
@@ -30,7 +32,35 @@ def demo(
     ] = None,
     mask: MaskOption = "none",
     invert_mask: InvertOption = False,
-    prompt: Annotated[str | None, typer.Option(help="What the edits should show.", show_default=False)] = None,
+    prompt: Annotated[
+        str | None, typer.Option("--prompt", "--edit-prompt", help="What the edits should show.", show_default=False)
+    ] = None,
+    data_dir: Annotated[
+        Path | None,
+        typer.Option(
+            "--data-dir", metavar="DIR", help="A photo of this folder, in DiffVax's layout.", show_default=False
+        ),
+    ] = None,
+    image_index: Annotated[
+        int | None,
+        typer.Option(parser=at_least(0), metavar="N", help="Which photo of --data-dir, from 0.", show_default=False),
+    ] = None,
+    checkpoint: Annotated[
+        Path | None,
+        typer.Option(metavar="FILE", help="diffvax's weights; the embedded ones if not given.", show_default=False),
+    ] = None,
+    baselines: Annotated[
+        bool, typer.Option("--run-baselines", help="PhotoGuard, DiffusionGuard and diffvax, with pictures of each.")
+    ] = False,
+    pg_steps: Annotated[
+        int | None, typer.Option(parser=at_least(1), metavar="N", help="Of photoguard-encoder.", show_default=False)
+    ] = None,
+    dg_steps: Annotated[
+        int | None, typer.Option(parser=at_least(1), metavar="N", help="Of diffusionguard.", show_default=False)
+    ] = None,
+    no_display: Annotated[
+        bool, typer.Option("--no-display", help="Nothing is ever displayed: DiffVax's option, without effect.")
+    ] = False,
     all_methods: Annotated[bool, typer.Option("--all-methods", help="Every method, side by side.")] = False,
     editor: EditorOption = None,
     plan: PlanOption = None,
@@ -41,19 +71,24 @@ def demo(
     preset: Annotated[
         str, typer.Option(metavar="fast|paper", help="fast: fits a CPU. paper: the papers' steps.")
     ] = "fast",
-    out: Annotated[Path, typer.Option(parser=named, metavar="DIR", help="Folder for the pictures.")] = Path(
-        "outputs/demo"
-    ),
+    out: Annotated[
+        Path, typer.Option("--out", "--save-dir", parser=named, metavar="DIR", help="Folder for the pictures.")
+    ] = Path("outputs/demo"),
     size: SizeOption = None,
     seed: SeedOption = 0,
     device: DeviceOption = None,
 ) -> None:
     """Edit one picture with and without protection, and show both."""
     budget = parse_budget(eps, None)
+    if image_index is not None and data_dir is None:
+        data_dir = Path("data")
+    steps = {name: n for name, n in (("photoguard-encoder", pg_steps), ("diffusionguard", dg_steps)) if n is not None}
     from editproof.bench.demo import run_demo
     from editproof.methods import METHODS
     from editproof.protection.apply import DEFAULT_METHOD
     from editproof.protection.report import claim
+
+    methods = tuple(METHODS) if all_methods else BASELINES if baselines else None
 
     with progress_bar() as bar:
         tasks: dict[str, Any] = {}
@@ -65,9 +100,10 @@ def demo(
 
         rows, paths = run_demo(
             out, image=image, mask=none_or(mask), invert_mask=invert_mask, prompt=prompt,
-            methods=tuple(METHODS) if all_methods else None, editor=editor or "tiny-inpaint",
+            methods=methods, editor=editor or "tiny-inpaint",
             plan=plan, compile=compile, budget=budget, preset=preset, seed=seed, device=device, size=size,
-            progress=progress,
+            data=data_dir, index=image_index or 0, weights=checkpoint, steps=steps,
+            baselines=baselines, progress=progress,
         )  # fmt: skip
     table = [
         {

@@ -24,6 +24,7 @@ from editproof.cli import serve as serve_cli
 from editproof.cli import shortcut as shortcut_cli
 from editproof.cli import show as show_cli
 from editproof.cli import train as train_cli
+from editproof.cli import verify as verify_cli
 from editproof.cli import watch as watch_cli
 from editproof.cli.clips import check_clip_options, check_clips, show_clip, tell_of_clips, tell_rest
 from editproof.cli.display import (
@@ -256,7 +257,8 @@ def edit(
 
 for commands in (
     app_cli.app, bench_cli.app, bulk_cli.app, check_cli.app, demo_cli.app, export_cli.app, info_cli.app,
-    serve_cli.app, shortcut_cli.app, show_cli.app, train_cli.app, watch_cli.app,
+    serve_cli.app, shortcut_cli.app, show_cli.app, train_cli.app, verify_cli.app,
+    watch_cli.app,
 ):  # fmt: skip
     app.add_typer(commands)
 

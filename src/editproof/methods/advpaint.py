@@ -84,7 +84,7 @@ def _attention(editor: Any, images: Tensor, prompt: str, mask: Tensor, draws: li
         editor.first_prediction(images, prompt, mask=mask, steps=4, generator=draws)
     if not seen:
         raise UserError(
-            f"advpaint sees no attention in {editor.name}: on a GPU, load it without recording (--no-compile)"
+            f"advpaint sees no attention in {editor.name}: on a GPU, load it without recording (--no-record)"
         )
     return seen
 

@@ -91,3 +91,13 @@ HELD_OUT: dict[str, tuple[str, ...]] = {
         "show the person as a cook with a white hat in a busy restaurant",
     ),
 }
+
+# What is painted around a person who is kept: to measure with, and never shown to a method.
+HELD_OUT_SCENES: tuple[str, ...] = (
+    "a person in a public library",
+    "a portrait in front of a brick wall",
+    "a person on a mountain path in autumn",
+    "a newsreader in a television studio",
+    "a person at a crowded railway station",
+    "a portrait photo with a plain yellow background",
+)
