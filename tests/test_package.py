@@ -75,6 +75,35 @@ sys.exit(main(["protect", "photo.png", "--out", "out"]))"""
     subprocess.run([sys.executable, "-c", code], check=True, cwd=tmp_path, env=environment)
     assert open_photo(tmp_path / "out" / "photo-protected.png").size == (300, 200)
     assert json.loads((tmp_path / "out" / "photo-protected.json").read_text())["linf_levels"] > 0
+    fresh = tmp_path / "fresh"  # an environment of its own, which borrows the packages that editproof needs
+    subprocess.run([sys.executable, "-m", "venv", "--without-pip", fresh], check=True)
+    python = fresh / ("Scripts/python.exe" if os.name == "nt" else "bin/python")
+    subprocess.run([*pip, "--python", python, "install", "--no-deps", wheel], check=True)
+    packages = next(fresh.rglob("site-packages"))
+    borrowed = Path(importlib.metadata.distribution("torch").locate_file(""))
+    (packages / "borrowed.pth").write_text(f"{borrowed}\n")
+    environment = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
+    command = python.parent / "editproof"
+    said = subprocess.run([command, "--version"], check=True, capture_output=True, text=True, env=environment)
+    assert said.stdout.strip() == f"editproof {editproof.__version__}"
+    subprocess.run([command, "protect", "photo.png", "--out", "again"], check=True, cwd=tmp_path, env=environment)
+    name = "photo-protected.png"
+    assert (tmp_path / "again" / name).read_bytes() == (tmp_path / "out" / name).read_bytes()
+    code = f"""
+import gradio, tempfile
+from pathlib import Path
+from editproof.app import page, texts
+assert page.__file__.startswith({str(fresh)!r}), page.__file__
+assert all(texts.catalog(language) for language in texts.LANGUAGES) and "editproofTab" in page.head()
+assert page.build(Path(tempfile.mkdtemp())).blocks"""
+    subprocess.run([python, "-c", code], check=True, cwd=tmp_path, env=environment)
+
+
+def test_the_extra_app_brings_all_that_the_page_offers() -> None:
+    wanted, extras = {"app"}, PROJECT["optional-dependencies"]
+    for line in extras["app"]:
+        wanted |= set(line.partition("[")[2].partition("]")[0].split(",")) if line.startswith("editproof[") else set()
+    assert {"app", "faces", "heic", "video"} <= wanted and wanted <= extras.keys()
 
 
 def test_metadata_is_what_pip_will_tell(tmp_path: Path) -> None:
