@@ -283,6 +283,7 @@ def environment() -> dict[str, str]:
     return {**os.environ, "PYTHONPATH": str(Path(editproof.__file__).parents[1]), "RAY_USAGE_STATS_ENABLED": "0"}
 
 
+@pytest.mark.slow
 def test_killed_three_times_it_ends_with_every_photo_once_and_the_same_bytes(weights: str, tmp_path: Path) -> None:
     fill(tmp_path / "photos", [f"{i % 5}/{i}.png" for i in range(COUNT)])
 

@@ -340,6 +340,7 @@ def picture(height: int, width: int) -> bytes:
     return file.getvalue()
 
 
+@pytest.mark.slow
 def test_killed_workers_lose_no_photo_and_sigterm_ends_it_when_all_is_answered(weights: Path, folder: Path) -> None:
     """Bit for bit what the library makes; workers killed with -9 again and again; then SIGTERM with photos in line."""
     with socket.socket() as free:
