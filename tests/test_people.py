@@ -13,7 +13,15 @@ from torch import Tensor
 from editproof.cli.main import main
 from editproof.errors import UserError
 from editproof.people import finding as people
-from editproof.people.finding import PeopleNet, auto_mask, find_people, regions, seen_size
+from editproof.people.finding import (
+    PeopleNet,
+    at_size,
+    auto_mask,
+    find_people,
+    head_and_shoulders,
+    regions,
+    seen_size,
+)
 from editproof.photo.masks import AUTO, check_mask, found_mask, open_mask
 from editproof.photo.reading import open_photo
 
@@ -224,3 +232,20 @@ def test_painted_masks_of_every_mode(mode: str, tmp_path: Path) -> None:
     assert mask[..., :58].max() == 0 and mask[..., 62:].min() == 1
     with pytest.raises(UserError, match=r"another aspect ratio"):
         open_mask(path, (120, 80))
+
+
+def test_a_margin_for_hair_is_kept() -> None:
+    cleaned = torch.zeros(1, 1, 64, 64)
+    cleaned[..., 20:40, 20:40] = 0.9
+    mask = at_size(cleaned, (64, 64))[0, 0]
+    assert mask[20:40, 20:40].max() == 0 and mask[18:42, 18:42].max() == 0
+    assert mask[:16].min() == 1 and mask[:, 44:].min() == 1
+    assert at_size(torch.full_like(cleaned, 0.5), (640, 640)).min() == 1
+
+
+def test_head_and_shoulders_are_no_rectangle() -> None:
+    shape = head_and_shoulders((0.4, 0.3, 0.6, 0.5), (200, 200))
+    assert shape[60:100, 80:120].all()  # the face
+    assert shape[30, 100] and shape[150, 40] and shape[150, 160]  # hair, shoulders
+    assert not shape[24, 62] and not shape[24, 138] and not shape[85, 50] and not shape[5, 100]
+    assert torch.equal(shape, shape.flip(1))

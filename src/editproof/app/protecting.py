@@ -146,4 +146,6 @@ def facts(result: Protected, language: str = ENGLISH) -> str:
     ]  # fmt: skip
     if left is not None:
         lines.append(say(language, "facts_lossy", left=f"{left:.0%}"))
+    if report.get("tells_place"):
+        lines.append(say(language, "facts_place"))
     return "\n\n".join([*lines, report["claim"]])

@@ -28,7 +28,14 @@ COUNTED = 0.8  # of a face's brightest pixel, to be counted
 SCALE = ".scale"  # ends the names of scales in the file
 SMALLEST = 0.002  # of the picture, a region that counts
 MISSED = 0.5  # of a face's box may be repainted: the network has missed it
-HEAD_AND_SHOULDERS = (0.9, 0.8, 3.0)  # around a face's box, in its sides: beside, above, below
+MARGIN = 2  # pixels of SIDE around people that are kept, too: the network draws hair short
+HEAD = (1.0, 1.3, 0.3)  # round a face, in its box's sides: half the width, half the height, how much higher it lies
+    0.9,
+    1.2,
+    0.25,
+)  # a round shape around a face, in the box's sides: half its width and height, how much higher it is
+NECK = 0.15  # where shoulders begin, from the middle of the box
+SHOULDERS = (1.9, 1.0, 3.0)  # below: half their width, over what height they widen to it, how far down they go
 
 
 class Residual(nn.Module):
@@ -148,10 +155,10 @@ def with_faces(seen: Tensor, boxes: Sequence[Box]) -> tuple[Tensor, int, int]:
     the network has missed; how many people it has found, and how many faces it has missed."""
     cleaned, people = regions(seen, boxes)
     size, seen = (cleaned.shape[0], cleaned.shape[1]), seen.clone()
-    missed = [box for box in boxes if (cleaned[_around(box, size, (0, 0, 0))] <= 0.5).float().mean() > MISSED]
+    missed = [box for box in boxes if (cleaned[_within(box, size)] <= 0.5).float().mean() > MISSED]
     for box in missed:
-        seen[0][_around(box, size)] = 1
-        seen[1][_around(box, size, (0, 0, 0))] = 1
+        seen[0][head_and_shoulders(box, size)] = 1
+        seen[1][_within(box, size)] = 1
     return seen, people, len(missed)
 
 
@@ -175,8 +182,9 @@ def detected(image: Tensor) -> list[Box]:
 
 
 def at_size(cleaned: Tensor, size: tuple[int, int]) -> Tensor:
-    """Probabilities of a person (B,1,h,w) -> the masks (B,1,H,W) of photos of `size` (H, W)."""
-    return (functional.interpolate(cleaned, size, mode="bilinear") <= 0.5).float()
+    """Probabilities of a person (B,1,h,w) -> the masks (B,1,H,W) of photos of `size` (H, W), MARGIN around people."""
+    grown = functional.max_pool2d(cleaned, 2 * MARGIN + 1, 1, MARGIN)
+    return (functional.interpolate(grown, size, mode="bilinear") <= 0.5).float()
 
 
 def auto_mask(image: Tensor) -> tuple[Tensor | None, str]:
@@ -201,19 +209,27 @@ def _count(number: int, one: str, more: str) -> str:
     return f"{number} {one if number == 1 else more}"
 
 
-def _around(
-    box: Box,
-    size: tuple[int, int],
-    margins: tuple[float, float, float] = HEAD_AND_SHOULDERS,
-) -> tuple[slice, slice]:
-    """Rows and columns around a face."""
+def head_and_shoulders(box: Box, size: tuple[int, int]) -> Tensor:
+    """Where head and shoulders around a face's box may be in a picture of `size`: (H, W) bool.
+
+    A round shape for the head with its hair, and below the chin a shape that widens like shoulders.
+    """
+    (left, top, right, bottom), (height, width) = box, size
+    rows = (torch.arange(height)[:, None] + 0.5) / height
+    columns = (torch.arange(width)[None] + 0.5) / width
+    across = (columns - (left + right) / 2) / (right - left)  # in widths of the face, from its middle
+    down = (rows - (top + bottom) / 2) / (bottom - top)
+    head = (across / HEAD[0]).abs() ** 3 + ((down + HEAD[2]) / HEAD[1]).abs() ** 3 <= 1
+    below = down - NECK
+    wide = SHOULDERS[0] * (below / SHOULDERS[1]).clamp(0, 1).sqrt()
+    return head | ((below >= 0) & (down <= 0.5 + SHOULDERS[2]) & (across.abs() <= wide))
+
+
+def _within(box: Box, size: tuple[int, int]) -> tuple[slice, slice]:
+    """Rows and columns of a face."""
     left, top, right, bottom = box
-    beside, above, below = margins
-    width, height = right - left, bottom - top
-    rows = (top - above * height, bottom + below * height)
-    columns = (left - beside * width, right + beside * width)
     first, second = (
         slice(max(0, floor(low * length)), max(1, ceil(high * length)))
-        for (low, high), length in zip((rows, columns), size, strict=True)
+        for (low, high), length in zip(((top, bottom), (left, right)), size, strict=True)
     )
     return first, second
