@@ -30,10 +30,6 @@ SMALLEST = 0.002  # of the picture, a region that counts
 MISSED = 0.5  # of a face's box may be repainted: the network has missed it
 MARGIN = 2  # pixels of SIDE around people that are kept, too: the network draws hair short
 HEAD = (1.0, 1.3, 0.3)  # round a face, in its box's sides: half the width, half the height, how much higher it lies
-    0.9,
-    1.2,
-    0.25,
-)  # a round shape around a face, in the box's sides: half its width and height, how much higher it is
 NECK = 0.15  # where shoulders begin, from the middle of the box
 SHOULDERS = (1.9, 1.0, 3.0)  # below: half their width, over what height they widen to it, how far down they go
 
