@@ -14,10 +14,6 @@ class InstructEditor(Editor):
 
     masked = False
 
-    def encode(self, images: Tensor, mask: Tensor | None = None) -> Tensor:
-        """Latents of the whole picture: an editor without a hole ignores the mask."""
-        return super().encode(images)
-
     def _inputs(self, images: Tensor, mask: Tensor | None) -> dict[str, Any]:
         return {"image": images}
 

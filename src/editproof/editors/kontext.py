@@ -30,10 +30,6 @@ class KontextEditor(Editor):
         self.multiple *= 2  # latents are packed in 2 x 2
         self._known_ids: tuple[Any, tuple[Tensor, Tensor]] | None = None
 
-    def encode(self, images: Tensor, mask: Tensor | None = None) -> Tensor:
-        """Latents of the whole picture: an editor without a hole ignores the mask."""
-        return super().encode(images)
-
     def first_prediction(
         self, images: Tensor, prompt: Prompt = "", *, mask: Tensor | None = None, steps: int = 4, generator: Generators
     ) -> Tensor:

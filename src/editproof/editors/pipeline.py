@@ -99,18 +99,18 @@ class Editor:
     def encode(self, images: Tensor, mask: Tensor | None = None) -> Tensor:
         """Latents of images (B,3,H,W), scaled as the denoiser takes them: the mean, no sampling; differentiable.
 
-        With a mask (B,1,H,W), 1 = repaint, an inpainting editor encodes what it is shown: a hole of mid-grey.
+        With a mask (B,1,H,W), 1 = repaint, an inpainting editor encodes what it is shown: a hole of mid-grey. The others
+        encode the whole picture.
         """
-        shown = images if mask is None else torch.where(mask.to(images.device) >= 0.5, 0.5, images)
         config = self.pipe.vae.config
-        mean = self._posterior(2 * shown - 1).mode()
+        mean = self.posterior(images, mask).mode()
         return (mean.float() - (config.get("shift_factor") or 0)) * config.scaling_factor
 
     def posterior(self, images: Tensor, mask: Tensor | None = None) -> Any:
         """The VAE's distribution over latents, `.mean` and `.logvar` (B,C,h,w), of what `encode` is given."""
-        hidden = mask is not None and self.masked
-        shown = torch.where(mask.to(images.device) >= 0.5, 0.5, images) if hidden and mask is not None else images
-        return self._posterior(2 * shown - 1)
+        if mask is not None and self.masked:
+            images = torch.where(mask.to(images.device) >= 0.5, 0.5, images)
+        return self._posterior(2 * images - 1)
 
     def decode(self, latents: Tensor) -> Tensor:
         """Images (B,3,H,W) of scaled latents, float32, about [0,1] but not clamped; differentiable."""
