@@ -99,8 +99,8 @@ class Editor:
     def encode(self, images: Tensor, mask: Tensor | None = None) -> Tensor:
         """Latents of images (B,3,H,W), scaled as the denoiser takes them: the mean, no sampling; differentiable.
 
-        With a mask (B,1,H,W), 1 = repaint, an inpainting editor encodes what it is shown: a hole of mid-grey. The others
-        encode the whole picture.
+        With a mask (B,1,H,W), 1 = repaint, an inpainting editor encodes what it is shown: a hole of mid-grey. Other
+        editors encode the whole picture.
         """
         config = self.pipe.vae.config
         mean = self.posterior(images, mask).mode()
