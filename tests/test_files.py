@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from editproof import files
-from editproof.errors import UserError
+from editproof.errors import UserError, printable
 from editproof.files import TEMPORARY, atomic, check_folder, check_output, clean, digest, held
 
 
@@ -155,3 +155,32 @@ def test_a_file_being_begun_survives_a_cleaner(tmp_path: Path, monkeypatch: pyte
 def test_digest_is_sha256(tmp_path: Path) -> None:
     (tmp_path / "a").write_bytes(b"abc")
     assert digest(tmp_path / "a") == "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad"
+
+
+NAMES = {
+    "plain é 写真 \U0001f468\u200d\U0001f469": "plain é 写真 \U0001f468\u200d\U0001f469",
+    "\x1b]0;title\x07\x1b[2J": "\\x1b]0;title\\x07\\x1b[2J",
+    "gnp.\u202eexe": "gnp.\\u202eexe",
+    "a\r\nerror: b": "a\\r\\nerror: b",
+    "bad \udcff": "bad \\udcff",
+    "\x9b31m": "\\x9b31m",
+}
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_names_are_printed_safely(name: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """In what a command prints of a photo, of a failure, of an error, and on the app's page."""
+    from editproof.app.words import plain
+    from editproof.cli.display import ERR, OUT, print_summary, protected_line
+    from editproof.cli.main import main
+
+    assert printable(name) == NAMES[name] and plain(UserError(f"P {name}")) == f"P {NAMES[name]}"
+    report = {"photo": name, "protected": "x.png", "mask": None, "protected_share": 1.0, "psnr_db": 40.0,
+              "linf_levels": 8, "seconds": 1.0}  # fmt: skip
+    OUT.print(protected_line(report, Path("out")), markup=False, soft_wrap=True)
+    print_summary(Path("out"), {"failed": 1}, [f"photo '{name}' is damaged"])
+    ERR.print(name)
+    assert main(["protect", name, "--out", str(tmp_path)]) == 2
+    said = "".join(capsys.readouterr())
+    assert not {c for c in said if ord(c) < 32 or 127 <= ord(c) < 160 or c in "\u202e\udcff"} - {"\n"}
+    assert f"photo '{NAMES[name]}' is damaged\n" in said and f"{NAMES[name]} -> out/x.png" in said

@@ -462,13 +462,30 @@ def test_several_inputs_are_checked_before_any_work(
         assert said in capfd.readouterr().err and not (tmp_path / "out").exists()
 
 
-def test_clips_in_folders_are_counted(clips: Callable[..., Path], tmp_path: Path, capfd: pytest.CaptureFixture) -> None:
-    folder = tmp_path / "in"
-    folder.mkdir()
+def test_clips_in_folders_are_protected_with_the_photos(
+    clips: Callable[..., Path], tmp_path: Path, capfd: pytest.CaptureFixture
+) -> None:
+    folder, out = tmp_path / "in", tmp_path / "out"
+    (folder / "below").mkdir(parents=True)
     (folder / "a.mp4").write_bytes(clips("plain.mp4").read_bytes())
+    (folder / "bad.mp4").write_text("no clip")
+    first, *others = numbered()
+    first.save(folder / "below" / "moves.gif", save_all=True, append_images=others, duration=40)
     Image.new("RGB", (64, 48), "gray").save(folder / "b.png")
-    assert main(["protect", str(folder), "--recursive", "--method", "noise", "--out", str(tmp_path / "out")]) == 0
-    assert "not protected: 1 clip in these folders" in capfd.readouterr().out
+    command = ["protect", str(folder), "--recursive", "--method", "noise", "--codec", "h264", "--out", str(out)]
+    assert main(command) == 1
+    said = capfd.readouterr()
+    assert "3 protected, 1 failed" in said.out and "bad.mp4" in said.err and said.err.count("\n") == 1
+    results = sorted(path.relative_to(out).as_posix() for path in out.rglob("*.*") if path.suffix != ".json")
+    assert results == ["a-protected.mp4", "b-protected.png", "below/moves-protected.mp4"]
+    (folder / "bad.mp4").unlink()
+    (out / "a-protected.mp4").unlink()
+    assert main(command) == 0
+    assert "1 protected, 2 done before" in capfd.readouterr().out
+    assert main([*command[:-1], str(folder)]) == 0 and main([*command[:-1], str(folder)]) == 0
+    assert "3 done before, 3 protected already" in capfd.readouterr().out
+    (folder / "b.png").unlink()
+    assert main(["protect", str(folder / "below"), "-r", "--method", "noise", "--out", str(tmp_path / "c")]) == 0
 
 
 def test_a_face_is_kept_in_clips_as_in_photos(monkeypatch: pytest.MonkeyPatch) -> None:

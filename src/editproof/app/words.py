@@ -9,7 +9,7 @@ from pathlib import Path
 
 from editproof.app.texts import ENGLISH, say
 from editproof.app.work import Told, seconds
-from editproof.errors import UserError
+from editproof.errors import UserError, printable
 from editproof.parsing import LARGEST_SEED
 
 # word -> (levels of 255, what to expect)
@@ -123,4 +123,4 @@ def plain(error: BaseException, files: Iterable[str | Path] = ()) -> str:
         text = PAINTED_NOTHING
     for there, here in HERE.items():
         text = text.replace(there, here)
-    return text[:1].upper() + text[1:]
+    return printable(text[:1].upper() + text[1:])

@@ -1,11 +1,13 @@
 """What `editproof protect` and `edit` do with clips: imports no torch until it runs."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from rich.markup import escape
+
 from editproof.cli.display import OUT, protected_line
-from editproof.errors import UserError
+from editproof.errors import UserError, printable
 
 if TYPE_CHECKING:
     from rich.progress import Progress
@@ -53,7 +55,7 @@ def show_clip(bar: "Progress", clip: Path, out: Path, settings: "ProtectSettings
     """Protect a clip, its progress on the bar, and print a line about it; returns the claim."""
     from editproof.video.protect import protect_clip
 
-    task = bar.add_task(f"protect {clip.name}", total=1)
+    task = bar.add_task(f"protect {escape(printable(clip.name))}", total=1)
     report = protect_clip(clip, out, settings, progress=lambda share: bar.update(task, completed=share), **options)
     OUT.print(f"{protected_line(report, out)}, {report['frames']} frames", markup=False, soft_wrap=True)
     tell_rest(report["not_taken_along"], report["converted"])
@@ -68,13 +70,16 @@ def tell_rest(lost: Sequence[str], converted: Sequence[str]) -> None:
         OUT.print(line, style="yellow", markup=False, soft_wrap=True)
 
 
-def tell_of_clips(inputs: Sequence[Path], out: Path) -> None:
-    """Say how many clips lie in folders, where photos only are protected."""
-    from editproof.protection.folders import find
-    from editproof.video.reading import SUFFIXES
+def show_clips(
+    bar: "Progress", clips: Sequence[tuple[Path, Path]], settings: "ProtectSettings", **options: Any
+) -> Iterator[dict[str, Any]]:
+    """Protect clips of folders, their progress on the bar; yields what became of each, as protect_clips does."""
+    from editproof.video.folders import protect_clips
 
-    folders = [path for path in inputs if path.is_dir()]
-    clips = [path for path, _ in find(folders, out, SUFFIXES) if path.suffix.lower() in SUFFIXES]
-    if clips:
-        said = f"not protected: {len(clips)} clip{'s' if len(clips) > 1 else ''} in these folders; name them one by one"
-        OUT.print(said, style="yellow", markup=False, soft_wrap=True)
+    if not clips:
+        return
+    task, order = bar.add_task("protect clips", total=len(clips)), {clip: i for i, (clip, _) in enumerate(clips)}
+    yield from protect_clips(
+        clips, settings, progress=lambda clip, share: bar.update(task, completed=order[clip] + share), **options
+    )
+    bar.update(task, completed=len(clips))

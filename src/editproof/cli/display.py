@@ -9,11 +9,22 @@ from typing import TYPE_CHECKING, Any
 from rich.console import Console
 from rich.markup import escape
 
+from editproof.errors import printable
+
 if TYPE_CHECKING:
     from rich.progress import Progress
 
 OUTCOMES = ("protected", "done before", "protected already", "failed")  # of a photo among many
-OUT, ERR = Console(highlight=False), Console(stderr=True, highlight=False)
+
+
+class Screen(Console):
+    """A console that prints texts safely, whatever names of files and comments are in them."""
+
+    def print(self, *objects: Any, **options: Any) -> None:
+        super().print(*(printable(o, lines=True) if isinstance(o, str) else o for o in objects), **options)
+
+
+OUT, ERR = Screen(highlight=False), Screen(stderr=True, highlight=False)
 
 
 def make_table(title: str, rows: Sequence[dict[str, Any]]) -> Any:
@@ -32,7 +43,7 @@ def make_table(title: str, rows: Sequence[dict[str, Any]]) -> Any:
 def _plain(value: Any) -> str:
     if isinstance(value, bool):
         return "yes" if value else "no"
-    return ", ".join(value) if isinstance(value, list) else str(value)
+    return printable(", ".join(value) if isinstance(value, list) else str(value))
 
 
 @contextmanager
@@ -61,7 +72,7 @@ def protected_line(report: dict[str, Any], out: Path) -> str:
     ratio = f", {report['size_ratio']:.2g} times the file's size" if "size_ratio" in report else ""
     gone = f"; left out: {', '.join(report['left_out'])}" if report.get("left_out") else ""
     found = f"{report['mask']['auto']}; " if "auto" in (report["mask"] or {}) else ""
-    return (
+    return printable(
         f"{report['photo']} -> {out / report['protected']}: {found}{percent(report['protected_share'])} of the picture "
         f"protected, PSNR {report['psnr_db']:.1f} dB, largest change {report['linf_levels']}/255{left}, "
         f"{report['seconds']:.1f} s{ratio}{gone}"
@@ -91,7 +102,7 @@ def print_summary(out: Path, counts: Mapping[str, int], errors: Sequence[str]) -
     OUT.print(f"{out}: {said}", markup=False, soft_wrap=True)
     for error in errors:
         ERR.print("failed:", style="bold red", end=" ")
-        ERR.print(error, markup=False, soft_wrap=True)
+        ERR.print(printable(error), markup=False, soft_wrap=True)
 
 
 def rate_shown(bar: "Progress", task: Any) -> dict[str, Callable[[Any], None]]:

@@ -6,6 +6,7 @@ import sys
 from collections import Counter
 from collections.abc import Sequence
 from functools import partial
+from itertools import chain
 from pathlib import Path
 from typing import Annotated
 
@@ -26,7 +27,7 @@ from editproof.cli import show as show_cli
 from editproof.cli import train as train_cli
 from editproof.cli import verify as verify_cli
 from editproof.cli import watch as watch_cli
-from editproof.cli.clips import check_clip_options, check_clips, show_clip, tell_of_clips, tell_rest
+from editproof.cli.clips import check_clip_options, check_clips, show_clip, show_clips, tell_rest
 from editproof.cli.display import (
     ERR,
     OUT,
@@ -158,12 +159,16 @@ def protect(
     settings = parse_settings(knobs or [])
     from editproof.protection.apply import DEFAULT_BUDGET
     from editproof.protection.files import each_protected
+    from editproof.protection.folders import find
     from editproof.protection.settings import ProtectSettings
+    from editproof.video.folders import clips_in
     from editproof.video.reading import is_clip
 
     clips = [photo for photo in photos if is_clip(photo)]
     photos = [photo for photo in photos if photo not in clips]
-    check_clip_options(clips, photos, format, quality, credentials, codec, crf)
+    in_folders = clips_in(photos, out) if recursive else []
+    any_photo = not in_folders or next(find(photos, out), None) is not None
+    check_clip_options([*clips, *(clip for clip, _ in in_folders)], photos, format, quality, credentials, codec, crf)
     check_clips(clips, photos)
     budget = budget_asked or (None if preset == "paper" else DEFAULT_BUDGET)
     metadata = metadata_asked(strip_metadata, keep_place, clips)
@@ -182,7 +187,10 @@ def protect(
         reports = each_protected(
             photos, out, settings=protect_settings, overwrite=overwrite, recursive=recursive, **told
         )
-        for report in reports if photos or not clips else ():
+        moving = show_clips(bar, in_folders, protect_settings, overwrite=overwrite, codec=codec, crf=crf)
+        for report in chain(moving, reports if (photos or not clips) and any_photo else ()):
+            if report.get("skipped") == "a clip":  # of photos: it is among the clips
+                continue
             places += report.get("tells_place", False)
             counts[report.get("skipped") or ("failed" if "error" in report else "protected")] += 1
             errors += [report["error"]] if "error" in report else []
@@ -191,7 +199,6 @@ def protect(
                 OUT.print(protected_line(report, out), markup=False, soft_wrap=True)
     if recursive and photos:
         print_summary(out, counts, errors)
-        tell_of_clips(photos, out)
         tell_of_unread(photos, out)
     if places and keep_place is None:
         tell_of_places(places)

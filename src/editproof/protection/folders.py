@@ -11,6 +11,7 @@ from editproof.errors import UserError
 from editproof.photo import raw
 from editproof.photo.decoding import SUFFIXES
 from editproof.photo.formats import suffix_of
+from editproof.photo.moving import is_animated
 from editproof.photo.reading import peek
 from editproof.protection.pair import check_pair, is_done
 from editproof.protection.report import check_unprotected, read_report
@@ -19,7 +20,7 @@ from editproof.protection.task import Job
 
 @dataclass(frozen=True)
 class Skipped:
-    """A photo that there is nothing to do for, and why: "done before" or "protected already"."""
+    """A photo that there is nothing to do for, and why: "done before", "protected already", "a clip"."""
 
     photo: Path
     reason: str
@@ -75,6 +76,9 @@ def plan_folders(
     originals = {os.path.realpath(photo) for photo, _ in found}
     taken: set[str] = set()
     for photo, folder in found:
+        if is_animated(photo):
+            yield Skipped(photo, "a clip")
+            continue
         try:
             size, marked = peek(photo)
             try:

@@ -9,29 +9,11 @@ import numpy as np
 from PIL import Image, ImageSequence
 
 from editproof.errors import UserError
+from editproof.photo.moving import KINDS
 
-KINDS = {"GIF": "gif", "PNG": "apng", "WEBP": "webp"}
 MILLISECOND = Fraction(1, 1000)
 UNSAID = 100  # milliseconds that a frame is shown which does not say how long, as browsers do
 MATRIX, TRANSFER, LIMITED = 1, 13, 1  # FFmpeg's numbers: BT.709, sRGB, 16 to 235
-
-
-def is_animated(path: Path, start: bytes) -> bool:
-    """Whether a file that begins so is a picture that moves; False where it cannot be read."""
-    if not (start.startswith((b"GIF8", b"\x89PNG")) or (start[:4] == b"RIFF" and start[8:12] == b"WEBP")):
-        return False
-    if start[:4] == b"RIFF" and (start[12:16] != b"VP8X" or not start[20] & 2):
-        return False
-    try:
-        if start[1:4] == b"PNG":
-            with path.open("rb") as file:
-                head = file.read(1 << 16)
-            if b"acTL" not in head.partition(b"IDAT")[0]:
-                return False
-        with Image.open(path, formats=tuple(KINDS)) as image:
-            return bool(getattr(image, "is_animated", False))
-    except Exception:  # damaged: the reader of photos says how
-        return False
 
 
 def kind_of(path: Path) -> str:

@@ -33,6 +33,14 @@ CHECKED = 16  # frames of a lossy result that are read back
 WRITING = 0.2  # of the work on a frame, for the progress
 
 
+class NothingToDo(UserError):
+    """A clip that is protected already, or was by this very request ("done before"): `reason` says which."""
+
+    def __init__(self, reason: str, text: str) -> None:
+        super().__init__(text)
+        self.reason = reason
+
+
 def protect_clip(
     path: str | Path,
     out: str | Path,
@@ -71,7 +79,10 @@ def protect_clip(
     clip = open_clip(path)
     encoder, quality = get_codec(codec, crf, clip)
     if not settings.force:
-        check_unprotected(path, clip.marked, "clip")
+        try:
+            check_unprotected(path, clip.marked, "clip")
+        except UserError as error:
+            raise NothingToDo("protected already", str(error)) from None
         check_length(clip, settings.method)
     mask = check_clip_mask(settings.mask, settings.invert_mask, clip)
     request = settings.as_json(mask, codec=codec, crf=crf, clip=clip.sha256)
@@ -85,6 +96,8 @@ def protect_clip(
         with turn(report_file, refusal):  # its run was killed while it tidied up
             shutil.rmtree(parts_of(output))
     clean([out])
+    if not overwrite and is_done(output, report_file, request, clip.sha256):
+        raise NothingToDo("done before", f"output '{output}' exists; allowed: another --out, or --overwrite")
     check_pair(output, report_file, request, clip.sha256, overwrite)
     started = time.perf_counter()
     task = load_task(settings, request)

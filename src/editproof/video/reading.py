@@ -18,7 +18,8 @@ from torch import Tensor
 
 from editproof.errors import UserError
 from editproof.files import digest
-from editproof.video.animation import KINDS, frames_of_animation, is_animated, kind_of
+from editproof.photo.moving import KINDS, is_animated
+from editproof.video.animation import frames_of_animation, kind_of
 
 if TYPE_CHECKING:
     import av
@@ -71,7 +72,7 @@ class Clip:
 def is_clip(path: str | Path) -> bool:
     """Whether a file is a clip by its beginning, a picture that moves, or is called a clip and is no picture."""
     path, start = Path(path), _beginning(Path(path))
-    if _demuxer(start) is not None or is_animated(path, start):
+    if _demuxer(start) is not None or is_animated(path):
         return True
     picture = start.startswith(PICTURES) or (start[:4] == b"RIFF" and start[8:12] == b"WEBP")
     return path.suffix.lower() in SUFFIXES and not picture and not path.is_dir()
@@ -142,7 +143,7 @@ def _still(stream: "VideoStream") -> bool:
 def open_clip(path: str | Path) -> Clip:
     """Look at a clip: decode it once, so that whatever is wrong is known before any work. Raises UserError."""
     path = Path(path)
-    if is_animated(path, _beginning(path)):
+    if is_animated(path):
         return _open_animation(path)
     with opened(path) as (container, video):
         context = video.codec_context
