@@ -222,6 +222,34 @@ def test_without_validation_photos(settings: dict[str, Any], tmp_path: Path) -> 
     assert all("loss" in line for line in log(tmp_path / "out"))
 
 
+def test_tensorboard_is_told_what_the_log_is(data: Path, settings: dict[str, Any], tmp_path: Path) -> None:
+    pytest.importorskip("tensorboardX", reason="pip install 'editproof[tensorboard]'")
+    from tensorboardX.proto.event_pb2 import Event
+
+    train(make_config({**settings, "iter_num": 1}), data, tmp_path, "cpu", tensorboard=True)
+    told = []
+    for file in (tmp_path / "tensorboard").iterdir():
+        content = file.read_bytes()
+        while content:  # records: length, its checksum, an event, its checksum
+            length = int.from_bytes(content[:8], "little")
+            event = Event.FromString(content[12 : 12 + length])
+            told += [(event.step, value.tag, value.simple_value) for value in event.summary.value]
+            content = content[16 + length :]
+    lines = log(tmp_path)
+    expected = {(line["step"], f"training/{name}") for line in lines for name in line if name != "step"}
+    assert expected < {(step, tag) for step, tag, _ in told}
+    losses = {step: value for step, tag, value in told if tag == "training/loss"}
+    assert losses == {line["step"]: pytest.approx(line["loss"], rel=1e-6) for line in lines if "loss" in line}
+
+
+def test_tensorboard_that_is_missing(
+    data: Path, settings: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "tensorboardX", None)
+    with pytest.raises(UserError, match=r"pip install 'editproof\[tensorboard\]'"):
+        train(make_config({**settings, "iter_num": 1}), data, tmp_path, "cpu", tensorboard=True)
+
+
 def test_a_checkpoint_belongs_to_its_settings_and_data(data: Path, settings: dict[str, Any], tmp_path: Path) -> None:
     config = make_config({**settings, "iter_num": 1})
     train(config, data, tmp_path / "out", device="cpu")

@@ -24,6 +24,9 @@ def train(
         list[str] | None, typer.Option("--set", help="name=value over the config's, as often as needed.")
     ] = None,
     device: Annotated[str | None, typer.Option(help="cuda, mps or cpu; the best there is by default.")] = None,
+    tensorboard: Annotated[
+        bool, typer.Option("--tensorboard", help="The losses as scalars in OUTPUT_DIR/tensorboard, too.")
+    ] = False,
 ) -> None:
     """Train a one-pass immunizer against an editor; goes on from the checkpoint in the output folder if there is one.
 
@@ -41,7 +44,7 @@ def train(
 
     console = Console(stderr=True)
     try:
-        weights = run(read, data_dir, output_dir, device=device, console=console)
+        weights = run(read, data_dir, output_dir, device=device, console=console, tensorboard=tensorboard)
     except FloatingPointError as error:
         console.print(str(error), style="red", soft_wrap=True, markup=False, highlight=False)
         raise typer.Exit(1) from error

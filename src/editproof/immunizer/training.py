@@ -90,12 +90,14 @@ def train(
     output_dir: str | Path,
     device: str | None = None,
     console: Console | None = None,
+    tensorboard: bool = False,
 ) -> Path:
     """Train until `iter_num` epochs are done; returns the folder of the weights, `output_dir/immunizer`.
 
     Writes `checkpoint.pt` (all that is needed to go on bit for bit) and `immunizer/` every `checkpoint_every` batches
-    and at the end, and a line of `log.jsonl` for every batch and validation. Raises UserError for data, settings or a
-    checkpoint that cannot be used, and FloatingPointError, with the last checkpoint kept, when a loss is not finite.
+    and at the end, and a line of `log.jsonl` for every batch and validation; with `tensorboard` the same as scalars in
+    `tensorboard/`. Raises UserError for data, settings or a checkpoint that cannot be used, and FloatingPointError,
+    with the last checkpoint kept, when a loss is not finite.
     """
     output = Path(output_dir)
     check_folder(output)
@@ -124,7 +126,8 @@ def _train(
     samples = PhotoPrompts(entries, size)
     validation = PhotoPrompts([dataclasses.replace(entry, prompts=entry.prompts[:1]) for entry in held_out], size)
     output.mkdir(parents=True, exist_ok=True)
-    log = _Log(output / "log.jsonl", 0 if checkpoint is None else checkpoint["log_size"])
+    board = scalars(output / "tensorboard", now.step) if tensorboard else None
+    log = _Log(output / "log.jsonl", 0 if checkpoint is None else checkpoint["log_size"], board)
 
     def save() -> int:
         _save(now, config, output, data=data, log_size=log.size())
@@ -151,6 +154,7 @@ def _train(
                 progress.update(bar, description=f"validation loss {score:.4f}")
             now.epoch, now.position = now.epoch + 1, 0
         save()
+    log.close()
     return output / "immunizer"
 
 
@@ -305,6 +309,18 @@ def _read_checkpoint(path: Path, config: TrainConfig, data: str) -> dict[str, An
     return checkpoint
 
 
+def scalars(folder: Path, step: int) -> Any:
+    """A TensorBoard writer to `folder`, which forgets what an earlier run has told of later steps than `step`.
+
+    Raises UserError without the extra `tensorboard`.
+    """
+    try:
+        from tensorboardX import SummaryWriter
+    except ImportError:
+        raise UserError("TensorBoard's files need an extra; allowed: pip install 'editproof[tensorboard]'") from None
+    return SummaryWriter(str(folder), purge_step=step + 1, flush_secs=10)
+
+
 def _progress(console: Console | None) -> Progress:
     text = TextColumn("{task.description}  {task.fields[status]}")
     columns = (text, BarColumn(), MofNCompleteColumn(), TimeElapsedColumn(), TimeRemainingColumn())
@@ -312,16 +328,26 @@ def _progress(console: Console | None) -> Progress:
 
 
 class _Log:
-    """A JSONL file that is first cut to `size` bytes, so that no step is logged twice after a resume."""
+    """A JSONL file that is first cut to `size` bytes, so that no step is logged twice after a resume.
 
-    def __init__(self, path: Path, size: int) -> None:
-        self.path = path
+    `board`, if there is one, is told every number as a scalar of its step.
+    """
+
+    def __init__(self, path: Path, size: int, board: Any = None) -> None:
+        self.path, self.board = path, board
         with path.open("ab") as file:
             file.truncate(size)
 
     def write(self, **values: Any) -> None:
         with self.path.open("a", encoding="utf-8") as file:
             file.write(json.dumps(values) + "\n")
+        for name, value in values.items() if self.board is not None else ():
+            if name != "step":
+                self.board.add_scalar(f"training/{name}", value, values["step"])
+
+    def close(self) -> None:
+        if self.board is not None:
+            self.board.close()
 
     def size(self) -> int:
         return self.path.stat().st_size
