@@ -2,16 +2,19 @@
 
 import io
 import json
+import re
+import shlex
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 import torch
+import typer
 from PIL import Image
 
 from editproof.bench.checking import check_download, jpeg_quality
 from editproof.bench.demo import astronaut
-from editproof.cli.main import main
+from editproof.cli.main import app, main
 from editproof.errors import UserError
 from editproof.photo.reading import save_png
 
@@ -108,3 +111,14 @@ def test_the_quality_of_a_jpeg_is_read_from_its_tables() -> None:
         file = io.BytesIO()
         Image.new("RGB", (16, 16)).save(file, format="JPEG", quality=quality)
         assert jpeg_quality(Image.open(file).quantization[0]) == quality
+
+
+def test_commands_in_the_documentation() -> None:
+    text = (Path(__file__).parents[1] / "docs" / "check.md").read_text()
+    lines = [
+        line for block in re.findall(r"```console\n(.*?)```", text, flags=re.DOTALL) for line in block.splitlines()
+    ]
+    assert len(lines) == 2
+    for line in lines:
+        name, *arguments = shlex.split(line)[1:]
+        typer.main.get_command(app).commands[name].make_context(name, list(arguments))  # type: ignore[attr-defined]

@@ -61,7 +61,7 @@ def test_what_cannot_be_known_is_said() -> None:
     assert "no prompt has a result that is known" in headline(summarise(rows), rows, "e", ["none", "strong"])[0]
     for row in rows:
         del row["metrics"]["success"]
-    assert "was not measured" in headline(summarise(rows), rows, "e", ["none", "strong"])[0]
+    assert "was not measured (metric `success`" in headline(summarise(rows), rows, "e", ["none", "strong"])[0]
     assert success_table(summarise(rows), rows, "e", ["none", "strong"], []) == []
 
 

@@ -2,7 +2,8 @@
 
     python training/measure_disruption.py --packs ../shared/data --count 32 --eps 8/255 16/255 --out outputs/disruption
 
-The one-pass immunizer is not told the mask unless asked (diffvax+mask). D is as in editproof.metrics.disruption.
+The one-pass immunizer is not told the mask unless asked (diffvax+mask). D is the ratio of the means over photos of what
+the protection and what another seed changes, with its bootstrap interval, and the median of the photos' ratios.
 """
 
 import argparse
@@ -15,6 +16,7 @@ from common import log, psnr, save_grid
 from holes import face, polygon
 from photos import load_packs
 
+from editproof.bench.estimates import bootstrap
 from editproof.budgets import Linf
 from editproof.editors import load_editor
 from editproof.methods import METHODS, PRESETS
@@ -68,10 +70,13 @@ def main() -> None:
             safe = torch.cat(protected)
             seconds = time.perf_counter() - start
             edited = edit(safe, 0)
-            ratio = edit_change(edited, reference, masks) / between_seeds
+            change = edit_change(edited, reference, masks)
+            low, high = (
+                edge.item() for edge in bootstrap(change[None].cpu().numpy(), between_seeds[None].cpu().numpy())[1:]
+            )
             log(
-                method=label, eps=eps, D=ratio.mean().item(), D_se=ratio.std().item() / len(ratio) ** 0.5,
-                D_min=ratio.min().item(), psnr=psnr(safe, photos).mean().item(),
+                method=label, eps=eps, D=(change.mean() / between_seeds.mean()).item(), low=low, high=high,
+                D_median=(change / between_seeds).median().item(), psnr=psnr(safe, photos).mean().item(),
                 linf=(safe - photos).abs().max().item() * 255, seconds=seconds, **knobs,
             )  # fmt: skip
             rows += [safe[:8], edited[:8]]

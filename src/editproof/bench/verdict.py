@@ -115,7 +115,7 @@ def headline(summary: Summary, rows: Sequence[Row], editor: str, methods: Sequen
 def _why_unknown(summary: Summary, editor: str) -> str:
     metrics = {name for cell, found in summary.items() if cell.editor == editor for name in found}
     if "success" not in metrics:
-        return "whether edits succeed was not measured (metric success: pip install 'editproof[faces]')."
+        return "whether edits succeed was not measured (metric `success`, which needs the extra `faces`)."
     return (
         'whether edits succeed cannot be said: no prompt has a result that is known (such as "plain red background" or '
         '"make it black and white"), or no face was found in the photos. docs/metrics.md says what can be measured.'
