@@ -1,8 +1,11 @@
 """Whether an attack succeeded: the person kept, the prompt obeyed, the edit not broken."""
 
 from dataclasses import replace
+from importlib import import_module
 from math import nan
+from pathlib import Path
 
+import metric_models
 import pytest
 import torch
 import torch.nn.functional as F
@@ -15,6 +18,7 @@ from editproof.metrics.instructions import COLOURS, INSTRUCTIONS, asked_of, find
 from editproof.metrics.success import succeeded
 
 SIDE = 192
+success_module = import_module("editproof.metrics.success")  # the package has a function of that name
 
 
 @pytest.fixture(scope="module")
@@ -75,6 +79,7 @@ def test_backgrounds(photo: Tensor, mask: Tensor) -> None:
         assert obeyed(trial(photo, edit, prompt, mask)).tolist() == [1], name
         assert obeyed(trial(photo, edit, prompt, person=1 - mask)).tolist() == [1]
         assert obeyed(trial(photo, edit, prompt)).isnan().all()  # nobody knows where the background is
+        assert obeyed(trial(photo, edit, prompt, person=0 * mask)).isnan().all()  # nobody was found
         other = "red" if name != "red" else "blue"
         assert obeyed(trial(photo, backdrop(photo, mask, other), prompt, mask)).tolist() == [0]
 
@@ -83,6 +88,17 @@ def test_what_nobody_can_tell_is_nan(photo: Tensor, mask: Tensor) -> None:
     assert obeyed(trial(photo, photo, "a portrait photo", mask)).isnan().all()
     assert obeyed(trial(grey(photo), grey(photo), "make it black and white")).isnan().all()
     assert kept(trial(torch.full_like(photo, 0.5), photo, "mirror it")).isnan().all()
+
+
+def test_clip_is_asked_of_other_prompts_where_the_user_has_one(
+    photo: Tensor, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = str(metric_models.clip(tmp_path))
+    assert obeyed(trial(photo, photo, "a sad person"), folder).tolist() == [0]  # no nearer than what was given
+    assert obeyed(trial(photo, photo, "mirror it"), folder).tolist() == [0]  # measured, whatever CLIP says
+    seen = {photo.mean().item(): 0.2, (photo * 0.5).mean().item(): 0.25}
+    monkeypatch.setattr(success_module, "clip_text", lambda x, texts, source: torch.tensor([seen[x.mean().item()]]))
+    assert obeyed(trial(photo, photo * 0.5, "a dark photo"), folder).tolist() == [1]
 
 
 def test_an_edit_succeeds_only_if_all_three_do(photo: Tensor, mask: Tensor) -> None:

@@ -100,9 +100,23 @@ def methods_table() -> list[dict[str, Any]]:
 
 
 def counters_table() -> list[dict[str, Any]]:
-    """The counter-attacks: name, default, range and meaning of the strength, gradient, whether it needs an editor."""
-    from editproof.counters import COUNTERS
+    """The counter-attacks: name, default, range and meaning of the strength, gradient, whether it needs an editor.
 
+    Named chains last.
+    """
+    from editproof.counters import CHAINS, COUNTERS, differentiable, needs_editor
+
+    chains = [
+        {
+            "counter": name,
+            "default": "",
+            "range": "",
+            "strength": chain,
+            "gradient": differentiable(chain),
+            "needs_editor": needs_editor(chain),
+        }
+        for name, chain in CHAINS.items()
+    ]
     return [
         {
             "counter": name,
@@ -113,7 +127,7 @@ def counters_table() -> list[dict[str, Any]]:
             "needs_editor": info.needs_editor,
         }
         for name, info in COUNTERS.items()
-    ]
+    ] + chains
 
 
 def editors_table() -> list[dict[str, Any]]:

@@ -66,12 +66,18 @@ def obeyed(trial: Trial, source: str | None = None) -> Tensor:
         found, one = find_instruction(prompt), slice(i, i + 1)
         if found is not None:
             instruction, word = found
-            part = None if region is None or not bool(region[one].any()) else region[one]
+            part = None if region is None or _unknown(trial, region[one]) else region[one]
             values[one] = instruction.obeyed(trial.attacked[one], given[one], part, word).to(values)
         elif source is not None:
             near, before = (clip_text(x[one], [prompt], source) for x in (trial.attacked, given))
             values[one] = (near > before + CLIP_GAIN).to(values)
     return values
+
+
+def _unknown(trial: Trial, region: Tensor) -> bool:
+    """Whether a background (1,1,H,W) tells nothing: there is none, or nobody was found who could be in front of it."""
+    nobody = trial.mask is None and bool((region > 0.5).all())
+    return nobody or not bool((region > 0.5).any())
 
 
 def structure(trial: Trial) -> Tensor:
