@@ -10,7 +10,7 @@ import pytest
 
 from editproof.bench.estimates import Cell, summarise
 from editproof.bench.report.exports import comma_separated, latex, markdown
-from editproof.bench.report.page import overview, sentences, write_report
+from editproof.bench.report.page import NARROW, overview, sentences, write_report
 from editproof.bench.report.tables import Field
 from editproof.bench.report.verdicts import success_table, test_table, transfer_tables
 from editproof.bench.verdict import above_floor, after_any, beaten_by, headline, left_out, split_on, transfer
@@ -49,7 +49,7 @@ def test_the_headline() -> None:
     rows = made_up()
     lines = headline(summarise(rows), rows, "e", ["none", "strong", "noise"])
     assert lines[0].startswith("e: of 36 edits of 12 unprotected photos 100\u00a0% [76, 100] succeed")
-    assert lines[1].startswith("With random noise (8/255): 100\u00a0%")
+    assert lines[1] == "With random noise (8/255): 100\u00a0% [76, 100]; after jpeg:75 100\u00a0% [76, 100]."
     assert lines[2].startswith("Protected by strong (8/255): 33\u00a0% [") and "67\u00a0%" in lines[2]
     assert "if every counter-attack is tried" in lines[2] and len(lines) == 3
 
@@ -143,3 +143,4 @@ def test_the_report_leads_with_it(tmp_path: Path, capsys: pytest.CaptureFixture[
     assert main(["report", str(tmp_path)]) == 0
     assert capsys.readouterr().out.startswith("e: of 36 edits of 12 unprotected photos")
     assert sentences(tmp_path)[2].startswith("Protected by strong") and len(overview(tmp_path)) == 2
+    assert list(next(iter(overview(tmp_path).values()))[0]) == list(NARROW)

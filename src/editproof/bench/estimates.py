@@ -221,13 +221,13 @@ def holm(p_values: Sequence[float]) -> list[float]:
 
 
 def worst_counter(summary: Summary, cell: Cell, metric: str) -> tuple[str, Estimate] | None:
-    """The counter-attack after which least is left of a protection (by its mean), and what that is."""
+    """The counter-attack after which least is left of a protection (by its mean), and what that is; `none` if equal."""
     sign = 1 if higher_is_better(metric) else -1
     found = {c.counter: e[metric] for c, e in summary.items() if c[:3] == cell[:3] and metric in e}
     found = {counter: estimate for counter, estimate in found.items() if not math.isnan(estimate.mean)}
     if not found:
         return None
-    counter = min(found, key=lambda name: sign * found[name].mean)
+    counter = min(found, key=lambda name: (sign * found[name].mean, name != "none"))
     return counter, found[counter]
 
 

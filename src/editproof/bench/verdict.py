@@ -102,11 +102,12 @@ def headline(summary: Summary, rows: Sequence[Row], editor: str, methods: Sequen
                 continue
             who = "With random noise" if method == FLOOR else f"Protected by {method}"
             line = f"{who} ({budget}): {written(mine, share=True)}"
-            worst = worst_counter(summary, cell, "success")
-            if worst is not None and worst[0] != "none":
+            others = {c: found for c, found in summary.items() if c.counter != "none"}
+            worst = worst_counter(others, cell, "success")
+            if worst is not None:
                 line += f"; after {worst[0]} {written(worst[1], share=True)}"
             tried = anything.get(cell._replace(counter="any"), {}).get("success")
-            if tried is not None and worst is not None and tried.mean > worst[1].mean:
+            if tried is not None and worst is not None and tried.mean > max(mine.mean, worst[1].mean):
                 line += f"; if every counter-attack is tried {written(tried, share=True)}"
             lines.append(f"{line}.")
     return lines

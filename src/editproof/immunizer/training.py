@@ -105,7 +105,7 @@ def train(
     try:
         with held(output / ".lock", taken):
             clean([output, output / "immunizer"])
-            return _train(config, data_dir, output, device, console)
+            return _train(config, data_dir, output, device, console, tensorboard)
     finally:
         if not existed:
             with suppress(OSError):  # unless something is in it
@@ -113,7 +113,12 @@ def train(
 
 
 def _train(
-    config: TrainConfig, data_dir: str | Path, output: Path, device: str | None, console: Console | None
+    config: TrainConfig,
+    data_dir: str | Path,
+    output: Path,
+    device: str | None,
+    console: Console | None,
+    tensorboard: bool,
 ) -> Path:
     if config.transform is not None:
         check_transform(config.transform)

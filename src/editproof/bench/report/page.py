@@ -38,6 +38,7 @@ from editproof.parsing import parse_yaml
 Settings = ParamSpec("Settings")
 Read = TypeVar("Read")
 VISIBILITY = ("psnr", "ssim", "lpips", "ciede2000")  # in the summary, and what protection is drawn against
+NARROW = ("method", "budget", "edits succeed", "worst counter", "all counters tried")  # of success, in a terminal
 BESIDE = ("prompt", "identity", "quality", "truth")  # groups of which the summary shows the first metric
 
 
@@ -101,7 +102,11 @@ def overview(folder: str | Path) -> dict[str, list[dict[str, str]]]:
     config = _read(folder / "config.yml", parse_yaml)
     return {
         title: [
-            {head: " ".join(filter(None, (f.text + "*" * f.best, f.added))) for head, f in line.items()}
+            {
+                head: " ".join(filter(None, (f.text + "*" * f.best, f.added)))
+                for head, f in line.items()
+                if "edits succeed" not in line or head in NARROW
+            }
             for line in lines
         ]
         for title, lines in _main_tables(rows, summary, metrics, config, folder).items()
