@@ -165,6 +165,7 @@ class Pool:
             if self._processes[number] is not None:
                 self._processes[number].join(5)
                 self._processes[number].kill()
+                self._processes[number].join(5)
 
     def _begin(self, number: int) -> Connection | None:
         """Start a worker and wait until it is loaded; None if it could not be."""
