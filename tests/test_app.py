@@ -5,6 +5,7 @@ import re
 import threading
 import time
 from collections.abc import Iterator
+from dataclasses import replace
 from itertools import count
 from pathlib import Path
 from typing import Any
@@ -141,7 +142,9 @@ def test_clips_are_the_librarys(here: Visit, tmp_path: Path) -> None:
     (done,), wrong = protect_all(here, [clip], choices, quiet)
     report = protect_clip(clip, tmp_path / "out", ProtectSettings(method="noise", preset="fast"))
     assert not wrong and done.file.read_bytes() == (tmp_path / "out" / report["protected"]).read_bytes()
-    assert "100% of the picture is protected" in facts(done)
+    assert "100% of the picture is protected" in facts(done) and "Not kept" not in facts(done)
+    more = replace(done, report={**done.report, "not_taken_along": ["stream 2: data"], "converted": ["x became y"]})
+    assert "Not kept: stream 2: data." in facts(more) and "Umgewandelt: x became y." in facts(more, "de")
     assert open_photo(done.before).size == open_photo(done.after).size == (48, 64)
     _, (said,) = protect_all(here, [clip], Choices(region=words.PAINTED, painted=PAINT), quiet)
     assert "painting works for photos only" in said.lower()

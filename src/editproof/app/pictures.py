@@ -33,7 +33,7 @@ def shown(photo: Photo, side: int = SHOWN_SIDE) -> Image.Image:
 
 def first_frame_of(clip: Path) -> Photo:
     """The first frame of a clip, as a photo. Raises UserError."""
-    opened = open_clip(clip)
+    opened = open_clip(clip, whole=False)
     for _, frame in frames_of(opened, 0, 1):
         return Photo(clip, levels_of(frame, opened))
     raise UserError(f"clip '{clip}' has no frame; allowed: one or more")

@@ -148,4 +148,7 @@ def facts(result: Protected, language: str = ENGLISH) -> str:
         lines.append(say(language, "facts_lossy", left=f"{left:.0%}"))
     if report.get("tells_place"):
         lines.append(say(language, "facts_place"))
+    for key, what in (("facts_lost", report.get("not_taken_along")), ("facts_converted", report.get("converted"))):
+        if what:  # of a clip
+            lines.append(say(language, key, what=", ".join(what)))
     return "\n\n".join([*lines, report["claim"]])

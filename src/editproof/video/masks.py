@@ -60,7 +60,7 @@ def masks_from(mask: str | Path | None, invert: bool, clip: Clip, start: int = 0
         for file in _files(Path(mask))[start:]:
             yield open_mask(file, clip.size, invert)
     elif is_clip(mask):
-        other = open_clip(mask)
+        other = open_clip(mask, whole=False)  # see check_clip_mask
         for _, frame in frames_of(other, start):
             grey = Image.fromarray(levels_of(frame, other).numpy()).convert("L")
             yield fit_mask(grey, str(mask), clip.size, invert)

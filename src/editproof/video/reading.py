@@ -140,8 +140,11 @@ def _still(stream: "VideoStream") -> bool:
     return bool(stream.disposition & (0x400 | 0x800 | 0x100000))
 
 
-def open_clip(path: str | Path) -> Clip:
-    """Look at a clip: decode it once, so that whatever is wrong is known before any work. Raises UserError."""
+def open_clip(path: str | Path, *, whole: bool = True) -> Clip:
+    """Look at a clip: decode it once, so that whatever is wrong is known before any work. Raises UserError.
+
+    Not `whole`: only its first frame, so that `frames` is 0 and what is said of the rest is empty.
+    """
     path = Path(path)
     if is_animated(path):
         return _open_animation(path)
@@ -186,7 +189,7 @@ def open_clip(path: str | Path) -> Clip:
             sha256=digest(path),
             lost=tuple(what for name, what in AROUND.items() if name in first.side_data),
         )
-    return _looked_through(clip)
+    return _looked_through(clip) if whole else clip
 
 
 def _open_animation(path: Path) -> Clip:
