@@ -69,7 +69,7 @@ def packed_parts(folder: Path, dtype: torch.dtype) -> dict[str, Any]:
     """The parts of a pipeline's folder whose weights are packed, by name; {} for a folder of any other kind."""
     index = json.loads((folder / "model_index.json").read_text())
     return {
-        name: load_packed(folder / name, *kind).to(dtype)
+        name: nn.Module.to(load_packed(folder / name, *kind), dtype)  # diffusers' own `to` remarks on nothing
         for name, kind in index.items()
         if isinstance(kind, list) and (folder / name / FILE).is_file()
     }
