@@ -2,6 +2,7 @@
 
 import base64
 import io
+import os
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -270,3 +271,12 @@ def test_an_empty_output_is_refused(command: str, capsys: pytest.CaptureFixture[
     assert "allowed: a name, such as . for this folder" in capsys.readouterr().err
     with pytest.raises(UserError, match="the output's name is empty"):
         protect_photos("a.png", "")
+
+
+def test_pipes_beside_photos_keep_nobody_waiting(tmp_path: Path) -> None:
+    corpus.RGB.save(tmp_path / "a.png")
+    os.mkfifo(tmp_path / "a.json")
+    (report,) = protect_photos(tmp_path / "a.png", tmp_path / "out", method="noise")
+    assert report["protected"] == "a-protected.png"
+    with pytest.raises(UserError, match="no regular file"):
+        protect_photos(tmp_path / "a.png", tmp_path / "out", mask=tmp_path / "a.json")

@@ -129,12 +129,16 @@ def perturbation(
 
 
 def _in_grey(delta: Tensor, budget: Budget | None) -> Tensor:
-    """A perturbation (B, 3, h, w) of equal channels, their mean, made as strong as it was: a grey photo stays grey."""
+    """A perturbation (B, 3, h, w) of equal channels: their mean, as long as it was before as far as the budget allows.
+
+    A grey photo stays grey.
+    """
     mean = delta.mean(1, keepdim=True).expand_as(delta)
-    before, after = (
-        norms(x) if isinstance(budget, L2) else x.abs().amax((1, 2, 3), keepdim=True) for x in (delta, mean)
-    )
-    return mean * (before / after.clamp_min(1e-12)).clamp(max=3)
+    longer = mean * (norms(delta) / norms(mean).clamp_min(1e-12)).clamp(max=3)
+    if budget is not None:
+        return budget.project(longer)
+    reach = delta.abs().amax((1, 2, 3), keepdim=True)
+    return longer.maximum(-reach).minimum(reach)
 
 
 def size_to_work_at(
