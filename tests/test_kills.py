@@ -193,3 +193,21 @@ def test_a_result_that_another_run_has_written_meanwhile_stays(tmp_path: Path) -
         again = protect_photos([tmp_path / "a.png"], tmp_path / "out", method="noise", seed=0)
         assert len(list(again)) == 1 and not runs  # the very same result: nothing is wrong
     assert state(tmp_path / "out")["a-protected.json"]["seed"] == 0
+
+
+def test_unfinished_work_of_other_clips_is_told(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    command, parts = [*protect_clip(tmp_path), "--method", "noise"], tmp_path / "out" / ".editproof-b.mp4.parts"
+    parts.mkdir(parents=True)
+    assert main([*command, "--out", str(tmp_path / "out")]) == 0
+    assert f"or delete it: {parts}\n" in capsys.readouterr().out and parts.is_dir()
+    parts.rmdir()
+    assert main([*command, "--out", str(tmp_path / "out"), "--overwrite"]) == 0
+    assert "unfinished work" not in capsys.readouterr().out
+
+
+def test_what_a_killed_edit_has_left_goes(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    save_png(tmp_path / "a.png", tiny.pictures(1, 64, 64)[0])
+    left = tmp_path / f"{TEMPORARY}0123456789abcdef.tmp"
+    left.write_bytes(b"half")
+    edit = ["edit", str(tmp_path / "a.png"), "--prompt", "snow", "--editor", "nobody", "--out", str(tmp_path / "b.png")]
+    assert main(edit) == 2 and not left.exists()

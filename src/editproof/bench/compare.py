@@ -19,7 +19,7 @@ from editproof.budgets import Budget, Linf
 from editproof.editors import load_editor
 from editproof.editors.pipeline import Editor
 from editproof.errors import UserError
-from editproof.files import atomic, check_folder, check_output
+from editproof.files import atomic, check_folder, check_output, clean
 from editproof.methods import METHODS
 from editproof.methods.checks import why_not_on
 from editproof.metrics import edit_change, psnr
@@ -123,6 +123,7 @@ def _checked(
     if out.suffix.lower() != ".png":
         raise UserError(f"output '{out}' is not a PNG file; allowed: a name that ends in .png")
     check_folder(out.parent)
+    clean([out.parent])
     check_output(out, overwrite)
     if methods is not None and not methods:
         raise UserError("methods is empty; allowed: one or more names")

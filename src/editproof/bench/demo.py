@@ -18,7 +18,7 @@ from editproof.budgets import Budget
 from editproof.editors import check_plan, load_editor
 from editproof.editors.pipeline import Editor
 from editproof.errors import UserError
-from editproof.files import atomic, check_folder
+from editproof.files import atomic, check_folder, clean
 from editproof.methods import METHODS
 from editproof.methods.checks import why_not_on
 from editproof.metrics import Trial, edit_change, linf, psnr
@@ -102,6 +102,7 @@ def run_demo(
     """
     out = Path(out)
     check_folder(out)
+    clean([out])
     check_plan(plan)
     check_mask(mask if mask == AUTO else None, invert_mask)
     specs = {name: parse_method(name, preset) for name in methods or METHODS}

@@ -1,6 +1,6 @@
 """What `editproof protect` and `edit` do with clips: imports no torch until it runs."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -83,3 +83,13 @@ def show_clips(
         clips, settings, progress=lambda clip, share: bar.update(task, completed=order[clip] + share), **options
     )
     bar.update(task, completed=len(clips))
+
+
+def tell_of_parts(folders: Iterable[Path]) -> None:
+    """Say where the unfinished work of other clips lies: small copies of them, unprotected, are in it."""
+    from editproof.files import TEMPORARY
+
+    left = sorted(path for folder in folders for path in folder.glob(f"{TEMPORARY}*.parts"))
+    if left:
+        said = "unfinished work, with small unprotected copies; the same command goes on from it, or delete it: "
+        OUT.print(said + ", ".join(map(str, left)), style="yellow", markup=False, soft_wrap=True)

@@ -27,7 +27,7 @@ from editproof.cli import show as show_cli
 from editproof.cli import train as train_cli
 from editproof.cli import verify as verify_cli
 from editproof.cli import watch as watch_cli
-from editproof.cli.clips import check_clip_options, check_clips, show_clip, show_clips, tell_rest
+from editproof.cli.clips import check_clip_options, check_clips, show_clip, show_clips, tell_of_parts, tell_rest
 from editproof.cli.display import (
     ERR,
     OUT,
@@ -200,6 +200,8 @@ def protect(
     if recursive and photos:
         print_summary(out, counts, errors)
         tell_of_unread(photos, out)
+    if clips or in_folders:
+        tell_of_parts({out, *(folder for _, folder in in_folders)})
     if places and keep_place is None:
         tell_of_places(places)
     if claim:

@@ -10,7 +10,7 @@ from torch import Tensor
 from editproof.editors import check_plan, check_size, load_editor
 from editproof.editors.pipeline import Editor
 from editproof.errors import UserError
-from editproof.files import check_folder, check_output
+from editproof.files import check_folder, check_output, clean
 from editproof.photo.masks import AUTO, check_inverted, check_mask, check_something_to_edit, edit_mask, open_mask
 from editproof.photo.reading import open_photo, save_levels
 from editproof.protection.own_size import painted
@@ -48,6 +48,7 @@ def edit_photo(
     check_inverted(mask, invert_mask)
     check_size(size)
     check_folder(out.parent)
+    clean([out.parent])
     check_output(out, overwrite)
     opened = open_photo(photo)
     check_mask(mask, invert_mask)
