@@ -122,7 +122,7 @@ def test_upload_find_protect_download(width: int, scheme: str, visitor: Callable
     assert "It cannot stop every editor" in page.inner_text("#honest")
     check_accessible(page)
     upload(page, photo)
-    assert "One person was found" in page.inner_text("#note")
+    page.locator("#note", has_text="One person was found").wait_for()
     page.locator("#looks img").first.wait_for()
     check_accessible(page)
     protect(page)
