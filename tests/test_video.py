@@ -637,3 +637,22 @@ def test_a_full_disk_is_no_fault_of_the_clip(clips: Callable[..., Path], tmp_pat
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, before)
     assert not isinstance(raised.value, UserError) and "r.mkv" in str(raised.value)
+
+
+def test_coarser_colours_are_said_and_frames_are_counted(tmp_path: Path) -> None:
+    fine, web = tmp_path / "fine.mkv", tmp_path / "web.webm"
+    for file, codec, pixels, options in (
+        (fine, "ffv1", "yuv422p10le", {}),
+        (web, "libvpx", "yuv420p", {"auto-alt-ref": "1", "lag-in-frames": "16", "b": "200k"}),  # hidden frames
+    ):
+        with av.open(str(file), "w") as target:
+            stream = target.add_stream(codec, rate=25)
+            stream.width, stream.height, stream.pix_fmt = 64, 48, pixels
+            stream.codec_context.options = options
+            for shown in numbered(count=30):
+                target.mux(stream.encode(av.VideoFrame.from_image(shown).reformat(format=pixels)))
+            target.mux(stream.encode(None))
+    report = video.protect_clip(fine, tmp_path / "out", NOISE)
+    said = ["colours of 10 bits became 8", "colours became 4:2:0, one for every four pixels"]
+    assert report["converted"] == said and report["frames"] == 30
+    assert open_clip(web).frames == len(times(web)) == 30
