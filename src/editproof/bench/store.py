@@ -14,7 +14,7 @@ import json
 import math
 import os
 import threading
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from pathlib import Path
@@ -77,14 +77,31 @@ def read_rows(path: Path) -> list[Row]:
         raise UserError(f"'{path}' has lines that are no rows of `editproof bench`") from None
 
 
-OWN = {  # files that a benchmark writes over: how one tells that `editproof bench` or `report` wrote them
+def _lines(first: str, *names: bytes) -> Callable[[bytes], bool]:
+    """How one tells a JSONL file of ours by its beginning, which may be a first line that was cut off by a kill."""
+    start = f'{{"{first}": '.encode()
+
+    def ours(text: bytes) -> bool:
+        if b"\n" not in text:
+            return text[: len(start)] == start[: len(text)]
+        return any(name in text for name in names)
+
+    return ours
+
+
+OWN: dict[
+    str, Callable[[bytes], bool]
+] = {  # files that a benchmark writes over: how one tells that `editproof bench` or `report` wrote them
     "config.yml": lambda text: text.startswith(b"# editproof bench"),
     "run.json": lambda text: b'"data_sha256"' in text,
-    "results.jsonl": lambda text: not text or (b'"photo"' in text and b'"counter"' in text),
-    "pictures.jsonl": lambda text: not text or (b'"photo"' in text and b'"counter"' in text),
-    "timings.jsonl": lambda text: not text or b'"seconds_per_photo"' in text or b'"peak' in text,
+    "results.jsonl": _lines("photo", b'"counter"'),
+    "pictures.jsonl": _lines("photo", b'"counter"'),
+    "timings.jsonl": _lines("kind", b'"seconds_per_photo"', b'"peak'),
     "report.html": lambda text: b"editproof" in text,
     "summary.csv": lambda text: text.startswith(b"editor,method,budget,counter,"),
+    "tables.md": lambda text: text.startswith(b"**") and b"| method |" in text,
+    "tables.tex": lambda text: text.startswith(b"\\begin{table}"),
+    "tables.csv": lambda text: b"\nmethod," in text,
 }
 
 

@@ -69,7 +69,7 @@ def write_report(folder: str | Path, photos: int | None = None) -> Path:
     Raises UserError if the folder holds no rows.
     """
     folder = Path(folder)
-    check_own(folder, ("report.html", "summary.csv"))
+    check_own(folder, ("report.html", "summary.csv", "tables.md", "tables.tex", "tables.csv"))
     rows, config = _rows(folder), _read(folder / "config.yml", parse_yaml)
     summary, metrics = summarise(rows), known_metrics(rows)
     photos = int(config.get("gallery", 4)) if photos is None else photos
