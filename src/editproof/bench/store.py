@@ -89,9 +89,8 @@ def _lines(first: str, *names: bytes) -> Callable[[bytes], bool]:
     return ours
 
 
-OWN: dict[
-    str, Callable[[bytes], bool]
-] = {  # files that a benchmark writes over: how one tells that `editproof bench` or `report` wrote them
+# files that a benchmark writes over: how one tells that `editproof bench` or `report` wrote them
+OWN: dict[str, Callable[[bytes], bool]] = {
     "config.yml": lambda text: text.startswith(b"# editproof bench"),
     "run.json": lambda text: b'"data_sha256"' in text,
     "results.jsonl": _lines("photo", b'"counter"'),
