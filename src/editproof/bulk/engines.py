@@ -57,6 +57,7 @@ class Actor:
 def by_ray(units: Sequence[Unit], plan: Plan, workers: int, address: str | None, gpus: float) -> Iterator[Row]:
     """Do units by Ray Data: on this machine (no address), or on a cluster that is there. Raises UserError."""
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
+    os.environ.setdefault("RAY_worker_niceness", "0")  # 15 if not told: beside anything else hardly anything is done
     try:
         import ray
         import ray.data
