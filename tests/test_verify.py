@@ -59,7 +59,7 @@ def test_a_row_is_measured_written_and_gone_on_with(
     def no_more(*given: object, **more: object) -> None:
         raise AssertionError("a run that is done computes nothing")
 
-    monkeypatch.setattr(chunk, "protect", no_more)
+    monkeypatch.setattr(chunk, "protect_with", no_more)
     assert main(command) == 0
     assert json.loads((tmp_path / "out" / "leaderboard.json").read_text())["entries"] == row["entries"]
 
