@@ -143,3 +143,16 @@ def test_a_protected_photo_is_known_by_its_mark(weights: str, tmp_path: Path) ->
         protect_content(Content(once.data, "again.png"), task)
     save_png(tmp_path / "plain.png", tiny.pictures(1, 60, 60)[0])
     assert protect_content(Content(once.data, "again.png"), task_for(weights, force=True)).data != once.data
+
+
+def test_the_number_of_threads_changes_no_byte() -> None:
+    """A service's workers have fewer than the command; both use the embedded network."""
+    task, threads = load_task(ProtectSettings(device="cpu")), torch.get_num_threads()
+    made = []
+    try:
+        for count in (1, 2):
+            torch.set_num_threads(count)
+            made.append(protect_content(Content(picture(300, 400), "a.png"), task).data)
+    finally:
+        torch.set_num_threads(threads)
+    assert made[0] == made[1]
