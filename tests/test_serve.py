@@ -37,7 +37,7 @@ from editproof.serve import observe
 from editproof.serve.limits import Rate, digest, new_key, read_keys
 from editproof.serve.service import Limits, build
 from editproof.serve.wishes import Comparison, Failed, compare
-from editproof.workers import Pool
+from editproof.serve.workers import Pool
 
 PHOTO = "/v1/protect"
 
@@ -393,7 +393,8 @@ def test_killed_workers_lose_no_photo_and_sigterm_ends_it_when_all_is_answered(w
 def test_a_worker_ends_with_the_process_that_started_it(folder: Path) -> None:
     """Also where that is killed, so that nothing stays behind."""
     code = (
-        "import sys, time; sys.path.insert(0, sys.argv[1]); import serve_workers; from editproof.workers import Pool\n"
+        "import sys, time; sys.path.insert(0, sys.argv[1]); import serve_workers\n"
+        "from editproof.serve.workers import Pool\n"
         "if __name__ == '__main__':\n"
         "    pool = Pool(serve_workers.start, ('.',), workers=1); pool.wait_until_ready()\n"
         "    print(*pool.pids, flush=True); time.sleep(600)"

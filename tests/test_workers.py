@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from editproof.errors import UserError
-from editproof.workers import Full, Pool, TooLong, WorkerLost
+from editproof.serve.workers import Full, Pool, TooLong, WorkerLost
 
 
 def start(folder: str, number: int) -> Callable[[list[str]], list[str]]:

@@ -12,7 +12,7 @@ from editproof.bulk.plan import Plan, row
 from editproof.bulk.sources import Unit
 from editproof.bulk.work import Row, start
 from editproof.errors import UserError
-from editproof.workers import Pool, TooLong, WorkerLost, threads_each
+from editproof.serve.workers import Pool, TooLong, WorkerLost, threads_each
 
 LONGEST = 6 * 3600.0  # seconds that a unit, which may be a shard of thousands of photos, may take
 

@@ -14,7 +14,7 @@ from typing import Any
 import psutil
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 
-from editproof.workers import Pool
+from editproof.serve.workers import Pool
 
 ID = re.compile(r"[A-Za-z0-9._-]{1,64}")  # of a request that comes with one
 SECONDS = (0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 120)

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from editproof.errors import UserError
-from editproof.workers import Pool, threads_each
+from editproof.serve.workers import Pool, threads_each
 
 LOOPBACK = ("127.0.0.1", "localhost", "::1")
 

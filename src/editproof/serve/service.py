@@ -21,7 +21,7 @@ from editproof.serve.bodies import files_of, photo_and_mask, read_body
 from editproof.serve.limits import Rate, name_of
 from editproof.serve.observe import Metrics, observed
 from editproof.serve.wishes import Comparison, Failed, Wish, check_wish
-from editproof.workers import Full, Pool, TooLong, WorkerLost
+from editproof.serve.workers import Full, Pool, TooLong, WorkerLost
 
 OPEN = ("/healthz", "/readyz", "/metrics", "/openapi.json")  # without a key
 COMPARED = ("original", "protected", "downloaded")
