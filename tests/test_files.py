@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 
 from editproof import files
-from editproof.errors import UserError, printable
-from editproof.files import TEMPORARY, atomic, check_folder, check_output, clean, digest, held
+from editproof.errors import UserError
+from editproof.files import TEMPORARY, atomic, check_folder, check_output, clean, digest, held, printable
 
 
 @pytest.mark.parametrize("interruption", [KeyboardInterrupt, RuntimeError])

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from editproof import moved
 
-__version__ = "0.1.0"
+__version__ = "0.2.0"
 
 if TYPE_CHECKING:
     from editproof.budgets import L2, Linf

@@ -134,3 +134,8 @@ def on_grid(images: Tensor, originals: Tensor, budget: Budget | None = None, sup
     levels, originals = images.clamp(0, 1) * LEVELS, originals * LEVELS
     snapped = levels.round() if budget is None else budget.snap(levels, originals)
     return snapped.clamp(0, LEVELS) / LEVELS
+
+
+def grey(images: Tensor) -> Tensor:
+    """Which of some images (B,3,H,W) are grey: (B,1,1,1) bool. Their perturbations are grey, too."""
+    return (images == images[:, :1]).flatten(1).all(1).view(-1, 1, 1, 1)

@@ -9,6 +9,7 @@ import hashlib
 import os
 import secrets
 import sys
+import unicodedata
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import IO
@@ -16,6 +17,7 @@ from typing import IO
 from editproof.errors import UserError
 
 TEMPORARY = ".editproof-"  # how the names of unfinished files and of locks begin
+JOINER = "\u200d"  # between the parts of an emoji
 LONGEST_NAME = 255  # bytes, of a file on all common file systems
 
 
@@ -154,3 +156,15 @@ def digest(path: str | Path) -> str:
     """SHA-256 of a file. Raises OSError."""
     with Path(path).open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def printable(text: str, lines: bool = False) -> str:
+    """A text that others have written, such as a file's name, safe to print: what would steer a terminal, turn letters
+    around or forge a line is written out (\\x1b). `lines`: line breaks and tabs stay."""
+    return "".join(c if _harmless(c, lines) else c.encode("unicode_escape").decode("ascii") for c in text)
+
+
+def _harmless(letter: str, lines: bool) -> bool:
+    if letter == JOINER or (lines and letter in "\n\t"):
+        return True
+    return unicodedata.category(letter) not in ("Cc", "Cf", "Cs", "Zl", "Zp")

@@ -19,7 +19,7 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
-from editproof.budgets import Budget, on_grid
+from editproof.budgets import Budget, grey, on_grid
 from editproof.errors import UserError
 from editproof.randomness import Generators
 
@@ -85,11 +85,6 @@ def pgd(
         delta = (images + delta).clamp(0, 1) - images
     told.all()
     return on_grid(images + delta, images, budget, support)
-
-
-def grey(images: Tensor) -> Tensor:
-    """Which of some images (B,3,H,W) are grey: (B,1,1,1) bool. Their perturbations are grey, too."""
-    return (images == images[:, :1]).flatten(1).all(1).view(-1, 1, 1, 1)
 
 
 class Told:

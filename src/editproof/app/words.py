@@ -9,7 +9,8 @@ from pathlib import Path
 
 from editproof.app.texts import ENGLISH, say
 from editproof.app.work import Told, seconds
-from editproof.errors import UserError, printable
+from editproof.errors import UserError
+from editproof.files import printable
 from editproof.parsing import LARGEST_SEED
 
 # word -> (levels of 255, what to expect)

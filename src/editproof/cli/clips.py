@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Any
 from rich.markup import escape
 
 from editproof.cli.display import OUT, protected_line
-from editproof.errors import UserError, printable
+from editproof.errors import UserError
+from editproof.files import printable
 
 if TYPE_CHECKING:
     from rich.progress import Progress

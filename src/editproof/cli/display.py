@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from rich.console import Console
 from rich.markup import escape
 
-from editproof.errors import printable
+from editproof.files import printable
 
 if TYPE_CHECKING:
     from rich.progress import Progress

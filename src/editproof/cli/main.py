@@ -156,7 +156,7 @@ def protect(
 ) -> None:
     """Protect photos and clips: writes DIR/<name>-protected.png (of a clip .mp4) and .json, each at its own size."""
     budget_asked = parse_budget(eps, l2)
-    settings = parse_settings(knobs or [])
+    settings = parse_settings(knobs) if knobs else {}
     from editproof.protection.apply import DEFAULT_BUDGET
     from editproof.protection.files import each_protected
     from editproof.protection.folders import find

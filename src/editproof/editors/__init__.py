@@ -5,7 +5,7 @@ from importlib.resources import files
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from editproof.building import one_at_a_time
+from editproof.building import ONE_AT_A_TIME
 from editproof.editors.hub import model_index
 from editproof.errors import UserError
 from editproof.plugins import add_plugins
@@ -111,7 +111,6 @@ PLANS = {
 FIRST_BLOCK = "first-block"
 
 
-@one_at_a_time
 def load_editor(
     name: str | Path,
     device: "str | torch.device | None" = None,
@@ -142,13 +141,15 @@ def load_editor(
         source = str(files("editproof") / "assets" / info.source) if info.embedded else info.source
     folder, chosen_device = _is_folder(source, name), pick_device(device)
     try:
-        from editproof.editors import loading
+        with ONE_AT_A_TIME:
+            from editproof.editors import loading
     except ImportError as error:
         raise UserError(f"editor {name} needs {error.name}: pip install diffusers transformers accelerate") from None
     embedded, version = (info.embedded, info.in_parts) if info is not None else (False, "")
     origin = loading.Origin(str(name), source, folder, embedded, version)
     record = record if compile is None else compile
-    editor = loading.load(origin, chosen_device, dtype, scheduler, plan, record, size)
+    with ONE_AT_A_TIME:
+        editor = loading.load(origin, chosen_device, dtype, scheduler, plan, record, size)
     if info is not None and embedded:
         editor.size = info.size
     return editor

@@ -11,7 +11,7 @@ from safetensors.torch import load_file, save
 from torch import Tensor, nn
 from torch.nn import functional
 
-from editproof.building import one_at_a_time
+from editproof.building import ONE_AT_A_TIME
 from editproof.editors.speed.fused import works
 from editproof.errors import UserError
 from editproof.files import atomic
@@ -211,7 +211,6 @@ def save_immunizer(network: NestedUNet, folder: str | Path, half: bool = False, 
         file.write(save(tensors))
 
 
-@one_at_a_time
 def load_immunizer(path: str | Path | None = None) -> NestedUNet:
     """The network at `path` in eval mode, float32 on the CPU; None is the embedded one.
 
@@ -225,12 +224,13 @@ def load_immunizer(path: str | Path | None = None) -> NestedUNet:
         safe = file.suffix == ".safetensors"
         tensors = load_file(file) if safe else torch.load(file, map_location="cpu", weights_only=True)
         levels = sum(f"conv{level}_0.conv1.weight" in tensors for level in range(len(tensors)))
-        network = NestedUNet(
-            in_channels=tensors["conv0_0.conv1.weight"].shape[1],
-            depths=[len(tensors[f"conv{level}_0.conv1.weight"]) for level in range(levels)],
-            batch_norm=config["batch_norm"],
-        )
-        network.load_state_dict(tensors)
+        with ONE_AT_A_TIME:
+            network = NestedUNet(
+                in_channels=tensors["conv0_0.conv1.weight"].shape[1],
+                depths=[len(tensors[f"conv{level}_0.conv1.weight"]) for level in range(levels)],
+                batch_norm=config["batch_norm"],
+            )
+            network.load_state_dict(tensors)
     except Exception as error:  # torch.load and safetensors raise many kinds, with long advice, for a damaged file
         raise UserError(f"weights {str(file)!r}: not a NestedUNet state dict") from error
     network.trained_eps, network.size = config["eps"], config["size"]

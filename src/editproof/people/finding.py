@@ -13,7 +13,7 @@ from scipy import ndimage
 from torch import Tensor, nn
 from torch.nn import functional
 
-from editproof.building import one_at_a_time
+from editproof.building import ONE_AT_A_TIME
 from editproof.errors import UserError
 from editproof.people.faces import face_boxes
 from editproof.resolution import working_copy
@@ -79,13 +79,13 @@ def _network() -> PeopleNet:
     return load_people(EMBEDDED)
 
 
-@one_at_a_time
 def load_people(file: Path) -> PeopleNet:
     """The network with the weights in `file`, in eval mode, float32 on the CPU."""
     found = {name: value.float() if value.is_floating_point() else value for name, value in load_file(file).items()}
     scales = {name.removesuffix(SCALE): found.pop(name) for name in list(found) if name.endswith(SCALE)}
-    network = PeopleNet()
-    network.load_state_dict({n: v.float() * scales[n] if n in scales else v for n, v in found.items()})
+    with ONE_AT_A_TIME:
+        network = PeopleNet()
+        network.load_state_dict({n: v.float() * scales[n] if n in scales else v for n, v in found.items()})
     return network.eval()
 
 

@@ -107,14 +107,14 @@ def suffix_of(name: str, path: str | Path, data: bytes | None = None) -> str:
     return FORMATS[format_of(path, data) if name == SAME else name].suffix
 
 
-def check_format_name(name: str, quality: int | None = None) -> None:
-    """Raise UserError for a format that is neither one of FORMATS nor SAME, and for a quality that is none of it."""
+def chosen_format(name: str, quality: int | None = None) -> str:
+    """The name in FORMATS, or SAME, that is meant by one of them in any case, or by jpg or tif.
+
+    Raises UserError for any other, and for a quality that is none of its.
+    """
+    name = {"jpg": "jpeg", "tif": "tiff"}.get(name.lower(), name.lower())
     get_format("jpeg" if name == SAME else name, quality)
-
-
-def format_name(name: str) -> str:
-    """The name in FORMATS that is meant by one of them in any case, or by jpg or tif. Others stay what they are."""
-    return {"jpg": "jpeg", "tif": "tiff"}.get(name.lower(), name.lower())
+    return name
 
 
 def get_format(name: str, quality: int | None = None) -> Format:
@@ -130,7 +130,8 @@ def get_format(name: str, quality: int | None = None) -> Format:
 
 
 def check_format(photo: Photo, name: str) -> None:
-    """Raise UserError if the format cannot hold the photo."""
+    """Raise UserError if the format (of SAME the photo's own) cannot hold the photo."""
+    name = written_as(name, photo)
     if not FORMATS[name].alpha and photo.alpha is not None and bool((photo.alpha < 255).any()):
         allowed = ", ".join(n for n, f in FORMATS.items() if f.alpha)
         raise UserError(f"photo '{photo.path}' is transparent in places, which {name} cannot hold; allowed: {allowed}")

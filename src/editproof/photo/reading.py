@@ -1,7 +1,7 @@
 """Photos: what is read of a photo file, turned upright, and PNG files of pixels."""
 
 import hashlib
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
@@ -42,11 +42,10 @@ class Photo:
     format: str = ""  # of the file, as Pillow calls it
     jpeg: tuple[int, str] | None = None  # its quality and chroma sampling, if it is one
     file_size: int = 0  # bytes
+    size: tuple[int, int] = field(init=False)  # (height, width) in pixels
 
-    @property
-    def size(self) -> tuple[int, int]:
-        """(height, width) in pixels."""
-        return self.levels.shape[0], self.levels.shape[1]
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "size", (self.levels.shape[0], self.levels.shape[1]))
 
     @property
     def pixels(self) -> Tensor:

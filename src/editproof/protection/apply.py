@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from editproof.budgets import L2, LEVELS, Budget, Linf, as_budget, check_budget, norms
+from editproof.budgets import L2, LEVELS, Budget, Linf, as_budget, check_budget, grey, norms
 from editproof.counters.transform import check_transform
 from editproof.editors import pick_device
 from editproof.editors.pipeline import Editor
@@ -18,7 +18,6 @@ from editproof.immunizer.network import load_immunizer, trained_size, weights_fi
 from editproof.methods import METHODS, PRESETS
 from editproof.methods.method import Method
 from editproof.methods.sizes import check_sizes
-from editproof.pgd import grey
 from editproof.photo.given import as_images, as_mask, is_one
 from editproof.photo.masks import AUTO
 from editproof.photo.reading import is_grey, to_levels
@@ -125,7 +124,8 @@ def perturbation(
         raise UserError(
             f"method '{method}' made numbers that are not finite, as damaged weights do; allowed: other weights"
         )
-    return torch.where(grey(small).cpu(), _in_grey(delta, budget), delta)
+    which = grey(small).cpu()
+    return torch.where(which, _in_grey(delta, budget), delta) if which.any() else delta
 
 
 def _in_grey(delta: Tensor, budget: Budget | None) -> Tensor:

@@ -8,7 +8,7 @@ from typing import Any
 from editproof.errors import UserError
 from editproof.files import check_folder, check_named, clean, digest
 from editproof.photo.credentials import check_credentials
-from editproof.photo.formats import check_format, suffix_of, written_as
+from editproof.photo.formats import check_format, suffix_of
 from editproof.photo.masks import AUTO, check_mask, check_something_to_protect, open_mask
 from editproof.photo.reading import open_photo
 from editproof.protection.batch import BATCH_PIXELS, one_line, run
@@ -49,7 +49,7 @@ def plan_jobs(
         check_pair(output, report, request, opened.sha256, overwrite)
         if not force:
             check_unprotected(photo, opened.marked)
-        check_format(opened, written_as(format, opened))
+        check_format(opened, format)
         pixels += opened.size[0] * opened.size[1]
         kept = opened if pixels <= BATCH_PIXELS else None
         jobs.append(Job(photo, opened.size, output, report, overwrite=overwrite, opened=kept))
@@ -103,7 +103,8 @@ def each_protected(
     settings = settings or ProtectSettings(**asked)
     mask = settings.mask
     check_folder(out)
-    check_credentials(settings.credentials)
+    if settings.credentials is not None:
+        check_credentials(settings.credentials)
     check_mask(mask, settings.invert_mask)
     request = settings.as_json(
         digest(mask) if mask is not None and mask != AUTO else mask,

@@ -1,7 +1,7 @@
 """How to protect photos and clips: one object, checked when it is made, and the task that it becomes."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -9,7 +9,7 @@ from typing import Any
 from editproof.budgets import Budget, as_budget
 from editproof.editors import check_plan, check_size, load_editor
 from editproof.errors import UserError
-from editproof.photo.formats import check_format_name, format_name
+from editproof.photo.formats import chosen_format
 from editproof.photo.masks import check_inverted
 from editproof.photo.metadata import KEEP, check_metadata
 from editproof.protection.apply import (
@@ -80,12 +80,14 @@ class ProtectSettings:
     metadata: str = KEEP
     size: int | None = None
 
+    limit: Budget | None = field(init=False, repr=False, compare=False)  # `budget`, as a Budget
+
     def __post_init__(self) -> None:
         method = get_method(self.method)
         method_settings(self.method, self.preset, self.steps, self.knobs or {})
         check_steps(self.method, self.steps)
-        as_budget(self.budget)
-        unused = "" if method.needs_editor(self.knobs or {}) else f"method '{self.method}' uses no editor, so"
+        object.__setattr__(self, "limit", as_budget(self.budget))
+        unused = "" if self.needs_editor else f"method '{self.method}' uses no editor, so"
         if unused and self.editor not in (None, DEFAULT_EDITOR):
             raise UserError(f"{unused} '{self.editor}' would change nothing; allowed: no --editor")
         for option in ("scheduler", "plan"):
@@ -93,12 +95,19 @@ class ProtectSettings:
                 raise UserError(
                     f"{unused} {option} '{getattr(self, option)}' would change nothing; allowed: no --{option}"
                 )
-        check_plan(self.plan, self.method, method.first_block)
-        check_size(self.size)
-        object.__setattr__(self, "format", format_name(self.format))  # jpg is jpeg
-        check_format_name(self.format, self.quality)
+        if self.plan is not None:
+            check_plan(self.plan, self.method, method.first_block)
+        if self.size is not None:
+            check_size(self.size)
+        object.__setattr__(self, "format", chosen_format(self.format, self.quality))  # jpg is jpeg
         check_metadata(self.metadata)
-        check_inverted(self.mask, self.invert_mask)
+        if self.invert_mask:
+            check_inverted(self.mask, self.invert_mask)
+
+    @cached_property
+    def needs_editor(self) -> bool:
+        """Whether an editor has to be loaded."""
+        return get_method(self.method).needs_editor(self.knobs or {})
 
     @cached_property
     def arguments(self) -> dict[str, Any]:
@@ -108,7 +117,7 @@ class ProtectSettings:
 
     def as_json(self, mask: str | None, **more: Any) -> dict[str, Any]:
         """All that a result depends on, in what JSON can say; `mask` says which it is."""
-        budget, arguments = as_budget(self.budget), self.arguments
+        budget, arguments = self.limit, self.arguments
         weights = weights_digest(self.method, arguments)
         return {
             "method": self.method, "editor": self.editor, "scheduler": self.scheduler, "plan": self.plan, "mask": mask,
@@ -122,7 +131,7 @@ class ProtectSettings:
 def load_task(settings: ProtectSettings, request: Mapping[str, Any] | None = None, **more: Any) -> Task:
     """The task: the editor loaded, its budget resolved. `request` and `more` are fields of Task."""
     loaded = None
-    if get_method(settings.method).needs_editor(settings.arguments):
+    if settings.needs_editor:
         loaded = load_editor(
             settings.editor or DEFAULT_EDITOR,
             device=settings.device,
@@ -131,7 +140,7 @@ def load_task(settings: ProtectSettings, request: Mapping[str, Any] | None = Non
             compile=settings.compile,
             size=settings.size,
         )
-    budget = budget_in_effect(settings.method, as_budget(settings.budget), MEANT, settings.arguments)
+    budget = budget_in_effect(settings.method, settings.limit, MEANT, settings.arguments)
     return Task(settings, loaded, budget, request=request, **more)
 
 

@@ -88,7 +88,7 @@ def read(job: Job, task: Task) -> Ready:
     photo = job.opened or open_photo(job.photo)
     if not task.settings.force and (photo.marked or not job.in_memory):
         check_unprotected(photo.path, photo.marked)
-    check_format(photo, written_as(task.settings.format, photo))
+    check_format(photo, task.settings.format)
     size = task.size_for(photo.size)
     mask = small_mask = keep = found = None
     if task.settings.mask == AUTO:

@@ -54,10 +54,10 @@ class Failed:
 
 def check_wish(wish: Wish) -> None:
     """Raise UserError for a wish that no photo could be protected by."""
-    from editproof.photo.formats import check_format_name
+    from editproof.photo.formats import chosen_format
     from editproof.photo.masks import AUTO
 
-    check_format_name(wish.format, wish.quality)
+    chosen_format(wish.format, wish.quality)
     if wish.mask == AUTO and wish.invert_mask:
         raise UserError("an inverted mask 'auto' would give people away; allowed: a mask file with invert_mask")
     if (wish.mask == "file") != (wish.mask_data is not None):
