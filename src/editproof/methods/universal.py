@@ -37,8 +37,6 @@ def universal(given: Given, *, photos: str | None = None) -> Tensor:
     known = vars(editor).setdefault("universal_perturbations", {})
     if key not in known:
         known[key] = _find(given, _examples(photos, size).to(images.device))
-    elif given.callback is not None:
-        given.callback(given.steps, given.steps, 0.0)
     return on_grid(images + known[key].to(images.device), images, given.budget, given.kept)
 
 
