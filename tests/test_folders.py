@@ -287,7 +287,7 @@ def test_killed_and_started_again_it_ends_with_the_same_files(tmp_path: Path) ->
     for name in done:
         if name.endswith("-protected.png"):
             open_photo(tmp_path / "killed" / name)
-    assert len(list((tmp_path / "killed").rglob(f"{TEMPORARY}*.tmp"))) == 1
+    assert list((tmp_path / "killed").rglob(f"{TEMPORARY}*.tmp"))  # one, or more where other threads were writing, too
     left = tmp_path / "killed" / "0" / f"{TEMPORARY}another-x.tmp"
     left.write_bytes(b"half")
     runs = [start("killed"), start("unbroken")]
