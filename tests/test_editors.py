@@ -18,7 +18,7 @@ from huggingface_hub import errors
 from PIL import Image
 from torch import Tensor
 
-from editproof.editors import EDITORS, PIPELINES, SCHEDULERS, load_editor
+from editproof.editors import EDITORS, PIPELINES, SCHEDULERS, load_editor, pick_device
 from editproof.editors.attention import context_mass
 from editproof.editors.pipeline import Editor
 from editproof.errors import UserError
@@ -307,6 +307,15 @@ def test_unknown_scheduler_and_device() -> None:
     for device in ("quantum", "cuda:77", "meta"):
         with pytest.raises(UserError, match=f"no device '{device}' here: .*cpu"):
             load_editor("tiny-inpaint", device=device)
+
+
+@pytest.mark.parametrize("asked", [None, "cuda"])
+def test_a_gpu_has_its_number(monkeypatch: pytest.MonkeyPatch, asked: str | None) -> None:
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 4)
+    monkeypatch.setattr(torch.cuda, "current_device", lambda: 3)
+    assert pick_device(asked) == torch.device("cuda", 3)
+    assert pick_device("cuda:1") == torch.device("cuda", 1)
 
 
 RESPONSE = SimpleNamespace(headers={}, request=None)

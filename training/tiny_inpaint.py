@@ -5,7 +5,8 @@
     python training/tiny_inpaint.py --pictures work/pictures --vae work/sd1/model --out work/tiny-inpaint-2 \
         --resume work/tiny-inpaint --seconds 400 --cool .6
 
---vae: a student's folder, or sd1 with --weights, its teacher. Most batches show masks as an attacker would draw them;
+--vae: a student's folder, or sd1 with --weights, its teacher; several encode the pictures in turn, and the first is
+saved with the pipeline. Most batches show masks as an attacker would draw them;
 a share (--prior) shows nothing but the text, so that the UNet knows faces and places without a photo to copy.
 """
 
@@ -37,12 +38,13 @@ class Cache:
 
 @torch.no_grad()
 def build_cache(
-    folder: Path, vae: AutoencoderTiny, tokenizer: CLIPTokenizer, device: torch.device, chunk: int = 128
+    folder: Path, vaes: list[AutoencoderTiny], tokenizer: CLIPTokenizer, device: torch.device, chunk: int = 128
 ) -> Cache:
     images, masks = (np.load(folder / f"{n}.npy", mmap_mode="r") for n in ("images", "masks"))
     captions = json.loads((folder / "captions.json").read_text())
     targets, holes, small = [], [], []
     for start in range(0, len(images), chunk):
+        vae = vaes[start // chunk % len(vaes)]
         picture = torch.from_numpy(np.array(images[start : start + chunk])).to(device).float() / 127.5 - 1
         mask = torch.from_numpy(np.array(masks[start : start + chunk])).to(device)
         mask = torch.cat([mask, torch.ones_like(mask[:, :1])], 1)
@@ -137,7 +139,7 @@ def samples(pipe: StableDiffusionInpaintPipeline, folder: Path, steps: int, coun
 def main() -> None:
     parser = stage_parser(__doc__, seconds=500, batch=256, lr=1e-3)
     parser.add_argument("--pictures", type=Path, required=True, help="folder made by make_pictures.py")
-    parser.add_argument("--vae", required=True, help="folder of an AutoencoderTiny, or sd1")
+    parser.add_argument("--vae", nargs="+", required=True, help="folders of an AutoencoderTiny, or sd1")
     parser.add_argument("--weights", type=Path, help="folder of the teachers, for --vae sd1")
     parser.add_argument("--widths", type=int, nargs="+", default=[80, 144, 176])
     parser.add_argument("--drop", type=float, default=0.15, help="share of empty prompts")
@@ -146,7 +148,8 @@ def main() -> None:
     parser.add_argument("--sample-steps", type=int, default=25)
     args = parser.parse_args()
     device = begin(args)
-    vae = load_vae(args.vae, args.weights).to(device).eval()
+    vaes = [load_vae(name, args.weights).to(device).eval() for name in args.vae]
+    vae = vaes[0]
     if args.resume:
         old = StableDiffusionInpaintPipeline.from_pretrained(
             args.resume / "model", dtype=torch.float32, safety_checker=None
@@ -161,7 +164,7 @@ def main() -> None:
     optimizer = torch.optim.AdamW(model.parameters(), lr=args.lr, betas=(0.9, 0.99), weight_decay=0.01, fused=fused)
     stage = Stage(args, model, [optimizer], 0.9995)
     with torch.autocast(device.type, torch.bfloat16, enabled=args.half):
-        cache = build_cache(args.pictures, vae, tokenizer, device)
+        cache = build_cache(args.pictures, vaes, tokenizer, device)
     log(stage="cache", pictures=len(cache.targets), latent_std=cache.targets[:2000].float().std().item())
     alphas = make_scheduler().alphas_cumprod.to(device)
     empty = tokenizer([""], padding="max_length", return_tensors="pt").input_ids.to(device)

@@ -213,19 +213,22 @@ def check_plan(plan: str | None, what: str = "an edit", first_block: bool = Fals
 
 
 def pick_device(device: "str | torch.device | None" = None) -> "torch.device":
-    """The device asked for, or the best there is: cuda, else mps, else cpu. UserError if it is not on this machine."""
+    """The device asked for, or the best there is: cuda, else mps, else cpu. UserError if it is not on this machine.
+
+    A GPU always with its number: some of PyTorch's questions about memory want one.
+    """
     import torch
 
     there = {"cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available(), "cpu": True}
     if device is None:
-        return torch.device(next(kind for kind, available in there.items() if available))
+        device = next(kind for kind, available in there.items() if available)
     try:
         chosen = torch.device(device)
     except RuntimeError:
         chosen = None
     if chosen is None or not there.get(chosen.type) or (chosen.index or 0) >= max(torch.cuda.device_count(), 1):
         raise UserError(f"no device {str(device)!r} here: {', '.join(kind for kind in there if there[kind])}")
-    return chosen
+    return torch.device("cuda", torch.cuda.current_device()) if chosen == torch.device("cuda") else chosen
 
 
 def _is_folder(source: str, name: str | Path) -> bool:
