@@ -31,6 +31,7 @@ from editproof.protection.apply import perturbation
 from editproof.protection.files import protect_photos
 from editproof.protection.own_size import add, changes
 from editproof.resolution import working_copy, working_size
+from editproof.serve.allocation import keep_pages
 
 
 def processor_seconds(part: Callable[[], object], repeats: int = 3) -> float:
@@ -116,6 +117,7 @@ def main() -> None:
     parser.add_argument("--out", type=Path, required=True)
     args = parser.parse_args()
     width, height = map(int, args.size.split("x"))
+    keep_pages()  # as the command line does
     folder(args.out, height, width, args.count, args.format)
     if args.parts:
         parts(args.out / "photos" / "0.jpg")

@@ -2,7 +2,8 @@
 
 import logging
 import sys
-from importlib.metadata import EntryPoint, entry_points
+from functools import cache
+from importlib.metadata import EntryPoint, EntryPoints, entry_points
 from typing import Any
 
 LOG = logging.getLogger("editproof")
@@ -20,10 +21,16 @@ def add_plugins(group: str, registry: dict[str, Any], row: type) -> None:
         registry: Name -> row; gets the new ones.
         row: What a row has to be.
     """
-    _waiting.extend((entry, registry, row) for entry in entry_points(group=group))
+    _waiting.extend((entry, registry, row) for entry in _installed().select(group=group))
     while ready := [found for found in _waiting if not _is_being_imported(found[0].module)]:
         _waiting.remove(ready[0])
         _add(*ready[0])
+
+
+@cache
+def _installed() -> EntryPoints:
+    """All entry points there are: looked for once, since every installed package is asked."""
+    return entry_points()
 
 
 def _is_being_imported(module: str) -> bool:

@@ -12,6 +12,7 @@ from editproof.bulk.plan import Plan, row
 from editproof.bulk.sources import Unit
 from editproof.bulk.work import Row, start
 from editproof.errors import UserError
+from editproof.serve.allocation import keep_pages
 from editproof.serve.workers import Pool, TooLong, WorkerLost, threads_each
 
 LONGEST = 6 * 3600.0  # seconds that a unit, which may be a shard of thousands of photos, may take
@@ -47,6 +48,7 @@ class Actor:
     """What Ray keeps in each of its processes: a loaded network."""
 
     def __init__(self, plan: Plan, threads: int) -> None:
+        keep_pages()
         self.handler = start(plan, threads, 0)
 
     def __call__(self, batch: dict[str, Any]) -> dict[str, Any]:

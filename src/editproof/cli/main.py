@@ -69,6 +69,7 @@ from editproof.cli.options import (
 )
 from editproof.errors import UserError
 from editproof.parsing import parse_settings
+from editproof.serve.allocation import keep_pages
 
 LOG = logging.getLogger("editproof")
 STOPPED = "stopped; what was finished is complete, nothing is half-written"
@@ -274,6 +275,7 @@ for commands in (
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command line and return its exit code: 0, 2 for what the user can mend (one line), 130 for Ctrl-C."""
+    keep_pages()
     try:
         code = app(list(sys.argv[1:] if arguments is None else arguments), standalone_mode=False) or 0
         message = STOPPED if code == 130 else ""

@@ -17,6 +17,7 @@ from multiprocessing.connection import Connection
 from typing import Any
 
 from editproof.errors import UserError
+from editproof.serve.allocation import keep_pages
 
 ATTEMPTS = 3  # that an order may end a worker, until it is taken for the reason
 STARTING = 300.0  # seconds that a worker may take to load
@@ -267,6 +268,7 @@ def _work(pipe: Connection, start: Callable[..., Handler], arguments: tuple[Any,
     for name in ("SIGINT", "SIGTERM", "SIGHUP"):  # the parent says when it is over
         if hasattr(signal, name):
             signal.signal(getattr(signal, name), signal.SIG_IGN)
+    keep_pages()
     try:
         handler = start(*arguments, number)
     except UserError as error:
