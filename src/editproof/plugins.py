@@ -3,7 +3,7 @@
 import logging
 import sys
 from functools import cache
-from importlib.metadata import EntryPoint, EntryPoints, entry_points
+from importlib.metadata import EntryPoint, entry_points
 from typing import Any
 
 LOG = logging.getLogger("editproof")
@@ -28,8 +28,8 @@ def add_plugins(group: str, registry: dict[str, Any], row: type) -> None:
 
 
 @cache
-def _installed() -> EntryPoints:
-    """All entry points there are: looked for once, since every installed package is asked."""
+def _installed() -> Any:
+    """All entry points there are (by select), looked for once: every installed package is asked."""
     return entry_points()
 
 
