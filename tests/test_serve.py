@@ -34,8 +34,9 @@ from editproof.protection.in_memory import Content, protect_content
 from editproof.protection.settings import ProtectSettings, load_task
 from editproof.serve import limits as serve_limits
 from editproof.serve import observe
+from editproof.serve.desk import Limits
 from editproof.serve.limits import Rate, digest, new_key, read_keys
-from editproof.serve.service import Limits, build
+from editproof.serve.service import build
 from editproof.serve.wishes import Comparison, Failed, compare
 from editproof.serve.workers import Pool
 

@@ -7,13 +7,22 @@ from typing import Annotated
 import typer
 
 from editproof.cli.display import ERR, OUT
-from editproof.cli.options import (
-    EditorOption,
-    EpsOption,
-    PresetOption,
-    SeedOption,
-    at_least,
-    parse_budget,
+from editproof.cli.options import EditorOption, EpsOption, PresetOption, SeedOption, parse_budget
+from editproof.cli.serve_options import (
+    BatchOption,
+    DevicesOption,
+    DrainOption,
+    HostOption,
+    KeysOption,
+    NoKeysOption,
+    PortOption,
+    QueueOption,
+    RateOption,
+    SettingsOption,
+    SizeOption,
+    TimeoutOption,
+    UploadOption,
+    WorkersOption,
 )
 from editproof.parsing import parse_settings
 
@@ -22,79 +31,25 @@ app = typer.Typer()
 
 @app.command()
 def serve(
-    host: Annotated[str, typer.Option(help="Address to listen on; 0.0.0.0: others on the network, too.")] = "127.0.0.1",
-    port: Annotated[int, typer.Option(parser=at_least(1, highest=65_535), metavar="N", help="Port.")] = 8080,
-    keys: Annotated[
-        Path | None,
-        typer.Option(metavar="FILE", help="API keys, which `editproof serve-key` writes.", show_default=False),
-    ] = None,
-    no_keys: Annotated[bool, typer.Option("--no-keys", help="Others may ask without a key.")] = False,
-    workers: Annotated[
-        int | None,
-        typer.Option(
-            parser=at_least(1, highest=1024),
-            metavar="N",
-            help="Processes; one per core if not given.",
-            show_default=False,
-        ),
-    ] = None,
-    device: Annotated[
-        list[str] | None,
-        typer.Option(help="cpu, cuda:0 ...; repeat to spread the processes over several.", show_default=False),
-    ] = None,
-    batch: Annotated[
-        int | None,
-        typer.Option(
-            parser=at_least(1, highest=64),
-            metavar="N",
-            show_default=False,
-            help="Photos in line that a process takes together; 1 on a CPU and 8 on a GPU if not given.",
-        ),
-    ] = None,
-    queue: Annotated[
-        int | None,
-        typer.Option(
-            parser=at_least(1, highest=100_000),
-            metavar="N",
-            show_default=False,
-            help="Photos that may stand in line; 4 for each process if not given. More are answered 503.",
-        ),
-    ] = None,
-    timeout: Annotated[
-        float, typer.Option(parser=at_least(1, float), metavar="SECONDS", help="For one photo, the line included.")
-    ] = 60.0,
-    upload_timeout: Annotated[
-        float, typer.Option(parser=at_least(1, float), metavar="SECONDS", help="For the upload of one photo.")
-    ] = 30.0,
-    max_mb: Annotated[
-        float, typer.Option(parser=at_least(0, float), metavar="MB", help="Of one request's body.")
-    ] = 50.0,
-    rate: Annotated[
-        float | None,
-        typer.Option(
-            parser=at_least(1, float),
-            metavar="N",
-            show_default=False,
-            help="Requests a minute for each key (without keys, each address); no limit if not given.",
-        ),
-    ] = None,
-    drain_wait: Annotated[
-        float,
-        typer.Option(
-            parser=at_least(0, float),
-            metavar="SECONDS",
-            help="After SIGTERM: not ready any more, still answering, until the port closes.",
-        ),
-    ] = 0.0,
+    host: HostOption = "127.0.0.1",
+    port: PortOption = 8080,
+    keys: KeysOption = None,
+    no_keys: NoKeysOption = False,
+    workers: WorkersOption = None,
+    device: DevicesOption = None,
+    batch: BatchOption = None,
+    queue: QueueOption = None,
+    timeout: TimeoutOption = 60.0,
+    upload_timeout: UploadOption = 30.0,
+    max_mb: SizeOption = 50.0,
+    rate: RateOption = None,
+    drain_wait: DrainOption = 0.0,
     method: Annotated[str, typer.Option(help="See `editproof list methods`.")] = "diffvax",
     editor: EditorOption = None,
     eps: EpsOption = None,
     preset: PresetOption = None,
     seed: SeedOption = 0,
-    knobs: Annotated[
-        list[str] | None,
-        typer.Option("--set", metavar="NAME=VALUE", help="A method's own setting.", show_default=False),
-    ] = None,
+    knobs: SettingsOption = None,
 ) -> None:
     """Serve protection over HTTP to programs: POST a photo to /v1/protect (docs/operations.md)."""
     budget, settings = parse_budget(eps, None), parse_settings(knobs or [])

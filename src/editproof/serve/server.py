@@ -46,9 +46,10 @@ def serve(
         )
     import uvicorn
 
+    from editproof.serve.desk import Limits
     from editproof.serve.limits import Rate, read_keys
     from editproof.serve.observe import LOG, Metrics, log_to
-    from editproof.serve.service import Limits, build
+    from editproof.serve.service import build
     from editproof.serve.wishes import start_worker
 
     limits = Limits(
