@@ -84,8 +84,11 @@ def number(text: str, name: str) -> float:
     return float(matched[1])
 
 
-def run(url: str, seconds: float, most: int, senders: int, seed: int) -> dict[str, Any]:
-    """Send mixed traffic; what was answered, the seconds of each kind, and the memory every two seconds."""
+def run(url: str, seconds: float, most: int, senders: int, seed: int, timeout: float) -> dict[str, Any]:
+    """Send mixed traffic; what was answered, the seconds of each kind, and the memory every two seconds.
+
+    An answer that did not come within four times the service's own `timeout` counts as status -2.
+    """
     mixed, until = kinds(), time.monotonic() + seconds
     lock, sent = threading.Lock(), 0
     answers: list[tuple[str, int, float]] = []
@@ -94,7 +97,7 @@ def run(url: str, seconds: float, most: int, senders: int, seed: int) -> dict[st
     def send(number_: int) -> None:
         nonlocal sent
         chance = random.Random(seed + number_)
-        with httpx.Client(timeout=120) as client:
+        with httpx.Client(timeout=4 * timeout) as client:
             while time.monotonic() < until:
                 with lock:
                     if sent >= most:
@@ -106,6 +109,8 @@ def run(url: str, seconds: float, most: int, senders: int, seed: int) -> dict[st
                     status = mixed[kind][2](client, url).status_code
                 except (httpx.WriteError, httpx.RemoteProtocolError):  # closed while we still sent, as for 413
                     status = 413 if "too large" in kind else -1
+                except httpx.TimeoutException:
+                    status = -2
                 with lock:
                     answers.append((kind, status, time.perf_counter() - started))
                 if status in (429, 503):
@@ -114,7 +119,7 @@ def run(url: str, seconds: float, most: int, senders: int, seed: int) -> dict[st
     with ThreadPoolExecutor(senders) as pool:
         futures = [pool.submit(send, i) for i in range(senders)]
         while not all(future.done() for future in futures):
-            memory.append(number(httpx.get(f"{url}/metrics", timeout=60).text, "editproof_memory_bytes"))
+            memory.append(number(httpx.get(f"{url}/metrics", timeout=4 * timeout).text, "editproof_memory_bytes"))
             time.sleep(2)
         for future in futures:
             future.result()
@@ -150,6 +155,9 @@ def main() -> int:
     parser.add_argument("--most", type=int, default=20_000, help="requests")
     parser.add_argument("--senders", type=int, default=6, help="at once")
     parser.add_argument("--workers", type=int, default=2)
+    parser.add_argument(
+        "--timeout", type=float, default=60, help="the service's, for one photo; more if others compute"
+    )
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--out", type=Path, default=Path("outputs/load"))
     asked = parser.parse_args()
@@ -158,6 +166,7 @@ def main() -> int:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
     command = [sys.executable, "-m", "editproof", "serve", "--port", str(port), "--max-mb", "20"]
+    command += ["--timeout", str(asked.timeout)]
     log = asked.out / "log.jsonl"
     with log.open("w") as lines:
         service = subprocess.Popen([*command, "--workers", str(asked.workers)], stderr=lines)
@@ -166,10 +175,10 @@ def main() -> int:
             assert service.poll() is None, log.read_text()
             time.sleep(0.2)
         started = time.perf_counter()
-        found = run(f"http://127.0.0.1:{port}", asked.seconds, asked.most, asked.senders, asked.seed)
+        found = run(f"http://127.0.0.1:{port}", asked.seconds, asked.most, asked.senders, asked.seed, asked.timeout)
         seconds = time.perf_counter() - started
         service.send_signal(signal.SIGTERM)
-        code = service.wait(120)
+        code = service.wait(4 * asked.timeout)
     finally:
         service.kill()
     rows, said = summary(found)

@@ -1,6 +1,8 @@
 """Bulk: every photo once, the same bytes whoever does it and however often it is killed; containers; failures told."""
 
+import contextlib
 import csv
+import errno
 import io
 import json
 import os
@@ -267,6 +269,37 @@ def test_what_one_unit_fails_with_is_its_own_affair(weights: str, tmp_path: Path
     assert [found["status"] for (found,) in rows] == ["failed", "failed"]
     assert "is a file, not a folder" in rows[0][0]["error"]
     assert "No such file" in rows[1][0]["error"]
+
+
+@pytest.mark.parametrize("source", ["photos", "shards"])
+def test_a_full_disk_ends_the_run_with_one_line(
+    source: str, here: None, weights: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:  # fmt: skip
+    fill(tmp_path / "photos", [f"{i}.png" for i in range(6)])
+    for i in range(6):
+        tar_of(tmp_path / "shards" / f"{i}.tar", {"x.png": picture(i)})
+    room, write, refused = [5], storage.writing, []
+
+    @contextlib.contextmanager
+    def until_full(url: str, **more: Any) -> Any:
+        if not room[0]:
+            refused.append(url)
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        room[0] -= 1
+        with write(url, **more) as file:
+            yield file
+
+    monkeypatch.setattr(storage, "writing", until_full)
+    run = ["bulk", str(tmp_path / source), str(tmp_path / "out"), "--set", f"weights={weights}", "--device", "cpu"]
+    assert main(run) == 2
+    said = " ".join(capsys.readouterr().err.split())
+    assert said.count("No space left on device") == 1 and "the same command goes on" in said
+    assert len(refused) == 2, "one unit, and the table of failures"
+    assert len(files(tmp_path / "out")) in (2, 3)
+    room[0] = 100
+    assert main(run) == 0
+    assert len(files(tmp_path / "out")) == 6
 
 
 # With processes: the local pool, and Ray.

@@ -4,7 +4,7 @@ import json
 import logging
 import os
 from collections import deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Sequence
 from concurrent.futures import Future
 from typing import Any
 
@@ -18,7 +18,7 @@ from editproof.serve.workers import Pool, TooLong, WorkerLost, threads_each
 LONGEST = 6 * 3600.0  # seconds that a unit, which may be a shard of thousands of photos, may take
 
 
-def by_processes(units: Sequence[Unit], plan: Plan, workers: int) -> Iterator[Row]:
+def by_processes(units: Sequence[Unit], plan: Plan, workers: int) -> Generator[Row, None, None]:
     """Do units in processes of this machine, one network each; a process that dies is replaced, its unit done again."""
     pool = Pool(
         start, (plan, threads_each(workers)), workers=workers, batch=plan.batch, room=2 * plan.batch * workers,
@@ -56,7 +56,9 @@ class Actor:
         return {"rows": [json.dumps(rows) for rows in self.handler(units)]}
 
 
-def by_ray(units: Sequence[Unit], plan: Plan, workers: int, address: str | None, gpus: float) -> Iterator[Row]:
+def by_ray(
+    units: Sequence[Unit], plan: Plan, workers: int, address: str | None, gpus: float
+) -> Generator[Row, None, None]:
     """Do units by Ray Data: on this machine (no address), or on a cluster that is there. Raises UserError."""
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
     os.environ.setdefault("RAY_worker_niceness", "0")  # 15 if not told: beside anything else hardly anything is done

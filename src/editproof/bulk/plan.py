@@ -23,5 +23,8 @@ class Plan:
 
 
 def row(name: str, status: str, **more: Any) -> dict[str, Any]:
-    """What became of one photo: protected, done before, protected already, or failed with an `error`."""
+    """What became of one photo: protected, done before, protected already, or failed with an `error`.
+
+    (Or fatal, which does not leave `protect_many`: what it met with, the others would.)
+    """
     return {"photo": name, "status": status, **more}

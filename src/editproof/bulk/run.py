@@ -1,5 +1,6 @@
 """A run over a source: checked before it begins, resumed by being started again, its failures in a table."""
 
+import contextlib
 import csv
 import hashlib
 import io
@@ -13,7 +14,8 @@ from editproof.bulk import storage
 from editproof.bulk.engines import by_processes, by_ray
 from editproof.bulk.plan import Plan
 from editproof.bulk.sources import check_apart, find_units
-from editproof.bulk.work import Row
+from editproof.bulk.work import FATAL, Row
+from editproof.errors import UserError
 from editproof.files import clean
 from editproof.photo.masks import AUTO, check_mask
 from editproof.protection.settings import ProtectSettings
@@ -50,7 +52,8 @@ def protect_many(
         image: the column of parquet files that holds photos.
         count: is told how many units (photos, parquet files, shards) there are.
 
-    Raises UserError before anything is written.
+    Raises UserError before anything is written, and later where nothing more can be written: a full disk. What has
+    been written is whole then, and the same call goes on from there.
     """
     mask = settings.mask
     check_mask(mask, settings.invert_mask)
@@ -72,17 +75,27 @@ def protect_many(
         clean(folder for folder in [storage.local_path(target), *storage.local_path(target).rglob("*/")])
     failures: list[Row] = []
     told = time.monotonic()
-    rows = by_ray(units, plan, workers, address, gpus) if ray else by_processes(units, plan, workers)
     try:
-        for found in rows:
-            if found["status"] == "failed":
-                failures.append(found)
-            if time.monotonic() - told > EVERY:
-                write_failures(failures, plan)
-                told = time.monotonic()
-            yield found
-    finally:
-        write_failures(failures, plan)
+        with contextlib.closing(
+            by_ray(units, plan, workers, address, gpus) if ray else by_processes(units, plan, workers)
+        ) as rows:
+            for found in rows:
+                if found["status"] == FATAL:
+                    raise UserError(
+                        f"'{found['photo']}': {found['error']}; what has been written is complete, and the same "
+                        "command goes on once there is room"
+                    )
+                if found["status"] == "failed":
+                    failures.append(found)
+                if time.monotonic() - told > EVERY:
+                    write_failures(failures, plan)
+                    told = time.monotonic()
+                yield found
+    except BaseException:
+        with contextlib.suppress(OSError):  # what ends the run may be in its way, too
+            write_failures(failures, plan)
+        raise
+    write_failures(failures, plan)
 
 
 def write_failures(failures: list[Row], plan: Plan) -> None:

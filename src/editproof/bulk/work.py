@@ -10,6 +10,7 @@ from editproof.bulk.plan import Plan, row
 from editproof.bulk.sources import Unit
 
 Row = dict[str, Any]
+FATAL = "fatal"  # the status of a row that ends the run: a full disk
 
 
 def start(plan: Plan, threads: int, number: int) -> Callable[[Sequence[Unit]], list[list[Row]]]:
@@ -79,11 +80,11 @@ def made(name: str, data: bytes, outcome: Any) -> Row:
 def failed(name: str, error: Exception) -> Row:
     """The row of a photo, file or shard that was not protected, and why."""
     from editproof.errors import AlreadyProtected
-    from editproof.protection.batch import one_line
+    from editproof.protection.batch import is_fatal, one_line
 
     if isinstance(error, AlreadyProtected):
         return row(name, "protected already")
-    return row(name, "failed", error=one_line(error))
+    return row(name, FATAL if is_fatal(error) else "failed", error=one_line(error))
 
 
 def done_before(unit: Unit, sha256: str, plan: Plan, result: str) -> bool:

@@ -286,7 +286,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         message, code = STOPPED, 130
     except OSError as error:
         LOG.debug("an error of the system", exc_info=True)
-        message, code = f"{error.strerror or error}: {error.filename or ''}", 2
+        message, code = f"{error.strerror or error}" + (f": {error.filename}" if error.filename else ""), 2
     except Exception as error:
         out_of_memory = isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError"  # torch's
         if out_of_memory or "can't allocate memory" in str(error):

@@ -13,7 +13,7 @@ from editproof.methods import METHODS
 from editproof.protection.task import Job, Ready, Task, finish, perturb, read
 
 BATCH, BATCH_PIXELS = 8, 24_000_000  # photos and pixels that go through the method together; larger ones one by one
-FATAL = (errno.ENOSPC, errno.EDQUOT, errno.EROFS)  # no other photo would fare better
+FATAL = (errno.ENOSPC, errno.EDQUOT, errno.EROFS)
 Outcome = tuple[Job, dict[str, Any] | Exception]
 
 
@@ -119,9 +119,14 @@ def _result(future: Any) -> Any:
     try:
         return future.result()
     except Exception as error:
-        if isinstance(error, OSError) and error.errno in FATAL:
+        if is_fatal(error):
             raise
         return error
+
+
+def is_fatal(error: Exception) -> bool:
+    """Whether no other photo would fare better: the disk is full, or cannot be written to."""
+    return isinstance(error, OSError) and error.errno in FATAL
 
 
 def one_line(error: Exception) -> str:
@@ -131,5 +136,5 @@ def one_line(error: Exception) -> str:
     if isinstance(error, MemoryError) or "can't allocate memory" in str(error):
         return "not enough memory"
     if isinstance(error, OSError):
-        return f"{error.strerror or error}: {error.filename or ''}"
+        return f"{error.strerror or error}" + (f": {error.filename}" if error.filename else "")
     return f"{type(error).__name__}: {' '.join(str(error).split())}"
