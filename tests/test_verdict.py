@@ -13,7 +13,16 @@ from editproof.bench.report.exports import comma_separated, latex, markdown
 from editproof.bench.report.page import NARROW, overview, sentences, write_report
 from editproof.bench.report.tables import Field
 from editproof.bench.report.verdicts import success_table, test_table, transfer_tables
-from editproof.bench.verdict import above_floor, after_any, beaten_by, headline, left_out, split_on, transfer
+from editproof.bench.verdict import (
+    above_floor,
+    after_any,
+    beaten_by,
+    headline,
+    left_out,
+    split_on,
+    transfer,
+    unmatched,
+)
 from editproof.cli.main import main
 
 test_table.__test__ = False  # type: ignore[attr-defined]  # a table of tests, no test
@@ -24,6 +33,7 @@ SUCCESS = {
     "noise": {"none": (1, 1, 1), "jpeg:75": (1, 1, 1), "resize:0.5": (1, 1, 1)},
     "strong": {"none": (0, 0, 1), "jpeg:75": (0, 1, 0), "resize:0.5": (0, 0, 1)},
 }
+COUNTERS = ("none", "jpeg:75", "resize:0.5")
 CHANGE = {"none": 0.0, "noise": 0.1, "strong": 0.4}
 
 
@@ -71,17 +81,41 @@ def test_an_attacker_who_tries_everything() -> None:
     assert found[Cell("e", "strong", "8/255", "any")]["success"].mean == pytest.approx(2 / 3)
     assert found[Cell("e", "none", "0", "any")]["success"].mean == 1
     assert found[Cell("e", "strong", "8/255", "any")]["success"].edits == PHOTOS * SEEDS
+    cut = [r for r in made_up() if (r["counter"], r["photo"]) != ("resize:0.5", "00.png") or r["method"] != "strong"]
+    found = after_any(cut)  # a run that was stopped: of one photo not everything has been tried
+    assert found[Cell("e", "strong", "8/255", "any")]["success"].edits == (PHOTOS - 1) * SEEDS
+
+
+def test_photos_that_could_not_be_made_visible_enough_are_told() -> None:
+    rows = [
+        {**row, "budget": "psnr=28", "eps": 64 / 255 if row["photo"] < "03" else 0.1} if row["budget"] != "0" else row
+        for row in made_up()
+    ]
+    lines = headline(summarise(rows), rows, "e", ["none", "strong", "noise"])
+    assert next(line for line in lines if "could not be made" in line).startswith("e: 3 of 12 photos protected by ")
+    rows = [{**row, "budget": row["budget"].replace("28", "30")} for row in rows]  # reached
+    assert not unmatched(rows) and not unmatched(made_up())
 
 
 def test_only_what_exceeds_both_floors_is_counted() -> None:
-    """.4 is above noise's .1, but above another seed's .3 and .5 in two seeds of three only."""
+    """.4 is above noise's .1 and, with two seeds, above what another one changes, .3; with the third, .5, it is not."""
     rows = made_up()
-    found = above_floor(rows)
-    assert found[Cell("e", "strong", "8/255", "none")].mean == pytest.approx(2 / 3, abs=0.01)
+    assert above_floor(rows)[Cell("e", "strong", "8/255", "none")].mean == 0
+    found = above_floor([row for row in rows if row["seed"]])
+    assert found[Cell("e", "strong", "8/255", "none")].mean == 1
     assert not any(cell.method in ("none", "noise") for cell in found)
+    told = [{**row, "method": "noise:mask=untold"} if row["method"] == "noise" else row for row in rows]
+    assert above_floor(told).keys() == above_floor(rows).keys() == {Cell("e", "strong", "8/255", c) for c in COUNTERS}
+    loud = [{**row, "metrics": {**row["metrics"], "change": 0.9}} if row["method"] == "noise" and row["photo"] ==
+            "00.png" and row["seed"] == 2 else row for row in rows if row["seed"]]  # fmt: skip
+    assert above_floor(loud)[Cell("e", "strong", "8/255", "none")].mean == pytest.approx(11 / 12)
     assert above_floor([row for row in rows if row["method"] != "noise"]) == {}
+
+
+def test_how_many_more_edits_fail_than_both_floors_let_fail() -> None:
+    rows = made_up()
     gain = beaten_by(summarise(rows), Cell("e", "strong", "8/255", "none"))
-    assert gain is not None and gain.mean == pytest.approx(2 / 3)
+    assert gain is not None and gain.mean == pytest.approx(2 / 3) and 0.29 < gain.low < 2 / 3 < gain.high < 0.9
     assert beaten_by(summarise(rows), Cell("e", "noise", "8/255", "none")) is None
     weak_noise = made_up(success={**SUCCESS, "noise": {"none": (0, 1, 1)}})
     gain = beaten_by(summarise(weak_noise), Cell("e", "strong", "8/255", "none"))
@@ -100,7 +134,8 @@ def test_tables() -> None:
     assert strong["fail beyond both floors"].value == pytest.approx(2 / 3) and strong["psnr"].value == 30
     tests = test_table(summary, "e", ["none", "noise", "strong"], "disruption")
     assert [line["methods"].text for line in tests] == ["noise - strong"]  # none has no budget
-    assert tests[0]["p (Holm)"].value < 0.001 and tests[0]["photos"].text == "12"
+    assert tests[0]["p (Holm)"].value < 0.001 and tests[0]["first higher on"].text == "0 of 12"
+    assert tests[0]["difference"].value == pytest.approx(-0.3 / 0.3667, rel=0.01)  # of the ratios of means
 
 
 def test_transfer() -> None:

@@ -1,23 +1,20 @@
-"""What a benchmark's rows come to: means, ratios and shares with their uncertainty over photos, and paired tests.
+"""What a benchmark's rows come to: means, ratios and shares with their uncertainty over photos.
 
 A photo counts once, with the mean over its prompts and seeds: edits of one photo are no independent trials.
 """
 
 import math
-import warnings
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
 import numpy as np
-from numpy.typing import NDArray
 
 from editproof.bench.store import from_json
+from editproof.bench.uncertainty import LEVEL, Floats, bootstrap, holm, paired, wilson
 from editproof.metrics import METRICS
 
-RESAMPLES, LEVEL = 5000, 0.95
 SIGNIFICANT = 1 - LEVEL
-Floats = NDArray[np.float64]
 RATIOS = {"disruption": "region-ssim", "edit-disruption": "edit-ssim"}  # and the SSIM that their change is one minus
 SHARES = ("success", "kept", "obeyed", "broken", "recognised", "fdfr")  # 0 or 1 for each edit
 
@@ -36,7 +33,8 @@ class Estimate:
     """A mean over photos with its 95 % interval; the interval is nan for fewer than two photos.
 
     Of a ratio (`disruption`), `mean` is the ratio of the means over photos, and `median` that of the photos' ratios.
-    `values` are those of the photos, for paired tests; of a ratio the changes, whose scale is the same for all methods.
+    `values` are those of the photos, for paired tests; of a ratio the changes, in units of the mean over photos of what
+    another seed changes on the same editor after the same counter-attack: so their mean is the ratio of the means.
     """
 
     mean: float
@@ -64,7 +62,7 @@ def summarise(rows: Iterable[Mapping[str, Any]]) -> Summary:
             collected.setdefault(metric, {}).setdefault(cell, {}).setdefault(row["photo"], []).append(pair)
     summary: Summary = {}
     for metric, cells in collected.items():
-        for cell, estimate in zip(cells, _estimates(metric, list(cells.values())), strict=True):
+        for cell, estimate in _estimates(metric, cells).items():
             summary.setdefault(cell, {})[metric] = estimate
     return summary
 
@@ -75,35 +73,49 @@ def _edit_of(row: Mapping[str, Any]) -> tuple[Any, ...]:
 
 
 def _scales(rows: Sequence[Mapping[str, Any]]) -> dict[tuple[Any, ...], float]:
-    """What another seed changes, for each ratio and edit of an original; told by every row whose edit changed."""
-    found = {}
+    """What another seed changes, for each ratio and edit of an original, and under (ratio, editor) what it does mostly.
+
+    Measured as `chance`, else told by the rows whose edit changed, best by the one that changed most (six digits are
+    kept of each).
+    """
+    found, clearest = {}, dict[tuple[Any, ...], float]()
     for row in rows:
         for metric, similar in RATIOS.items():
-            ratio = from_json(row["metrics"].get(metric))
-            if similar in row["metrics"] and 0 < ratio < math.inf:
-                found[metric, _edit_of(row)] = (1 - from_json(row["metrics"][similar])) / ratio
-            elif similar in row["metrics"] and ratio == math.inf:
-                found[metric, _edit_of(row)] = 0.0
-    return found
+            key, ratio = (metric, _edit_of(row)), from_json(row["metrics"].get(metric))
+            chance = from_json(row["metrics"].get("chance")) if metric == "disruption" else math.nan
+            if similar not in row["metrics"] or clearest.get(key) == math.inf:
+                continue
+            if not math.isnan(chance) or ratio == math.inf:
+                found[key], clearest[key] = (0.0 if math.isnan(chance) else chance), math.inf
+            elif ratio > clearest.get(key, 0.0):
+                found[key], clearest[key] = (1 - from_json(row["metrics"][similar])) / ratio, ratio
+    usual: dict[tuple[Any, ...], list[float]] = {}
+    for (metric, edit), scale in found.items():
+        usual.setdefault((metric, edit[1]), []).append(scale)
+    return {**found, **{key: float(np.mean(scales)) for key, scales in usual.items()}}
 
 
 def _pair(row: Mapping[str, Any], metric: str, value: float, scales: Mapping[Any, float]) -> tuple[float, float]:
-    """A value as (what is summed, what it is divided by); of a ratio without its parts the ratio itself."""
+    """A value as (what is summed, what it is divided by); of a ratio without its parts the ratio itself.
+
+    Where no row tells what another seed changes in this edit, nothing changed it, and the editor's mean is taken.
+    """
     similar = RATIOS.get(metric, "")
-    scale = scales.get((metric, _edit_of(row)))
+    scale = scales.get((metric, _edit_of(row)), scales.get((metric, row["editor"])))
     if similar not in row["metrics"] or scale is None:
         return value, 1.0
     return 1 - from_json(row["metrics"][similar]), scale
 
 
-def _estimates(metric: str, cells: Sequence[Values]) -> list[Estimate]:
+def _estimates(metric: str, collected: Mapping[Cell, Values]) -> dict[Cell, Estimate]:
     """The estimates of one metric in several cells; all share their resamples of photos."""
-    photos = sorted({photo for cell in cells for photo in cell})
+    cells = list(collected)
+    photos = sorted({photo for values in collected.values() for photo in values})
     top, bottom = (np.full((len(cells), len(photos)), np.nan) for _ in range(2))
     edits = [0] * len(cells)
-    for i, cell in enumerate(cells):
+    for i, values in enumerate(collected.values()):
         for j, photo in enumerate(photos):
-            known = [pair for pair in cell.get(photo, []) if not math.isnan(pair[0])]
+            known = [pair for pair in values.get(photo, []) if not math.isnan(pair[0])]
             edits[i] += len(known)
             if known:
                 top[i, j], bottom[i, j] = np.mean(known, axis=0)
@@ -112,69 +124,30 @@ def _estimates(metric: str, cells: Sequence[Values]) -> list[Estimate]:
         low, high = wilson(top, edits)
     with np.errstate(divide="ignore", invalid="ignore"):
         ratios = top / bottom
-    made = []
-    for i in range(len(cells)):
+    units = _units(cells, bottom)
+    made = {}
+    for i, cell in enumerate(cells):
         there = ~np.isnan(ratios[i])
         median = float(np.median(ratios[i][there])) if metric in RATIOS and there.any() else math.nan
-        values = {photo: float(top[i, j]) for j, photo in enumerate(photos) if not math.isnan(top[i, j])}
+        of_photos = {
+            photo: float(top[i, j]) / units[cell] for j, photo in enumerate(photos) if not math.isnan(top[i, j])
+        }
         interval = float(low[i]), float(high[i])
-        made.append(Estimate(float(mean[i]), *interval, len(values), median, edits[i], values))
+        made[cell] = Estimate(float(mean[i]), *interval, len(of_photos), median, edits[i], of_photos)
     return made
 
 
-def bootstrap(
-    values: Floats, scales: Floats | None = None, resamples: int = RESAMPLES, level: float = LEVEL, seed: int = 0
-) -> tuple[Floats, ...]:
-    """Mean and percentile bootstrap interval of each row of values (cells, photos): three arrays (cells,).
-
-    With `scales` of the same shape: the sum of the values over the sum of the scales. nan marks a photo without a
-    value, which leaves it out. All rows share their resamples. A row with fewer than two values has no interval (nan);
-    one with an infinite value has an infinite mean.
-    """
-    scales = np.ones_like(values) if scales is None else scales
-    there = ~np.isnan(values)
-    filled, under = np.where(there, values, 0.0), np.where(there, scales, 0.0)
-    finite = np.isfinite(filled).all(1)
-    count = there.sum(1)
-    with np.errstate(divide="ignore", invalid="ignore"):
-        mean = np.where(count > 0, filled.sum(1) / under.sum(1), np.nan)
-    n = values.shape[1]
-    draws = np.random.default_rng(seed).integers(0, n, (resamples, n))
-    weights = np.stack([np.bincount(draw, minlength=n) for draw in draws], axis=1).astype(float)  # (photos, resamples)
-    low, high = np.full(len(values), np.nan), np.full(len(values), np.nan)
-    usable = np.flatnonzero(finite & (count > 1))
-    for part in np.array_split(usable, max(1, len(usable) // 512)):  # bounds the memory
-        if len(part) == 0:
-            continue
-        drawn = under[part] @ weights
-        means = np.where(drawn > 0, filled[part] @ weights / np.where(drawn > 0, drawn, 1), np.nan)
-        if not np.isnan(means).all():
-            low[part], high[part] = np.nanquantile(means, [(1 - level) / 2, (1 + level) / 2], axis=1)
-    return mean, low, high
-
-
-def wilson(shares: Floats, edits: Sequence[int], level: float = LEVEL) -> tuple[Floats, Floats]:
-    """Wilson's interval for each row of shares (cells, photos), of `edits` edits in all: two arrays (cells,).
-
-    Edits of one photo resemble each other, so they count as fewer: as many as would have the same variance if they were
-    independent, between the number of photos and that of edits; where all photos agree, the number of photos. A
-    bootstrap would give an interval without width there.
-    """
-    from scipy.stats import norm
-
-    z = norm.ppf((1 + level) / 2)
-    low, high = np.full(len(shares), np.nan), np.full(len(shares), np.nan)
-    for i, row in enumerate(shares):
-        values = row[~np.isnan(row)]
-        n = len(values)
-        if n < 2:
-            continue
-        p, between = values.mean(), values.var(ddof=1) / n
-        effective = float(np.clip(p * (1 - p) / between, n, max(n, edits[i]))) if between > 0 else n
-        middle = (p + z**2 / (2 * effective)) / (1 + z**2 / effective)
-        half = z / (1 + z**2 / effective) * math.sqrt(p * (1 - p) / effective + z**2 / (4 * effective**2))
-        low[i], high[i] = max(0.0, middle - half), min(1.0, middle + half)
-    return low, high
+def _units(cells: Sequence[Cell], scales: Floats) -> dict[Cell, float]:
+    """For each cell the mean over photos of its scales (cells, photos), the same for all methods beside it; 1 if 0."""
+    found: dict[Cell, float] = {}
+    groups: dict[tuple[str, str], list[int]] = {}
+    for i, cell in enumerate(cells):
+        groups.setdefault((cell.editor, cell.counter), []).append(i)
+    for members in groups.values():
+        known = np.ma.masked_invalid(scales[members]).mean(0).compressed()
+        unit = float(known.mean()) if len(known) else 1.0
+        found |= {cells[i]: unit or 1.0 for i in members}
+    return found
 
 
 def higher_is_better(metric: str) -> bool:
@@ -185,39 +158,17 @@ def higher_is_better(metric: str) -> bool:
 def best(estimates: Mapping[Any, Estimate], metric: str) -> Any | None:
     """The key of the best mean, if a paired test over photos tells it from each of the others; None if not, or alone.
 
-    Wilcoxon's signed-rank test on the photos that both have, all its p-values corrected by Holm.
+    Wilcoxon's signed-rank test on the photos that both have, all its p-values corrected by Holm. A mean that is best by
+    a few photos, while most are better with another, is not marked: the test has to point to it.
     """
     known = {key: value for key, value in estimates.items() if not math.isnan(value.mean)}
     if len(known) < 2 or len(known) < len(estimates):
         return None
     sign = 1 if higher_is_better(metric) else -1
     first = max(known, key=lambda key: sign * known[key].mean)
-    tests = [paired(known[first], other) for key, other in known.items() if key != first]
-    return first if all(p < SIGNIFICANT for p in holm(tests)) else None
-
-
-def paired(a: Estimate, b: Estimate) -> float:
-    """The p-value of Wilcoxon's signed-rank test on the photos that two estimates share; 1 where none differs."""
-    from scipy.stats import wilcoxon
-
-    shared = sorted(a.values.keys() & b.values.keys())
-    pairs = [(a.values[photo], b.values[photo]) for photo in shared]
-    apart = [x - y for x, y in pairs if x != y and math.isfinite(x - y)]  # an equal pair says nothing
-    if not apart:
-        return 1.0
-    with warnings.catch_warnings():  # of few photos; a large p-value says that well enough
-        warnings.simplefilter("ignore")
-        return float(wilcoxon(apart).pvalue)
-
-
-def holm(p_values: Sequence[float]) -> list[float]:
-    """p-values corrected so that a false alarm among all tests is as rare as in one of them alone (Holm 1979)."""
-    order = sorted(range(len(p_values)), key=lambda i: p_values[i])
-    corrected, largest = [1.0] * len(p_values), 0.0
-    for rank, i in enumerate(order):
-        largest = max(largest, min(1.0, (len(p_values) - rank) * p_values[i]))
-        corrected[i] = largest
-    return corrected
+    tests = [paired(known[first].values, other.values) for key, other in known.items() if key != first]
+    told = all(p < SIGNIFICANT for p in holm([test.p for test in tests]))
+    return first if told and all(test.direction == sign for test in tests) else None
 
 
 def worst_counter(summary: Summary, cell: Cell, metric: str) -> tuple[str, Estimate] | None:
@@ -248,11 +199,17 @@ def written(estimate: Estimate | None, share: bool = False, with_median: bool = 
     if estimate is None or math.isnan(estimate.mean):
         return "-"
     if share:
-        interval = "" if math.isnan(estimate.low) else f" [{100 * estimate.low:.0f}, {100 * estimate.high:.0f}]"
-        return f"{100 * estimate.mean:.0f}\u00a0%{interval}"
+        interval = "" if math.isnan(estimate.low) else f" [{percent(estimate.low)}, {percent(estimate.high)}]"
+        return f"{percent(estimate.mean)}\u00a0%{interval}"
     interval = "" if math.isnan(estimate.low) else f" [{number(estimate.low)}, {number(estimate.high)}]"
     median = "" if math.isnan(estimate.median) or not with_median else f", median {number(estimate.median)}"
     return f"{number(estimate.mean)}{interval}{median}"
+
+
+def percent(share: float) -> str:
+    """A share in per cent: 31, but 99.6 where all but a few are, so that 100 is said of all only, and 0 of none."""
+    rounded = f"{100 * share:.0f}"
+    return f"{100 * share:.1f}" if rounded in ("0", "-0", "100", "-100") and share not in (-1, 0, 1) else rounded
 
 
 def number(value: float) -> str:

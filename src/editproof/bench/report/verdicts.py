@@ -4,8 +4,11 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from editproof.bench.estimates import Cell, Estimate, Summary, holm, number, paired, worst_counter, written
+import numpy as np
+
+from editproof.bench.estimates import Cell, Estimate, Summary, number, worst_counter, written
 from editproof.bench.report.tables import Field, budgets_in
+from editproof.bench.uncertainty import holm, paired
 from editproof.bench.verdict import CONTROLS, above_floor, after_any, beaten_by, left_out, transfer
 
 Lines = list[dict[str, Field]]
@@ -50,19 +53,24 @@ def test_table(summary: Summary, editor: str, methods: Sequence[str], metric: st
     """Every two methods of one budget, without a counter-attack: their difference and whether it is one.
 
     Wilcoxon's signed-rank test over the photos that both have; the p-values of all pairs of a budget corrected by Holm.
+    The difference is the mean over these photos; beside it, on how many of them the first method's value is higher:
+    where a few photos rule the mean, the two say different things.
     """
     lines: Lines = []
     for budget in budgets_in(summary, editor):
         cells = {m: summary.get(Cell(editor, m, budget, "none"), {}).get(metric) for m in methods}
-        known = {m: e for m, e in cells.items() if e is not None and not math.isnan(e.mean)}
+        known = {m: e.values for m, e in cells.items() if e is not None and not math.isnan(e.mean)}
         names = list(known)
         pairs = [(a, b) for i, a in enumerate(names) for b in names[i + 1 :]]
-        for (a, b), p in zip(pairs, holm([paired(known[a], known[b]) for a, b in pairs]), strict=True):
-            difference = known[a].mean - known[b].mean
+        tests = [paired(known[a], known[b]) for a, b in pairs]
+        for (a, b), test, p in zip(pairs, tests, holm([test.p for test in tests]), strict=True):
+            shared = known[a].keys() & known[b].keys()
+            difference = float(np.mean([known[a][photo] - known[b][photo] for photo in sorted(shared)] or [math.nan]))
             lines.append({
                 "methods": Field(f"{a} - {b}"), "budget": Field(budget),
                 "difference": Field(number(difference), difference),
-                "p (Holm)": Field(f"{p:.3f}" if p >= 0.001 else "< 0.001", p), "photos": Field(str(known[a].photos)),
+                "p (Holm)": Field(f"{p:.3f}" if p >= 0.001 else "< 0.001", p),
+                "first higher on": Field(f"{test.higher} of {test.photos}", test.higher),
             })  # fmt: skip
     return lines
 
