@@ -4,6 +4,7 @@ import json
 import os
 import re
 import shlex
+import shutil
 import subprocess
 import sys
 from collections import Counter
@@ -342,6 +343,29 @@ def test_other_settings_or_photos_need_another_folder(bench: Callable, data: Pat
     save_png(tmp_path / "data" / "p0.png", tiny.pictures(1, 64, 64)[0])
     with pytest.raises(UserError, match="other photos"):
         bench(methods=["noise"], metrics=["psnr"], counters=["none"], data=str(tmp_path / "data"))
+
+
+def test_other_weights_under_the_same_name_need_another_folder(
+    bench: Callable, edits: list[int], tiny_folder: Callable, tmp_path: Path
+) -> None:
+    """An editor or the immunizer that was trained anew; its edits and protected photos are not those in the cache."""
+    settings: dict[str, Any] = {"methods": ["noise", "diffvax"], "metrics": ["psnr"], "counters": ["none"], "limit": 1}
+    bench(**settings)
+    weights = json.loads((tmp_path / "out" / "run.json").read_text())["weights"]
+    folder = Path(tiny_folder("sd-inpaint"))
+    assert set(weights) == {folder.name, "immunizer"} and all(len(value) == 32 for value in weights.values())
+    made = len(edits)
+    bench(**settings)
+    assert len(edits) == made  # nothing to do
+    (folder / "trained-anew.txt").write_text("other weights")
+    try:
+        with pytest.raises(UserError, match=f"made with other weights of {folder.name}; allowed: the same, or another"):
+            bench(**settings)
+        shutil.copytree(tmp_path / "out" / "cache", tmp_path / "other" / "cache")
+        bench("other", **settings)
+        assert len(edits) == 2 * made  # the cache is of the old weights
+    finally:
+        (folder / "trained-anew.txt").unlink()
 
 
 def test_one_run_at_a_time(bench: Callable, tmp_path: Path) -> None:

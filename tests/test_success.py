@@ -88,6 +88,18 @@ def test_what_nobody_can_tell_is_nan(photo: Tensor, mask: Tensor) -> None:
     assert obeyed(trial(photo, photo, "a portrait photo", mask)).isnan().all()
     assert obeyed(trial(grey(photo), grey(photo), "make it black and white")).isnan().all()
     assert kept(trial(torch.full_like(photo, 0.5), photo, "mirror it")).isnan().all()
+    red = backdrop(photo, mask, "red")
+    assert obeyed(trial(red, red, "plain red background", mask)).isnan().all()  # it was red before
+    symmetric = (photo + photo.flip(-1)) / 2
+    assert obeyed(trial(symmetric, symmetric, "mirror it")).isnan().all()
+
+
+def test_of_which_photos_nobody_can_tell_depends_on_no_protection(photo: Tensor, mask: Tensor) -> None:
+    """Else shares with different protections would be of different photos."""
+    for prompt, before in (("make it black and white", grey(photo)), ("plain red background", photo)):
+        safe = photo if before is not photo else backdrop(photo, mask, "red")  # as if the protection had done it
+        tried = replace(trial(before, safe, prompt, mask), protected=safe)
+        assert obeyed(tried).isnan().all() == (before is not photo), prompt
 
 
 def test_clip_is_asked_of_other_prompts_where_the_user_has_one(

@@ -38,7 +38,10 @@ PROMPTS = {  # results are known, so that it can be measured whether an editor o
 
 @dataclass(frozen=True)
 class Outcome:
-    """Edits of one version of the photo: of how many the attack succeeded, and why not. None: cannot be known."""
+    """Edits of one version of the photo: of how many the attack succeeded, and why not. None: cannot be known.
+
+    Edits of which that cannot be known, the same of all versions, are not counted where it can be known of others.
+    """
 
     edits: int
     succeeded: int | None
@@ -257,12 +260,13 @@ def _outcome(trials: Sequence[Trial]) -> Outcome:
     told = [obeyed(trial) for trial in trials]
     who = [kept(trial) if faces.installed() else torch.tensor([math.nan]) for trial in trials]
     whole = [succeeded(*answers) for answers in zip(who, told, looks, strict=True)]
+    known = [i for i, answer in enumerate(whole) if not bool(answer.isnan())] or range(len(trials))
 
     def count(answers: Sequence[Tensor]) -> int | None:
-        values = torch.cat([answer.cpu() for answer in answers])
+        values = torch.cat([answers[i].cpu() for i in known])
         return None if bool(values.isnan().any()) else int(values.sum())
 
-    return Outcome(len(trials), count(whole), count(who), count(told), count(looks) or 0)
+    return Outcome(len(known), count(whole), count(who), count(told), count(looks) or 0)
 
 
 def _sentences(checked: Checked) -> list[str]:

@@ -15,6 +15,7 @@ from editproof.bench.config import BenchConfig, editor_label
 from editproof.bench.data import BenchPhoto, truth_at
 from editproof.bench.methods import NONE, MethodSpec, match_visibility, parse_bench_budget, parse_match, protect_with
 from editproof.bench.store import Store, digest
+from editproof.bench.weights import IMMUNIZER, uses_immunizer
 from editproof.budgets import LEVELS, Budget, Linf, on_grid
 from editproof.counters import COUNTERS, Counter, move_mask, parse_chain
 from editproof.editors import load_editor
@@ -41,6 +42,7 @@ class Run:
     masks: str  # where they come from: files, centre or none
     batch: int
     workers: int
+    weights: dict[str, str] = field(default_factory=dict)  # see weights_of
     skipped: list[dict[str, str]] = field(default_factory=list)
     left_out: dict[tuple[str, str], str] = field(default_factory=dict)  # (editor, method) -> why; "": it runs
     editors: dict[tuple[int, str], Editor] = field(default_factory=dict)  # loaded, by thread and name
@@ -154,7 +156,9 @@ def protect_chunk(
         return chunk.originals, chunk.names, [{"norm": None, "eps": 0.0}] * len(chunk.names)
     against = run.editor(spec.on or name) if spec.needs_editor else None
     told = chunk.masks if spec.told else None
+    weights = run.weights.get(IMMUNIZER if uses_immunizer(spec) else editor_label(spec.on or name))
     model = None if against is None else [editor_label(against.name), str(against.dtype), against.side or against.size]
+    model = [model, weights] if model is not None or uses_immunizer(spec) else None
 
     def hashed(i: int, *more: Any) -> str:
         mask = None if told is None else told[i]
@@ -227,7 +231,9 @@ def edit_pictures(
     editor, config, label = run.editor(name), run.config, editor_label(name)
     steps, guidance = config.edit_steps or editor.steps, editor.guidance if config.guidance is None else config.guidance
     masks = None if chunk.masks is None else chunk.masks[members]
-    model = [label, str(editor.dtype), type(editor.pipe.scheduler).__name__, steps, guidance, seed]
+    model = [
+        label, run.weights.get(label), str(editor.dtype), type(editor.pipe.scheduler).__name__, steps, guidance, seed,
+    ]  # fmt: skip
     names = [
         digest("edit", model, prompt, image, None if masks is None else masks[i])
         for i, (image, prompt) in enumerate(zip(images, prompts, strict=True))

@@ -28,6 +28,7 @@ from editproof.bench.data import BenchPhoto, fingerprint, mask_source, open_at, 
 from editproof.bench.methods import NONE, parse_bench_budget, parse_match, parse_method
 from editproof.bench.rows import bench_editor, expect, prompts_for
 from editproof.bench.store import Store, check_own, read_lines
+from editproof.bench.weights import weights_of
 from editproof.counters import counter_text, named_editors
 from editproof.editors import EDITORS, SCHEDULERS, pick_device
 from editproof.errors import UserError
@@ -65,7 +66,8 @@ def run_bench(
             raise UserError(f"method '{label}' is there twice; allowed: once, or with other settings")
     device = pick_device(config.device)
     photos = read_photos(config.data, config.limit)
-    config = replace(config, metrics=config.metrics or default_metrics(photos))
+    matched = () if config.match is None else (parse_match(config.match)[0],)  # whether it was reached is told
+    config = replace(config, metrics=tuple(dict.fromkeys((*(config.metrics or default_metrics(photos)), *matched))))
     masked = [name for name in config.editors if name not in EDITORS or EDITORS[name].masked]
     source = mask_source(photos, config.masks) if masked else "none"
     for name in config.editors:
@@ -74,12 +76,14 @@ def run_bench(
     batch = config.batch or (16 if device.type == "cuda" else 1)
     others = (*(spec.on for spec in specs if spec.on), *(n for text in config.counters for n in named_editors(text)))
     workers = config.workers or default_workers({*config.editors, *others}, device)
+    weights = weights_of(specs, (*config.editors, *others))
     with Store(out) as store, same_bits(device):
         info: dict[str, Any] = {
             "photos": len(photos),
             "data_sha256": fingerprint(photos),
             "masks": source,
             "batch": batch,
+            "weights": weights,
         }
         info["sessions"] = _check_same(store, config, info)
         info["sessions"] += [session for session in [environment(device)] if session not in info["sessions"]]
@@ -91,7 +95,7 @@ def run_bench(
             clock = Clock(store.add_timing, read_lines(out / "timings.jsonl"))
         except (KeyError, TypeError, ValueError):
             raise UserError(f"'{out / 'timings.jsonl'}' has lines that are no timings of `editproof bench`") from None
-        run = Run(config, store, photos, specs, clock, progress, tell, device, source, batch, workers)
+        run = Run(config, store, photos, specs, clock, progress, tell, device, source, batch, workers, weights)
         try:
             for name in config.editors:
                 expect(run, name)
@@ -206,5 +210,11 @@ def _check_same(store: Store, config: BenchConfig, info: dict[str, Any]) -> list
             )
     if told.get("data_sha256") != info["data_sha256"]:
         raise UserError(f"'{store.folder}' holds rows of other photos or masks; allowed: the same, or another --out")
+    before = told.get("weights")
+    for name, known in (before if isinstance(before, dict) else {}).items():
+        if known and info["weights"].setdefault(name, known) != known:
+            raise UserError(
+                f"'{store.folder}' holds rows made with other weights of {name}; allowed: the same, or another --out"
+            )
     sessions = told.get("sessions")
     return sessions if isinstance(sessions, list) else []

@@ -21,6 +21,7 @@ COLOURS = {
     "black": (10, 10, 10), "gray": (128, 128, 128), "brown": (120, 70, 30), "cyan": (20, 215, 225),
 }  # fmt: skip
 GREY = 6.0  # CIELAB chroma: what a picture may have on average and still count as black and white
+SAME = 0.99  # correlation of luma from which what is asked for is the photo as it was
 MOST = 0.5  # of the background's pixels have to be nearer to the colour asked for than to any other of COLOURS
 
 Asked = Callable[[Tensor], Tensor]
@@ -31,7 +32,8 @@ class Instruction:
     """What words ask for.
 
     `result`: exactly what is asked of photos (B,3,H,W), where the whole picture is told; None where only the background
-    is. `obeyed`: (edits, photos, backgrounds (B,1,H,W) or None, the pattern's word) -> (B,), 1 yes, 0 no, nan unknown.
+    is. `obeyed`: (edits, original photos, backgrounds (B,1,H,W) or None, the pattern's word) -> (B,), 1 yes, 0 no, nan
+    unknown, which depends on photo and word alone: so no protection changes of which photos shares are.
     """
 
     pattern: str
@@ -55,22 +57,29 @@ def nearer_to(result: Asked) -> Callable[[Tensor, Tensor, Tensor | None, str], T
     """Obeyed where an edit is more alike (correlation of luma) to what was asked for than to the photo as it was."""
 
     def obeyed(edits: Tensor, photos: Tensor, background: Tensor | None, word: str) -> Tensor:
-        alike = [_correlation(edits, other) for other in (result(photos), photos)]
-        return (alike[0] > alike[1]).float()
+        asked = result(photos)
+        done = (_correlation(edits, asked) > _correlation(edits, photos)).float()
+        return torch.where(_correlation(asked, photos) > SAME, torch.nan, done)
 
     return obeyed
 
 
 def has_background(edits: Tensor, photos: Tensor, background: Tensor | None, word: str) -> Tensor:
-    """(B,): 1 where more than MOST of the background is nearer (CIELAB) to the colour asked for than to the others."""
+    """(B,): 1 where more than MOST of the background is nearer (CIELAB) to the colour asked for than to the others.
+
+    nan where that holds of the photo already.
+    """
     if background is None:
         return torch.full((len(edits),), torch.nan, device=edits.device)
     colours = lab(torch.tensor(list(COLOURS.values())).div(255).T[None, :, None].float())[0, 0]
-    distances = np.linalg.norm(lab(edits)[..., None, :] - colours, axis=-1)
-    chosen = torch.from_numpy(distances.argmin(-1) == list(COLOURS).index(word.replace("grey", "gray")))
     there = background.expand(len(edits), -1, -1, -1)[:, 0].cpu() > 0.5
-    share = (chosen & there).sum((1, 2)) / there.sum((1, 2))
-    return (share > MOST).float().to(edits.device)  # nan > MOST is not true, so no background is not obeyed
+
+    def there_is(images: Tensor) -> Tensor:
+        distances = np.linalg.norm(lab(images)[..., None, :] - colours, axis=-1)
+        chosen = torch.from_numpy(distances.argmin(-1) == list(COLOURS).index(word.replace("grey", "gray")))
+        return (chosen & there).sum((1, 2)) / there.sum((1, 2)) > MOST  # nan is not, so no background is not obeyed
+
+    return torch.where(there_is(photos), torch.nan, there_is(edits).float()).to(edits.device)
 
 
 def _correlation(a: Tensor, b: Tensor) -> Tensor:

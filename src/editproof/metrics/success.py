@@ -56,8 +56,9 @@ def kept(trial: Trial, recogniser: str | None = None) -> Tensor:
 def obeyed(trial: Trial, source: str | None = None) -> Tensor:
     """(B,): 1 where the attacked edit shows what the prompt asked for, 0 where it does not, nan where nobody can tell.
 
-    Of INSTRUCTIONS that is measured. Of other prompts CLIP is asked, if `source` names a model (a hub id or folder):
-    the edit has to be nearer to the prompt than what the editor was given.
+    Of INSTRUCTIONS that is measured; where the original has what is asked for already, nobody can tell. Of other
+    prompts CLIP is asked, if `source` names a model (a hub id or folder): the edit has to be nearer to the prompt than
+    what the editor was given.
     """
     region = background(trial)
     given = trial.protected if trial.given is None else trial.given
@@ -67,7 +68,7 @@ def obeyed(trial: Trial, source: str | None = None) -> Tensor:
         if found is not None:
             instruction, word = found
             part = None if region is None or _unknown(trial, region[one]) else region[one]
-            values[one] = instruction.obeyed(trial.attacked[one], given[one], part, word).to(values)
+            values[one] = instruction.obeyed(trial.attacked[one], trial.original[one], part, word).to(values)
         elif source is not None:
             near, before = (clip_text(x[one], [prompt], source) for x in (trial.attacked, given))
             values[one] = (near > before + CLIP_GAIN).to(values)
