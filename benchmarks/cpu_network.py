@@ -110,7 +110,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--runs", type=int, default=20)
-    parser.add_argument("--only", default="", help="runtimes with this in their names")
+    parser.add_argument("--only", default="", metavar="A,B,...", help="some runtimes")
     parser.add_argument("--size", default="224x288", help="height x width, multiples of 16")
     asked = parser.parse_args()
     SIZE[:] = map(int, asked.size.split("x"))
@@ -120,17 +120,17 @@ def main() -> int:
         file = Path(name, "network.onnx")
         export_onnx(file)
         makers: dict[str, Callable[[], Run]] = {
-            "torch, as a library": lambda: by_torch(False),
+            "torch as a library": lambda: by_torch(False),
             "torch": lambda: by_torch(False),
             "torch.compile": lambda: by_torch(True),
             "ONNX Runtime": lambda: by_onnxruntime(file, asked.threads),
             "OpenVINO": lambda: by_openvino(file, asked.threads),
-            "ONNX Runtime, int8": lambda: by_onnxruntime(quantised(file, Path(name)), asked.threads),
-            "OpenVINO, int8": lambda: by_openvino(quantised(file, Path(name)), asked.threads),
+            "ONNX Runtime int8": lambda: by_onnxruntime(quantised(file, Path(name)), asked.threads),
+            "OpenVINO int8": lambda: by_openvino(quantised(file, Path(name)), asked.threads),
         }
         reference, photos = by_torch(False), pictures()
         for runtime, make in makers.items():
-            if asked.only not in runtime:
+            if asked.only and runtime not in asked.only.split(","):
                 continue
             if "library" not in runtime:
                 keep_pages()  # as the command line does; from here on
