@@ -3,14 +3,16 @@
     python benchmarks/bulk_kills.py --count 2000 --out outputs/bulk-kills
 
 Makes small photos of noise, protects them with a small random network (what is tried is the run, not the protection),
-kills the command whenever another share of them is there, and once one of its workers, which must not end the run;
-lets it finish, and compares all files with those of a run that nothing happened to. Exit code 1 if they differ.
+kills the command whenever another share of them is there, every other time with its workers, and once only a worker,
+which must not end the run; lets it finish, and compares all files with those of a run that nothing happened to. Exit
+code 1 if they differ.
 """
 
 import argparse
 import json
 import os
 import shutil
+import signal
 import subprocess
 import sys
 import time
@@ -49,7 +51,7 @@ def started(folder: Path, out: str, workers: int) -> subprocess.Popen[str]:
     environment = {**os.environ, "PYTHONPATH": str(Path(editproof.__file__).parents[1])}
     return subprocess.Popen(
         [*command, "--set", "weights=weights"], cwd=folder, env=environment, text=True,
-        stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+        stdout=subprocess.PIPE, stderr=subprocess.PIPE, start_new_session=True,
     )  # fmt: skip
 
 
@@ -76,13 +78,16 @@ def killed(folder: Path, count: int, kills: int, workers: int) -> Iterator[dict[
     for kill in range(1, kills + 1):
         run = started(folder, "killed", workers)
         wait_for(run, folder / "killed", kill * count // (kills + 1))
-        event: dict[str, Any] = {"killed": "the command", "after": made(folder / "killed")}
+        everything = kill % 2 == 0
+        event = {"killed": f"the command{' and its workers' * everything}", "after": made(folder / "killed")}
         if kill == kills:
             worker = max(psutil.Process(run.pid).children(), key=lambda child: child.memory_info().rss)
             worker.kill()
             yield {"killed": "a worker", "after": event["after"]}
             wait_for(run, folder / "killed", event["after"] + count // (4 * kills))
             event["after"] = made(folder / "killed")
+        if everything:
+            os.killpg(run.pid, signal.SIGKILL)
         run.kill()
         run.communicate()
         left = sum(1 for _ in (folder / "killed").rglob(f"{TEMPORARY}*"))

@@ -6,11 +6,9 @@ import errno
 import io
 import json
 import os
-import signal
 import subprocess
 import sys
 import tarfile
-import time
 from pathlib import Path
 from typing import Any
 
@@ -304,8 +302,6 @@ def test_a_full_disk_ends_the_run_with_one_line(
 
 # With processes: the local pool, and Ray.
 
-COUNT = 200
-
 
 def command(weights: str, out: str, *more: str) -> list[str]:
     knobs = ["--set", f"weights={weights}", "--device", "cpu"]
@@ -317,38 +313,18 @@ def environment() -> dict[str, str]:
 
 
 @pytest.mark.slow
-def test_killed_three_times_it_ends_with_every_photo_once_and_the_same_bytes(weights: str, tmp_path: Path) -> None:
-    fill(tmp_path / "photos", [f"{i % 5}/{i}.png" for i in range(COUNT)])
-
-    def start(out: str, workers: int = 1) -> subprocess.Popen[bytes]:
-        return subprocess.Popen(
-            command(weights, out, "--workers", str(workers)),
-            cwd=tmp_path,
-            env=environment(),
-            stdout=subprocess.PIPE,
-            stderr=subprocess.DEVNULL,
-        )
-
-    made = 0
-    for _ in range(3):
-        run = start("killed")
-        while run.poll() is None and len(list((tmp_path / "killed").glob("?/*.png"))) < made + 3:
-            time.sleep(0.005)
-        run.send_signal(signal.SIGKILL)
-        run.communicate()
-        made = len(list((tmp_path / "killed").glob("?/*.png")))
-        assert made < COUNT
-    last = start("killed")
-    said, _ = last.communicate()
-    assert last.returncode == 0
-    assert b"done before" in said
-    unbroken = start("unbroken", workers=2)
-    said, _ = unbroken.communicate()
-    assert unbroken.returncode == 0
-    assert f"{COUNT} protected".encode() in said
-    expected = files(tmp_path / "unbroken", reports=True)
-    assert len(expected) == 2 * COUNT
-    assert files(tmp_path / "killed", reports=True) == expected
+def test_killed_three_times_it_ends_with_every_photo_once_and_the_same_bytes(tmp_path: Path) -> None:
+    script = Path(__file__).parents[1] / "benchmarks" / "bulk_kills.py"
+    run = [sys.executable, str(script), "--count", "200", "--out", str(tmp_path / "kills")]
+    done = subprocess.run(run, env=environment(), capture_output=True, text=True)
+    assert done.returncode == 0, done.stdout + done.stderr
+    *events, last, unbroken, found = map(json.loads, done.stdout.splitlines())
+    assert [event["killed"] for event in events] == [
+        "the command", "the command and its workers", "a worker", "the command"
+    ]  # fmt: skip
+    assert all(0 < event["after"] < 200 for event in events)
+    assert "done before" in last["last_run"] and "200 protected" in unbroken["unbroken"]
+    assert found["the_same_bytes"] and found["files"] == {".png": 200, ".json": 200, ".csv": 1}
 
 
 @pytest.mark.slow
