@@ -67,6 +67,7 @@ from editproof.cli.options import (
     none_or,
     parse_budget,
 )
+from editproof.cli.quick import importing
 from editproof.errors import UserError
 from editproof.parsing import parse_settings
 from editproof.serve.allocation import keep_pages
@@ -158,12 +159,13 @@ def protect(
     """Protect photos and clips: writes DIR/<name>-protected.png (of a clip .mp4) and .json, each at its own size."""
     budget_asked = parse_budget(eps, l2)
     settings = parse_settings(knobs) if knobs else {}
-    from editproof.protection.apply import DEFAULT_BUDGET
-    from editproof.protection.files import each_protected
-    from editproof.protection.folders import find
-    from editproof.protection.settings import ProtectSettings
-    from editproof.video.folders import clips_in
-    from editproof.video.reading import is_clip
+    with importing():
+        from editproof.protection.apply import DEFAULT_BUDGET
+        from editproof.protection.files import each_protected
+        from editproof.protection.folders import find
+        from editproof.protection.settings import ProtectSettings
+        from editproof.video.folders import clips_in
+        from editproof.video.reading import is_clip
 
     clips = [photo for photo in photos if is_clip(photo)]
     photos = [photo for photo in photos if photo not in clips]
