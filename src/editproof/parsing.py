@@ -4,9 +4,13 @@ import ast
 import itertools
 import math
 import re
-from collections.abc import Sequence
+import types
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, field, fields, is_dataclass
+from fractions import Fraction
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args, get_origin, get_type_hints
 
 from editproof.errors import UserError
 
@@ -77,3 +81,82 @@ def parse_yaml(text: str) -> Any:
         raise ValueError("too many things inside each other") from None
     except (yaml.YAMLError, ValueError, OverflowError, TypeError) as error:  # TypeError: keys that cannot be keys
         raise ValueError(" ".join(str(error).split())) from None
+
+
+@dataclass(frozen=True)
+class Allowed:
+    """What the settings of a dataclass may be, by name ("network.depths" of one in another), beyond what types say.
+
+    limits: of every number, (smallest, largest). choices: of texts. special: how others are read.
+    """
+
+    limits: Mapping[str, tuple[float, float]]
+    choices: Mapping[str, Sequence[str]] = field(default_factory=dict)
+    special: Mapping[str, Callable[[Any], Any]] = field(default_factory=dict)
+
+
+def settings_of(kind: Any, values: Any, allowed: Allowed, prefix: str = "") -> Any:
+    """A dataclass of settings with the given values, the others by default; UserError for what is not allowed."""
+    names = [item.name for item in fields(kind)]
+    if not isinstance(values, Mapping):
+        raise UserError(f"{prefix.rstrip('.')}: {values!r}; allowed: settings named {', '.join(names)}")
+    for name in values:
+        if name not in names:
+            raise UserError(f"unknown setting '{prefix}{name}'; allowed: {', '.join(names)}")
+    hints = get_type_hints(kind)
+    return kind(**{name: _setting(prefix + name, value, hints[name], allowed) for name, value in values.items()})
+
+
+def _setting(name: str, value: Any, kind: Any, allowed: Allowed) -> Any:
+    """`value` as a setting of this type; one that may be None first."""
+    if get_origin(kind) is types.UnionType and types.NoneType in get_args(kind):
+        return None if value is None else _setting(name, value, get_args(kind)[0], allowed)
+    if name in allowed.special:
+        return allowed.special[name](value)
+    if is_dataclass(kind):
+        return settings_of(kind, value, allowed, f"{name}.")
+    if get_origin(kind) is tuple and get_args(kind)[0] is str:
+        return read_texts(name, value)
+    if get_origin(kind) is tuple:
+        if not isinstance(value, list | tuple):
+            raise UserError(f"{name}: {value!r}; allowed: a list of whole numbers")
+        return tuple(_setting(name, item, get_args(kind)[0], allowed) for item in value)
+    if get_origin(kind) is dict:
+        if not isinstance(value, dict):
+            raise UserError(f"{name}: {value!r}; allowed: one 'name: value' a line")
+        return {str(key): item for key, item in value.items()}
+    if kind is str:
+        choices = allowed.choices.get(name)
+        if not isinstance(value, str) or not value or (choices and value not in choices):
+            raise UserError(f"{name}: {value!r}; allowed: {' or '.join(choices) if choices else 'a text'}")
+        return value
+    if kind is bool:
+        if not isinstance(value, bool):
+            raise UserError(f"{name}: {value!r}; allowed: true or false")
+        return value
+    return read_number(name, value, kind, *allowed.limits[name])
+
+
+def read_texts(name: str, value: Any) -> tuple[str, ...]:
+    """One or more texts, each once; a single one may stand without a list. Raises UserError for anything else."""
+    items = value if isinstance(value, list | tuple) else [value]
+    if not items or not all(isinstance(item, str | int | float) and str(item).strip() for item in items):
+        raise UserError(f"{name}: {value!r}; allowed: a list of one or more names")
+    return tuple(dict.fromkeys(str(item).strip() for item in items))
+
+
+def read_number(name: str, value: Any, kind: type, low: float, high: float) -> Any:
+    """A number of a settings file as int or float, from `low` to `high`, or a UserError.
+
+    It may be written as a text (YAML reads 1e-5 as one) or a fraction.
+    """
+    number = None
+    if isinstance(value, int | float | str) and not isinstance(value, bool):
+        with suppress(ValueError, ZeroDivisionError, OverflowError):
+            number = Fraction(value)
+    if number is None or not low <= number <= high or (kind is int and number.denominator != 1):
+        what = "a whole number" if kind is int else "a number, also written 8/255,"
+        ends = [f"{end:g}" if abs(end) < 1e6 else str(end) for end in (low, high)]
+        span = f"of at least {ends[0]}" if high == math.inf else f"from {ends[0]} to {ends[1]}"
+        raise UserError(f"{name}: {value!r}; allowed: {what} {span}")
+    return kind(number)

@@ -1,13 +1,21 @@
 """The settings of `editproof bench`: from a YAML file, overridden by the command line, checked before any work."""
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 from editproof.editors import EDITORS
 from editproof.errors import UserError
-from editproof.parsing import LARGEST_SEED, parse_yaml, read_yaml
+from editproof.parsing import (
+    LARGEST_SEED,
+    Allowed,
+    parse_yaml,
+    read_number,
+    read_texts,
+    read_yaml,
+    settings_of,
+)
 
 Prompts = tuple[str, ...] | dict[str, tuple[str, ...]]  # the same for all, or by an editor's name or kind
 
@@ -61,19 +69,14 @@ FIXED = (
     "preset", "masks", "reference", "size", "edit_steps", "guidance", "scheduler", "protect_seed", "sources", "limit",
 )  # fmt: skip
 FAST_EDIT_STEPS = 8
-LISTS = ("methods", "editors", "counters", "metrics", "budgets")
 CHOICES: dict[str, tuple[str, ...]] = {
     "masks": tuple(MASKS), "reference": tuple(REFERENCES), "cache": tuple(CACHES), "preset": PRESETS,
 }  # fmt: skip
-WHOLE = {
-    "size": 16,
-    "edit_steps": 1,
-    "protect_seed": 0,
-    "limit": 1,
-    "batch": 1,
-    "workers": 1,
-    "gallery": 0,
-}  # name: smallest
+LIMITS: dict[str, tuple[float, float]] = {
+    "size": (16, LARGEST_SEED), "edit_steps": (1, LARGEST_SEED), "protect_seed": (0, LARGEST_SEED),
+    "limit": (1, LARGEST_SEED), "batch": (1, LARGEST_SEED), "workers": (1, LARGEST_SEED), "gallery": (0, LARGEST_SEED),
+    "guidance": (0, 1000),
+}  # fmt: skip
 
 
 def read_config(path: str | Path | None, changes: Mapping[str, Any]) -> BenchConfig:
@@ -86,13 +89,8 @@ def read_config(path: str | Path | None, changes: Mapping[str, Any]) -> BenchCon
 
 def make_config(values: Mapping[str, Any]) -> BenchConfig:
     """The settings with the given values, the others by default. Raises UserError for what is not allowed."""
-    names = [field.name for field in fields(BenchConfig)]
-    for name in values:
-        if name not in names:
-            raise UserError(f"unknown setting '{name}'; allowed: {', '.join(names)}")
-    if not isinstance(values.get("data"), str) or not values["data"]:
-        raise UserError("no data: name a folder of photos with --data or in the config")
-    config = BenchConfig(**{name: _convert(name, value) for name, value in values.items()})
+    special = {"data": _data, "prompts": read_prompts, "seeds": _seeds}
+    config: BenchConfig = settings_of(BenchConfig, {"data": None, **values}, Allowed(LIMITS, CHOICES, special))
     for name in config.editors:
         check_editor_name(name)
     return config
@@ -110,50 +108,17 @@ def editor_label(name: str) -> str:
     return Path(name).name if Path(name).is_absolute() else name
 
 
-def _convert(name: str, value: Any) -> Any:
-    if value is None and getattr(BenchConfig, name, None) is None:
-        return None
-    if name in LISTS:
-        return _texts(name, value)
-    if name == "prompts":
-        return read_prompts(value)
-    if name == "seeds":
-        seeds = value if isinstance(value, list | tuple) else [value]
-        if not seeds:
-            raise UserError("seeds is empty; allowed: one or more whole numbers")
-        return tuple(dict.fromkeys(_whole(name, seed, 0, LARGEST_SEED - 1) for seed in seeds))
-    if name in WHOLE:
-        return _whole(name, value, WHOLE[name])
-    if name == "guidance":
-        if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value <= 1000:
-            raise UserError(f"guidance {value!r}; allowed: a number from 0 to 1000")
-        return float(value)
-    if name == "transfer":
-        if not isinstance(value, bool):
-            raise UserError(f"transfer: {value!r}; allowed: true or false")
-        return value
-    if name in ("sources", "published"):
-        if not isinstance(value, dict):
-            raise UserError(f"{name}: {value!r}; allowed: one 'name: value' a line")
-        return {str(key): item for key, item in value.items()}
+def _data(value: Any) -> str:
     if not isinstance(value, str) or not value:
-        raise UserError(f"{name}: {value!r}; allowed: a text")
-    if name in CHOICES and value not in CHOICES[name]:
-        raise UserError(f"{name} '{value}' is unknown; allowed: {', '.join(CHOICES[name])}")
+        raise UserError("no data: name a folder of photos with --data or in the config")
     return value
 
 
-def _texts(name: str, value: Any) -> tuple[str, ...]:
-    items = value if isinstance(value, list | tuple) else [value]
-    if not items or not all(isinstance(item, str | int | float) and str(item).strip() for item in items):
-        raise UserError(f"{name}: {value!r}; allowed: a list of one or more names")
-    return tuple(dict.fromkeys(str(item).strip() for item in items))
-
-
-def _whole(name: str, value: Any, low: int, high: int = LARGEST_SEED) -> int:
-    if isinstance(value, bool) or not isinstance(value, int) or not low <= value <= high:
-        raise UserError(f"{name}: {value!r}; allowed: a whole number from {low} to {high}")
-    return value
+def _seeds(value: Any) -> tuple[int, ...]:
+    seeds = value if isinstance(value, list | tuple) else [value]
+    if not seeds:
+        raise UserError("seeds is empty; allowed: one or more whole numbers")
+    return tuple(dict.fromkeys(read_number("seeds", seed, int, 0, LARGEST_SEED - 1) for seed in seeds))
 
 
 def read_prompts(value: Any) -> Prompts:
@@ -170,8 +135,8 @@ def read_prompts(value: Any) -> Prompts:
             why = getattr(error, "strerror", None) or " ".join(str(error).split())
             raise UserError(f"prompts '{value}' cannot be read: {why}") from None
     if isinstance(value, dict) and value:
-        return {str(editor): _texts(f"prompts of {editor}", prompts) for editor, prompts in value.items()}
-    return _texts("prompts", value)
+        return {str(editor): read_texts(f"prompts of {editor}", prompts) for editor, prompts in value.items()}
+    return read_texts("prompts", value)
 
 
 def published_form(config: BenchConfig) -> dict[str, Any]:

@@ -1,14 +1,12 @@
 """The settings of `editproof train`: DiffVax's names (arXiv 2411.17957), checked before anything is loaded."""
 
-import types
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field, fields, is_dataclass
-from fractions import Fraction
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, get_args, get_origin, get_type_hints
+from typing import Any
 
 from editproof.errors import UserError
-from editproof.parsing import read_yaml
+from editproof.parsing import Allowed, read_yaml, settings_of
 
 
 @dataclass(frozen=True)
@@ -97,58 +95,9 @@ def read_config(
 
 def make_config(values: Mapping[str, Any]) -> TrainConfig:
     """The settings with the given values, the others by default. Raises UserError for what is not allowed."""
-    config: TrainConfig = _build(TrainConfig, values, "")
+    config: TrainConfig = settings_of(TrainConfig, values, Allowed(LIMITS, CHOICES))
     if not config.train_all and not config.image_index_list:
         raise UserError("image_index_list is empty; with train_all: false it must name at least one photo")
     if len(config.network.depths) < 2:
         raise UserError(f"network.depths {list(config.network.depths)}; allowed: two levels or more")
     return config
-
-
-def _build(kind: Any, values: Any, prefix: str) -> Any:
-    names = [item.name for item in fields(kind)]
-    if not isinstance(values, Mapping):
-        raise UserError(f"{prefix.rstrip('.')}: {values!r}; allowed: settings named {', '.join(names)}")
-    for name in values:
-        if name not in names:
-            raise UserError(f"unknown setting '{prefix}{name}'; allowed: {', '.join(names)}")
-    hints = get_type_hints(kind)
-    return kind(**{name: _convert(prefix + name, value, hints[name]) for name, value in values.items()})
-
-
-def _convert(name: str, value: Any, kind: Any) -> Any:
-    """`value` as the setting's type, checked against LIMITS and CHOICES."""
-    if is_dataclass(kind):
-        return _build(kind, value, f"{name}.")
-    if get_origin(kind) is types.UnionType:  # X | None
-        return None if value is None else _convert(name, value, get_args(kind)[0])
-    if get_origin(kind) is tuple:
-        if not isinstance(value, list | tuple):
-            raise UserError(f"{name}: {value!r}; allowed: a list of whole numbers")
-        return tuple(_convert(name, item, get_args(kind)[0]) for item in value)
-    if kind is str:
-        allowed = CHOICES.get(name)
-        if not isinstance(value, str) or not value or (allowed and value not in allowed):
-            raise UserError(f"{name}: {value!r}; allowed: {' or '.join(allowed) if allowed else 'a text'}")
-        return value
-    if kind is bool:
-        if not isinstance(value, bool):
-            raise UserError(f"{name}: {value!r}; allowed: true or false")
-        return value
-    number = _number(value)
-    low, high = LIMITS[name]
-    if number is None or not low <= number <= high or (kind is int and number.denominator != 1):
-        what = "a whole number" if kind is int else "a number, also written 8/255,"
-        span = f"of at least {low:g}" if high == float("inf") else f"from {low:g} to {high:g}"
-        raise UserError(f"{name}: {value!r}; allowed: {what} {span}")
-    return kind(number)
-
-
-def _number(value: Any) -> Fraction | None:
-    """A finite number, also written as a text (YAML reads 1e-5 as one) or a fraction; None for anything else."""
-    if isinstance(value, bool) or not isinstance(value, int | float | str):
-        return None
-    try:
-        return Fraction(value)
-    except (ValueError, ZeroDivisionError, OverflowError):
-        return None
