@@ -11,8 +11,10 @@ from torch import Tensor
 from editproof.bench.demo import astronaut
 from editproof.editors import load_editor
 from editproof.editors.pipeline import Editor
-from editproof.immunizer.network import load_immunizer
+from editproof.editors.spaces import load_spaces, round_trip
+from editproof.immunizer.network import load_immunizer, perturb
 from editproof.metrics import psnr
+from editproof.metrics.contrast import contrast_structure
 
 ASSETS = Path(__file__).parents[1] / "src" / "editproof" / "assets"
 COLOURS = {"red": (1, 0, 0), "green": (0, 0.5, 0), "blue": (0, 0, 1), "yellow": (1, 1, 0)}
@@ -80,14 +82,28 @@ def test_the_plain_call_edits_as_ours_does(kontext: Editor) -> None:
 def test_the_immunizer_is_as_its_card_says() -> None:
     network = load_immunizer()
     assert (network.in_channels, network.depths, network.batch_norm) == (4, (16, 32, 64, 128, 256), "photo")
-    assert network.trained_eps == 16 / 255
+    assert network.trained_eps == 8 / 255
+
+
+@pytest.mark.parametrize("space", ["sd1", "flux1"])
+def test_the_immunizer_takes_structure_from_an_autoencoders_picture_and_hardly_shows(space: str) -> None:
+    """More than random noise that shows as much; the embedded students are harder to break than their teachers."""
+    photo, _ = astronaut(256)
+    (vae,) = load_spaces(space, photo.device)
+    signs = torch.randn(photo.shape, generator=torch.Generator().manual_seed(0)).sign()
+    noise = (photo + 4.5 / 255 * signs).clamp(0, 1)
+    with torch.no_grad():
+        protected = (photo + perturb(load_immunizer().eval(), photo, None, 8 / 255)).clamp(0, 1)
+        before, after, by_noise = (contrast_structure(round_trip(vae, x), photo) for x in (photo, protected, noise))
+    assert psnr(protected, photo).item() > psnr(noise, photo).item() - 0.5 > 34
+    assert after < before - 0.01 and after < by_noise - 0.008
 
 
 def test_the_models_are_small_and_their_sources_are_named() -> None:
     weights = sum(file.stat().st_size for file in ASSETS.rglob("*.safetensors"))
     assert weights < 42 * 2**20
-    cards = sorted(card.parent.name for card in ASSETS.glob("*/README.md"))
-    assert cards == ["immunizer", "people", "tiny-inpaint", "tiny-kontext"]
+    cards = sorted(card.parent.name for card in ASSETS.glob("**/README.md"))
+    assert cards == ["flux1", "immunizer", "people", "tiny-inpaint", "tiny-kontext"]
     with (ASSETS / "CREDITS.csv").open() as file:
         credits = list(csv.DictReader(file))
     assert len(credits) > 600

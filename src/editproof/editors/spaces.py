@@ -12,11 +12,13 @@ from editproof.editors.hub import one_line, quiet
 from editproof.editors.packed import FILE, load_packed
 from editproof.errors import UserError
 
-# Of each name a hub id: distilled autoencoders (MIT) of Stable Diffusion 1 and 2, SDXL, FLUX.1; FLUX.2's own.
+ASSETS = Path(__file__).parents[1] / "assets"
+# Of each name a folder (embedded students of distilled autoencoders of Stable Diffusion 1 and 2 and of FLUX.1) or a hub
+# id: SDXL's distilled autoencoder (MIT; madebyollin/taesd and taef1 are the students' teachers), FLUX.2's own.
 SPACES = {
-    "sd1": "madebyollin/taesd",
+    "sd1": str(ASSETS / "tiny-inpaint" / "vae"),
     "sdxl": "madebyollin/taesdxl",
-    "flux1": "madebyollin/taef1",
+    "flux1": str(ASSETS / "spaces" / "flux1"),
     "flux2": "black-forest-labs/FLUX.2-klein-4B",
 }
 CLASSES = ("AutoencoderTiny", "AutoencoderKL", "AutoencoderKLFlux2")
