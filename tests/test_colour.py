@@ -85,7 +85,7 @@ def test_what_means_srgb_or_nothing_changes_nothing(chunks: tuple[bytes, ...], t
 @pytest.mark.parametrize("chunks", [
     (numbers(12, 13),), (points(PRIMARIES[12]), gamma(0.45455)), (profile(P3),),
     (numbers(12, 13), profile(corpus.SRGB)),
-], ids=str)  # fmt: skip
+], ids=["cicp", "points", "profile", "cicp before a profile"])  # fmt: skip
 def test_wide_colours_become_a_profile(chunks: tuple[bytes, ...], tmp_path: Path) -> None:
     photo = opened(png_with(*chunks), tmp_path)
     assert np.array_equal(photo.levels.numpy(), corpus.PIXELS)
