@@ -91,16 +91,50 @@ def activations(half: nn.Module, x: Tensor) -> list[Tensor]:
     return seen
 
 
-def hints(half: nn.Module, teacher: list[Tensor], forced: bool) -> tuple[Tensor, Tensor]:
-    """The mean over the layers of squared errors, each as a share of the teacher's mean square; and the last output.
+def rows_of(weight: nn.Parameter) -> nn.Parameter:
+    """A convolution's weights as a matrix in the same memory, as Muon wants them; its gradient follows by a hook."""
+    kept = weight.is_contiguous(memory_format=torch.channels_last)
 
-    forced: every layer is given the teacher's activations, otherwise the student's own.
+    def rows(x: Tensor) -> Tensor:
+        return (x.permute(0, 2, 3, 1) if kept else x).reshape(len(x), -1)
+
+    matrix = nn.Parameter(rows(weight.data))
+    weight.register_post_accumulate_grad_hook(lambda p: setattr(matrix, "grad", rows(p.grad)))
+    return matrix
+
+
+def apart_by_channel(found: Tensor, truth: Tensor) -> Tensor:
+    """The mean over channels of squared errors, each as a share of the channel's mean square: faint ones count, too."""
+    found, truth = found.float(), truth.float()
+    size = truth.square().mean((0, 2, 3), keepdim=True)
+    return ((found - truth).square() / (size + 1e-3 * size.mean())).mean()
+
+
+def hints(half: nn.Module, teacher: nn.Module, inside: list[Tensor], forced: bool) -> tuple[Tensor, Tensor]:
+    """How far the layers of a half are from the teacher's whose activations are `inside`; and the last output.
+
+    forced: every layer is given the teacher's activations with noise, otherwise its own. Without noise a layer
+    hardly learns what photos seldom show (their finest details), and that is where autoencoders are weak.
     """
-    x, errors = teacher[0], []
-    for group, given, truth in zip(layers_of(half), teacher, teacher[1:], strict=False):
-        x = group(given if forced else x)
-        errors.append((x.float() - truth.float()).square().mean() / truth.float().square().mean())
-    return torch.stack(errors).mean(), x
+    x, errors = inside[0], []
+    for group, original, given, truth in zip(layers_of(half), layers_of(teacher), inside, inside[1:], strict=False):
+        if forced:
+            spread = given.std((0, 2, 3), keepdim=True)
+            strength = torch.rand(len(given), 1, 1, 1, device=given.device) * (spread + 0.2 * spread.mean())
+            noisy_input = given + strength * torch.randn_like(given)
+            with torch.no_grad():
+                truth = original(noisy_input)
+            errors.append(apart_by_channel(group(noisy_input), truth))
+        else:
+            x = group(x)
+            errors.append(apart_by_channel(x, truth))
+    return torch.stack(errors).mean(), half_output(half, inside[-2]) if forced else x
+
+
+def half_output(half: nn.Module, given: Tensor) -> Tensor:
+    """What the last group of layers makes of the teacher's activations."""
+    with torch.no_grad():
+        return layers_of(half)[-1](given)
 
 
 def loss_of(student: Space, teacher: Space, images: Tensor, photo: float, forced: bool) -> tuple[Tensor, Tensor]:
@@ -108,13 +142,13 @@ def loss_of(student: Space, teacher: Space, images: Tensor, photo: float, forced
     with torch.no_grad():
         inside = activations(teacher.encoder, images)
         truth = inside[-1].float()
-    hint, latents = hints(student.encoder, inside, forced)
+    hint, latents = hints(student.encoder, teacher.encoder, inside, forced)
     apart = relative_error(latents, truth)
     with torch.no_grad():
         mixed = torch.where(torch.rand(len(truth), 1, 1, 1, device=truth.device) < 0.5, truth, latents.float())
         mixed = mixed + 0.2 * torch.rand(len(truth), 1, 1, 1, device=truth.device).square() * torch.randn_like(truth)
         inside = activations(teacher.decoder, torch.tanh(mixed / 3) * 3)
-    more, out = hints(student.decoder, inside, forced)
+    more, out = hints(student.decoder, teacher.decoder, inside, forced)
     if forced:
         return hint + more, apart.detach().mean()
     out, wanted = out.float(), inside[-1].float()
@@ -161,8 +195,13 @@ def main() -> None:
     model.requires_grad_(True)
     teacher.to(memory_format=torch.channels_last)
     fused = device.type == "cuda"
-    optimizer = torch.optim.AdamW(model.parameters(), lr=args.lr, betas=(0.9, 0.99), weight_decay=1e-4, fused=fused)
-    stage, rng, checked = Stage(args, model, [optimizer], 0.998), random.Random(args.seed + 7), 0.0
+    flat = {p: rows_of(p) for p in model.parameters() if p.ndim == 4}
+    biases = [p for p in model.parameters() if p not in flat]
+    optimizers = [
+        torch.optim.Muon(flat.values(), lr=10 * args.lr, weight_decay=0.0, adjust_lr_fn="original"),
+        torch.optim.AdamW(biases, lr=args.lr, betas=(0.9, 0.99), weight_decay=0.0, fused=fused),
+    ]
+    stage, rng, checked = Stage(args, model, optimizers, 0.998), random.Random(args.seed + 7), 0.0
     for step, done in stage.steps():
         images = crops(pool, args.batch, args.side, 0.75, 3.0).contiguous(memory_format=torch.channels_last)
         forced = done < args.forced and not args.resume
