@@ -8,6 +8,7 @@ import threading
 from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
+from unittest import mock
 
 import diffusers
 import huggingface_hub
@@ -39,6 +40,8 @@ def hole_for(editor: Editor, mask: Tensor = MASK) -> Tensor | None:
 def shipped_edit(folder: Path, scheduler: str | None = None, steps: int = 5) -> Tensor:
     """The same edit by diffusers alone, on a pipeline of its own."""
     name = json.loads((folder / "model_index.json").read_text())["_class_name"]
+    if name == "QwenImageEditPlusPipeline":
+        return qwen_edit(folder, steps)
     pipe = getattr(diffusers, name).from_pretrained(folder)
     pipe.set_progress_bar_config(disable=True)
     if name == "Flux2KleinPipeline":
@@ -55,6 +58,9 @@ def shipped_edit(folder: Path, scheduler: str | None = None, steps: int = 5) -> 
             "_auto_resize": False,
             "guidance_scale": 2.5,
         },
+        "FluxFillPipeline": {"mask_image": MASK, "height": 32, "width": 32},
+        "StableDiffusionXLImg2ImgPipeline": {},
+        "StableDiffusion3Img2ImgPipeline": {},
     }.get(name, {"mask_image": MASK, "height": 32, "width": 32, "strength": 1.0, "guidance_scale": 7.5, "eta": 1.0})
     return pipe(
         prompt=["a red hat", "snow"], image=IMAGES, num_inference_steps=steps,
@@ -62,15 +68,31 @@ def shipped_edit(folder: Path, scheduler: str | None = None, steps: int = 5) -> 
     ).images  # fmt: skip
 
 
+def as_pil() -> list[Image.Image]:
+    return [Image.fromarray((image.permute(1, 2, 0) * 255).round().byte().numpy()) for image in IMAGES]
+
+
 def klein_edit(pipe: diffusers.DiffusionPipeline, steps: int, guidance: float = 1.0) -> Tensor:
     """It takes PIL pictures of at least 64 pixels, one to an edit."""
     pipe.image_processor.check_image_input = lambda picture: None
-    pictures = [Image.fromarray((image.permute(1, 2, 0) * 255).round().byte().numpy()) for image in IMAGES]
     edits = [
         pipe(image=picture, prompt=prompt, num_inference_steps=steps, generator=torch.Generator().manual_seed(3),
              output_type="pt", guidance_scale=guidance).images
-        for picture, prompt in zip(pictures, ["a red hat", "snow"], strict=True)
+        for picture, prompt in zip(as_pil(), ["a red hat", "snow"], strict=True)
     ]  # fmt: skip
+    return torch.cat(edits)
+
+
+def qwen_edit(folder: Path, steps: int) -> Tensor:
+    """It takes a PIL picture, and brings it to about a megapixel: here to SIZE x SIZE pixels, the photo as it is."""
+    pipe = tiny.loaded(diffusers.QwenImageEditPlusPipeline, folder)
+    pipe.set_progress_bar_config(disable=True)
+    with mock.patch("diffusers.pipelines.qwenimage.pipeline_qwenimage_edit_plus.VAE_IMAGE_SIZE", tiny.SIZE**2):
+        edits = [
+            pipe(image=picture, prompt=prompt, negative_prompt=" ", num_inference_steps=steps, output_type="pt",
+                 height=tiny.SIZE, width=tiny.SIZE, generator=torch.Generator().manual_seed(3)).images
+            for picture, prompt in zip(as_pil(), ["a red hat", "snow"], strict=True)
+        ]  # fmt: skip
     return torch.cat(edits)
 
 
@@ -161,10 +183,12 @@ def test_the_first_prediction_is_what_the_scheduler_gets_first(
     monkeypatch.undo()
     first = editor.first_prediction(IMAGES, mask=hole_for(editor), generator=generators(2, 2))
     expected = torch.cat([output for output, timestep in seen if timestep == seen[0][1]])  # klein: one for each photo
-    if editor.in_context:
-        expected = editor._unpack(expected, IMAGES)
-    shifted = {"flux-kontext": [1000, 826, 612, 345], "flux2-klein": [1000, 954, 874, 699]}  # for 16 tokens
-    timesteps = [timestep for _, timestep in seen[-4:]]
+    if editor.in_context or name in ("flux-fill", "qwen-edit"):
+        expected = editor.latents_in(torch.cat([expected] * 2, 1) if editor.in_context else expected, IMAGES)
+    flux = [1000, 826, 612, 345]  # shifted, for 16 tokens
+    shifted = {"flux-kontext": flux, "flux-fill": flux, "qwen-edit": flux, "flux2-klein": [1000, 954, 874, 699],
+               "sd3-img2img": [857, 602, 8], "sdxl-img2img": [1]}  # fmt: skip
+    timesteps = [timestep for _, timestep in seen[-len(shifted.get(name, [0] * 4)) :]]
     assert timesteps == pytest.approx(shifted.get(name, [751, 501, 251, 1]), abs=1)
     if editor.in_context:
         assert [1000 * level for level in editor.noise_levels(IMAGES, 4)] == pytest.approx(timesteps, abs=1)
@@ -218,7 +242,7 @@ def test_any_sides_of_the_vaes_factor(tiny_editor: Load, name: str) -> None:
     editor = tiny_editor(name)
     wide, mask = tiny.pictures(1, 24, 56), tiny.hole(1, 24, 56)
     assert editor.edit(wide, "snow", mask=hole_for(editor, mask), steps=2).shape == wide.shape
-    assert editor.size == tiny.SIZE
+    assert editor.size == {"flux-fill": 512, "qwen-edit": 512}.get(name, tiny.SIZE)  # as their code has it
     with pytest.raises(UserError, match=r"multiples of 8, not 33x32"):
         editor.edit(tiny.pictures(1, 32, 33), "snow", mask=hole_for(editor, tiny.hole(1, 32, 33)))
 
@@ -241,7 +265,7 @@ def test_half_precision(tiny_folder: Folder, name: str) -> None:
     assert editor.denoiser.dtype == torch.bfloat16
     assert editor.pipe.vae.dtype == (torch.float32 if "xl" in name else torch.bfloat16)
     images = IMAGES.clone().requires_grad_()
-    edited = editor.sample(images, "snow", mask=hole_for(editor), steps=2, generator=generators(0, 2))
+    edited = editor.sample(images, "snow", mask=hole_for(editor), steps=3, generator=generators(0, 2))
     edited.sum().backward()
     assert edited.dtype == torch.float32
     assert images.grad is not None and images.grad.dtype == torch.float32 and images.grad.isfinite().all()

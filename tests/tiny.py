@@ -1,20 +1,28 @@
 """Tiny random pipelines of the real classes, saved as hub models are; and pictures and masks to try them on."""
 
+import json
 from pathlib import Path
 
 import torch
 from diffusers import (
     AutoencoderKL,
     AutoencoderKLFlux2,
+    AutoencoderKLQwenImage,
     DDIMScheduler,
     DiffusionPipeline,
     FlowMatchEulerDiscreteScheduler,
     Flux2KleinPipeline,
     Flux2Transformer2DModel,
+    FluxFillPipeline,
     FluxKontextPipeline,
     FluxTransformer2DModel,
+    QwenImageEditPlusPipeline,
+    QwenImageTransformer2DModel,
+    SD3Transformer2DModel,
+    StableDiffusion3Img2ImgPipeline,
     StableDiffusionInpaintPipeline,
     StableDiffusionInstructPix2PixPipeline,
+    StableDiffusionXLImg2ImgPipeline,
     StableDiffusionXLInpaintPipeline,
     UNet2DConditionModel,
 )
@@ -25,13 +33,17 @@ from transformers import (
     CLIPTextModel,
     CLIPTextModelWithProjection,
     CLIPTokenizer,
+    Qwen2_5_VLConfig,
+    Qwen2_5_VLForConditionalGeneration,
     Qwen2Tokenizer,
+    Qwen2VLProcessor,
     Qwen3Config,
     Qwen3ForCausalLM,
     T5Config,
     T5EncoderModel,
     T5Tokenizer,
 )
+from transformers.models.qwen2_vl.image_processing_pil_qwen2_vl import Qwen2VLImageProcessorPil
 
 from editproof.bench.demo import astronaut
 
@@ -92,14 +104,43 @@ def instruct_pix2pix() -> DiffusionPipeline:
     )  # fmt: skip
 
 
-def sdxl_inpaint() -> DiffusionPipeline:
+def sdxl(pipeline: type[DiffusionPipeline], in_channels: int) -> DiffusionPipeline:
     denoiser = unet(
-        9, 2 * WIDTH, addition_embed_type="text_time", addition_time_embed_dim=8,
+        in_channels, 2 * WIDTH, addition_embed_type="text_time", addition_time_embed_dim=8,
         projection_class_embeddings_input_dim=6 * 8 + WIDTH,
     )  # fmt: skip
-    return StableDiffusionXLInpaintPipeline(
+    return pipeline(
         vae=vae(), text_encoder=CLIPTextModel(text_config()), text_encoder_2=CLIPTextModelWithProjection(text_config()),
         tokenizer=tokenizer(), tokenizer_2=tokenizer(), unet=denoiser, scheduler=scheduler(), add_watermarker=False,
+    )  # fmt: skip
+
+
+def sdxl_inpaint() -> DiffusionPipeline:
+    return sdxl(StableDiffusionXLInpaintPipeline, 9)
+
+
+def sdxl_img2img() -> DiffusionPipeline:
+    return sdxl(StableDiffusionXLImg2ImgPipeline, 4)
+
+
+def sd3_img2img() -> DiffusionPipeline:
+    """Latents in 2 x 2 patches, two of whose 4 x 4 positions are cut away at the smallest."""
+    transformer = SD3Transformer2DModel(
+        sample_size=SIZE // 4, patch_size=2, in_channels=4, out_channels=4, num_layers=2, attention_head_dim=8,
+        num_attention_heads=2, joint_attention_dim=2 * WIDTH, caption_projection_dim=16,
+        pooled_projection_dim=2 * WIDTH, pos_embed_max_size=8, dual_attention_layers=(0,), qk_norm="rms_norm",
+    )  # fmt: skip
+    with torch.no_grad():
+        for parameter in transformer.parameters():
+            parameter += 0.1 * torch.randn_like(parameter)
+    words = t5_tokenizer()
+    text = T5Config(vocab_size=len(words), d_model=2 * WIDTH, d_ff=32, d_kv=8, num_layers=2, num_heads=2,
+                    feed_forward_proj="gated-gelu")  # fmt: skip
+    return StableDiffusion3Img2ImgPipeline(
+        vae=flux_vae(), transformer=transformer, scheduler=FlowMatchEulerDiscreteScheduler(shift=3.0),
+        text_encoder=CLIPTextModelWithProjection(text_config()), tokenizer=tokenizer(),
+        text_encoder_2=CLIPTextModelWithProjection(text_config()), tokenizer_2=tokenizer(),
+        text_encoder_3=T5EncoderModel(text), tokenizer_3=words,
     )  # fmt: skip
 
 
@@ -135,15 +176,24 @@ def flux_vae() -> AutoencoderKL:
     )  # fmt: skip
 
 
-def flux_kontext() -> DiffusionPipeline:
+def flux(pipeline: type[DiffusionPipeline], **more: object) -> DiffusionPipeline:
     words = t5_tokenizer()
     text = T5Config(vocab_size=len(words), d_model=WIDTH, d_ff=32, d_kv=8, num_layers=2, num_heads=2,
                     feed_forward_proj="gated-gelu")  # fmt: skip
-    return FluxKontextPipeline(
+    return pipeline(
         vae=flux_vae(), text_encoder=CLIPTextModel(text_config()), tokenizer=tokenizer(),
-        text_encoder_2=T5EncoderModel(text), tokenizer_2=words, transformer=flux_transformer(),
+        text_encoder_2=T5EncoderModel(text), tokenizer_2=words, transformer=flux_transformer(**more),
         scheduler=FlowMatchEulerDiscreteScheduler(shift=3.0, use_dynamic_shifting=True),
     )  # fmt: skip
+
+
+def flux_kontext() -> DiffusionPipeline:
+    return flux(FluxKontextPipeline)
+
+
+def flux_fill() -> DiffusionPipeline:
+    """Its tokens hold noise, the masked photo and the 4 x 4 pixels of the mask for each latent."""
+    return flux(FluxFillPipeline, in_channels=16 + 16 + 4 * 4**2, out_channels=16)
 
 
 MARKS = ["<|endoftext|>", "<|im_start|>", "<|im_end|>", "<|vision_start|>", "<|vision_end|>", "<|image_pad|>"]
@@ -193,17 +243,10 @@ def flux2_klein(distilled: bool = True) -> DiffusionPipeline:
     )  # fmt: skip
 
 
-def step1x(version: str = "v1.1") -> DiffusionPipeline:
-    """Not one of MAKERS, as it needs no test that Kontext has not had; a language model that reads 4 to 9 patches."""
-    from transformers import Qwen2_5_VLConfig, Qwen2_5_VLForConditionalGeneration
-    from transformers.models.qwen2_vl.image_processing_pil_qwen2_vl import Qwen2VLImageProcessorPil
-
-    from editproof.editors.step1x.model import Step1XTransformer
-    from editproof.editors.step1x.pipeline import Step1XPipeline
-
-    words = qwen_tokenizer()
+def reader(words: Qwen2Tokenizer) -> Qwen2_5_VLForConditionalGeneration:
+    """A language model that is shown pictures."""
     numbers = dict(zip(MARKS, words.convert_tokens_to_ids(MARKS), strict=True))
-    reader = Qwen2_5_VLForConditionalGeneration(Qwen2_5_VLConfig(
+    return Qwen2_5_VLForConditionalGeneration(Qwen2_5_VLConfig(
         text_config={
             "vocab_size": len(words), "hidden_size": 32, "intermediate_size": 32, "num_hidden_layers": 2,
             "num_attention_heads": 2, "num_key_value_heads": 1, "bos_token_id": None, "eos_token_id": 0,
@@ -216,15 +259,43 @@ def step1x(version: str = "v1.1") -> DiffusionPipeline:
         image_token_id=numbers["<|image_pad|>"], vision_start_token_id=numbers["<|vision_start|>"],
         vision_end_token_id=numbers["<|vision_end|>"], video_token_id=len(words) + 1,
     )).eval()  # fmt: skip
+
+
+def step1x(version: str = "v1.1") -> DiffusionPipeline:
+    """Not one of MAKERS, as it needs no test that Kontext has not had; a language model that reads 4 to 9 patches."""
+    from editproof.editors.step1x.model import Step1XTransformer
+    from editproof.editors.step1x.pipeline import Step1XPipeline
+
+    words = qwen_tokenizer()
     transformer = Step1XTransformer(
         version=version, in_channels=16, num_layers=2, num_single_layers=3, attention_head_dim=32,
         num_attention_heads=1, llm_dim=32, text_dim=16, pooled_dim=8, refiner_layers=1,
     ).eval()  # fmt: skip
     return Step1XPipeline(
-        transformer=transformer, vae=flux_vae(), text_encoder=reader, tokenizer=words,
+        transformer=transformer, vae=flux_vae(), text_encoder=reader(words), tokenizer=words,
         photo_processor=Qwen2VLImageProcessorPil(min_pixels=4 * 28**2, max_pixels=9 * 28**2),
         scheduler=FlowMatchEulerDiscreteScheduler(use_dynamic_shifting=True),
         prompt_prefix="<|im_start|>user\nlook: ", max_tokens=64, side=SIZE,
+    )  # fmt: skip
+
+
+def qwen_edit() -> DiffusionPipeline:
+    """A VAE of factor 4, as FLUX's here; a transformer as of 2511, which knows the photo's tokens to be clean."""
+    words = qwen_tokenizer()
+    transformer = QwenImageTransformer2DModel(
+        in_channels=16, out_channels=4, num_layers=2, attention_head_dim=16, num_attention_heads=2,
+        joint_attention_dim=32, axes_dims_rope=(4, 6, 6), zero_cond_t=True,
+    )  # fmt: skip
+    with torch.no_grad():
+        for parameter in transformer.parameters():
+            parameter += 0.1 * torch.randn_like(parameter)
+    vae = AutoencoderKLQwenImage(
+        base_dim=4, z_dim=4, dim_mult=[1, 1, 1], num_res_blocks=1, temperal_downsample=[False, True],
+        latents_mean=[0.1, -0.1, 0.2, 0.0], latents_std=[0.3, 0.4, 0.5, 0.3],
+    )  # fmt: skip
+    return QwenImageEditPlusPipeline(
+        vae=vae, transformer=transformer, text_encoder=reader(words), tokenizer=words, processor=None,
+        scheduler=FlowMatchEulerDiscreteScheduler(shift=1.0, use_dynamic_shifting=True),
     )  # fmt: skip
 
 
@@ -234,6 +305,10 @@ MAKERS = {
     "instruct-pix2pix": instruct_pix2pix,
     "flux-kontext": flux_kontext,
     "flux2-klein": flux2_klein,
+    "flux-fill": flux_fill,
+    "sdxl-img2img": sdxl_img2img,
+    "sd3-img2img": sd3_img2img,
+    "qwen-edit": qwen_edit,
 }
 
 
@@ -242,7 +317,40 @@ def save(name: str, folder: Path) -> Path:
     with torch.random.fork_rng():
         torch.manual_seed(0)
         (MAKERS | {"step1x-edit": step1x})[name]().save_pretrained(folder / name, safe_serialization=True)
+    if name == "qwen-edit":
+        save_processor(folder / name)
     return folder / name
+
+
+class Processor(Qwen2VLProcessor):
+    """Qwen2-VL's without clips, for which transformers wants torchvision."""
+
+    def check_argument_for_proper_class(self, name: str, argument: object) -> None:
+        """Takes None for what reads clips."""
+
+
+def processor(folder: Path) -> Processor:
+    """The one in a pipeline's folder: it reads 4 to 9 patches of a picture."""
+    words = Qwen2Tokenizer.from_pretrained(folder / "tokenizer")
+    pictures = Qwen2VLImageProcessorPil.from_pretrained(folder / "processor")
+    return Processor(pictures, words, None, chat_template=words.chat_template)
+
+
+def loaded(kind: type[DiffusionPipeline], folder: Path) -> DiffusionPipeline:
+    """The shipped pipeline in a folder, by diffusers alone."""
+    if kind is not QwenImageEditPlusPipeline:
+        return kind.from_pretrained(folder)
+    pipe = kind.from_pretrained(folder, processor=None)
+    pipe.processor = processor(folder)
+    return pipe
+
+
+def save_processor(folder: Path) -> None:
+    """Files of a processor, as real ones have them, in the folder of a pipeline that was saved without."""
+    Qwen2VLImageProcessorPil(min_pixels=4 * 28**2, max_pixels=9 * 28**2).save_pretrained(folder / "processor")
+    index = folder / "model_index.json"
+    told = json.loads(index.read_text()) | {"processor": ["transformers", "Qwen2VLProcessor"]}
+    index.write_text(json.dumps(told, indent=2))
 
 
 def hub_cache(cache: Path, repository: str) -> Path:

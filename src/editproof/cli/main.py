@@ -240,6 +240,15 @@ def edit(
             show_default=False,
         ),
     ] = None,
+    strength: Annotated[
+        float | None,
+        typer.Option(
+            parser=at_least(0, float),
+            metavar="NUMBER",
+            help="Below 1 the edit starts from the noised photo; the editor's own if not given.",
+            show_default=False,
+        ),
+    ] = None,
     overwrite: OverwriteOption = False,
     codec: CodecOption = None,
     crf: CrfOption = None,
@@ -258,8 +267,8 @@ def edit(
         task = bar.add_task("edit", total=1)
         rest = (partial(edit_clip, codec=codec, crf=crf) if clip else edit_photo)(
             photo, prompt, out, mask=none_or(mask), invert_mask=invert_mask, editor=editor or "tiny-inpaint",
-            scheduler=scheduler, plan=plan, steps=steps, guidance=guidance, overwrite=overwrite, seed=seed,
-            device=device, size=size,
+            scheduler=scheduler, plan=plan, steps=steps, guidance=guidance, strength=strength,
+            overwrite=overwrite, seed=seed, device=device, size=size,
             progress=lambda what, share: bar.update(task, description=what, completed=share),
         )  # fmt: skip
     OUT.print(f"{photo} -> {out}", markup=False, soft_wrap=True)

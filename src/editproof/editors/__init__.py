@@ -25,7 +25,8 @@ class EditorInfo:
 
     name: str
     kind: str  # "inpaint": repaints what a mask allows; "instruct": changes the whole picture as the prompt says;
-    # "kontext": likewise, and the photo is read as tokens, through attention
+    # "kontext": likewise, and the photo is read as tokens, through attention; "img2img": redraws the photo as the
+    # prompt describes the result
     source: str  # a folder in editproof/assets (if embedded) or a hub id
     licence: str
     size: int
@@ -63,15 +64,27 @@ EDITORS: dict[str, EditorInfo] = {
         EditorInfo("sdxl-inpaint", "inpaint", "diffusers/stable-diffusion-xl-1.0-inpainting-0.1",
                    "CreativeML OpenRAIL++-M", 1024, True, "Stable Diffusion XL inpainting", weights=3469, largest=63,
                    pipeline="StableDiffusionXLInpaintPipeline"),
+        EditorInfo("flux-fill", "inpaint", "black-forest-labs/FLUX.1-Fill-dev", "FLUX.1-dev Non-Commercial", 1024, True,
+                   "FLUX.1 Fill inpainting", weights=11987, largest=132, pipeline="FluxFillPipeline"),
         EditorInfo("instruct-pix2pix", "instruct", "timbrooks/instruct-pix2pix", "MIT", 512, False,
                    "InstructPix2Pix: edits the whole picture by instruction, takes no mask", weights=1067, largest=38,
                    pipeline="StableDiffusionInstructPix2PixPipeline"),
+        EditorInfo("sdxl-img2img", "img2img", "stabilityai/stable-diffusion-xl-base-1.0",
+                   "CreativeML OpenRAIL++-M", 1024, False,
+                   "Stable Diffusion XL image-to-image: redraws the whole picture, takes no mask", weights=3469,
+                   largest=63, pipeline="StableDiffusionXLImg2ImgPipeline"),
+        EditorInfo("sd3-img2img", "img2img", "stabilityai/stable-diffusion-3.5-medium", "Stability AI Community", 1024,
+                   False, "Stable Diffusion 3.5 medium image-to-image: redraws the whole picture, takes no mask",
+                   weights=2327, largest=132, pipeline="StableDiffusion3Img2ImgPipeline"),
         EditorInfo("flux-kontext", "kontext", "black-forest-labs/FLUX.1-Kontext-dev", "FLUX.1-dev Non-Commercial", 1024,
                    False, "FLUX.1 Kontext: edits the whole picture by instruction, takes no mask", weights=11985,
                    largest=132, first_block=488, pipeline="FluxKontextPipeline"),
         EditorInfo("flux2-klein", "kontext", "black-forest-labs/FLUX.2-klein-4B", "Apache-2.0", 1024, False,
                    "FLUX.2 klein 4B: edits the whole picture by instruction, takes no mask", weights=3960, largest=389,
                    first_block=524, pipeline="Flux2KleinPipeline"),
+        EditorInfo("qwen-edit", "instruct", "Qwen/Qwen-Image-Edit-2511", "Apache-2.0", 1024, False,
+                   "Qwen-Image-Edit: edits the whole picture by instruction, takes no mask", weights=28849, largest=545,
+                   pipeline="QwenImageEditPlusPipeline"),
         EditorInfo("step1x-edit", "kontext", "stepfun-ai/Step1X-Edit", "Apache-2.0", 512, False,
                    "Step1X-Edit: edits the whole picture by instruction, takes no mask", in_parts="v1.1",
                    weights=20830, largest=545, pipeline="Step1XPipeline"),
@@ -86,10 +99,19 @@ add_plugins("editproof.editors", EDITORS, EditorInfo)
 PIPELINES = {
     "StableDiffusionInpaintPipeline": ("editproof.editors.inpaint", "InpaintEditor"),
     "StableDiffusionXLInpaintPipeline": ("editproof.editors.inpaint", "InpaintEditor"),
+    "FluxFillPipeline": ("editproof.editors.fill", "FillEditor"),
     "StableDiffusionInstructPix2PixPipeline": ("editproof.editors.instruct", "InstructEditor"),
+    "StableDiffusionXLImg2ImgPipeline": ("editproof.editors.img2img", "XLImageEditor"),
+    "StableDiffusion3Img2ImgPipeline": ("editproof.editors.img2img", "SD3ImageEditor"),
     "FluxKontextPipeline": ("editproof.editors.kontext", "KontextEditor"),
     "Flux2KleinPipeline": ("editproof.editors.klein", "KleinEditor"),
+    "QwenImageEditPlusPipeline": ("editproof.editors.qwen", "QwenEditor"),
     "Step1XPipeline": ("editproof.editors.kontext", "Step1XEditor"),
+}
+# What edits photos with models that are published to make pictures of text.
+OF_TEXT = {
+    "StableDiffusionXLPipeline": "StableDiffusionXLImg2ImgPipeline",
+    "StableDiffusion3Pipeline": "StableDiffusion3Img2ImgPipeline",
 }
 OWN_PIPELINES = {"Step1XPipeline": "editproof.editors.step1x.pipeline"}  # where, if not in diffusers
 
@@ -241,8 +263,9 @@ def _is_folder(source: str, name: str | Path) -> bool:
 
 
 def supported(index: dict[str, Any], label: str) -> str:
-    """The class of the pipeline that a model_index.json names, or a UserError."""
-    class_name = index.get("_class_name")
+    """The class of the pipeline that edits with the model of a model_index.json, or a UserError."""
+    named = index.get("_class_name")
+    class_name = OF_TEXT.get(str(named), named)
     if class_name not in PIPELINES:
-        raise UserError(f"editor {label} is a {class_name}: supported are {', '.join(PIPELINES)}")
+        raise UserError(f"editor {label} is a {named}: supported are {', '.join((*PIPELINES, *OF_TEXT))}")
     return str(class_name)

@@ -75,13 +75,11 @@ def _first_call(
 def _error(editor: "Editor", image: Tensor, hidden: Tensor, time: Tensor, output: Tensor) -> Tensor:
     """The mean squared error (1,) of an output, from the latents that the denoiser was shown."""
     latents = editor.encode(image)
-    if editor.in_context:  # tokens of the edit, then of the photo; the timestep is the share of noise
-        half = hidden.shape[1] // 2
-        noised, predicted = (editor._unpack(x[:, :half], image).float() for x in (hidden, output))  # type: ignore[attr-defined]
-        level = time.float().flatten()[0]
+    noised = editor.latents_in(hidden, image)[:, : latents.shape[1]].float()
+    predicted, scheduler = editor.latents_in(output, image).float(), editor.pipe.scheduler
+    if not hasattr(scheduler, "alphas_cumprod"):  # flow matching: the timestep is the share of noise
+        level = time.float().flatten()[0] / editor.noisiest
         return (predicted - (noised - latents) / level).square().flatten(1).mean(1)
-    noised, predicted = hidden[:, : latents.shape[1]].float(), output.float()
-    scheduler = editor.pipe.scheduler
     kept = scheduler.alphas_cumprod[int(time.float().round().clamp(max=len(scheduler.alphas_cumprod) - 1))]
     kept = kept.to(latents.device).float()
     noise = (noised - kept.sqrt() * latents) / (1 - kept).sqrt()

@@ -20,7 +20,7 @@ class InpaintEditor(Editor):
     def _pipeline_attributes(self, alike: int, taken: int, steps: int) -> dict[str, Any]:
         # The pipelines encode one photo after another, and all copies of each. And XL's VAE overflows in half
         # precision: its pipeline casts it to and fro, over which a backward pass would trip, so it stays in float32.
-        return {"_encode_vae_image": partial(self._sample_latents, alike)}
+        return {"_encode_vae_image": partial(sample_latents, self, alike)}
 
     def _inputs(self, images: Tensor, mask: Tensor | None) -> dict[str, Any]:
         height, width = images.shape[-2:]
@@ -35,11 +35,16 @@ class InpaintEditor(Editor):
         )
         return dict(zip(TEXTS, embeddings, strict=False))  # two for Stable Diffusion, four for XL
 
-    def _sample_latents(self, alike: int, image: Tensor, generator: list[torch.Generator]) -> Tensor:
-        posterior = self._posterior(image[: len(image) // alike])
-        mean, std = (x.repeat(alike, 1, 1, 1) for x in (posterior.mean, posterior.std))
-        noise = torch.cat([_normal(mean[:1], g) for g in generator])
-        return ((mean + std * noise) * self.pipe.vae.config.scaling_factor).to(image.dtype)
+
+def sample_latents(editor: Editor, alike: int, image: Tensor, generator: list[torch.Generator]) -> Tensor:
+    """Latents of images (B,3,H,W) in [-1,1], scaled, drawn from the VAE's distribution with a generator each.
+
+    alike: the images come in so many copies of all of them, of which one is encoded.
+    """
+    posterior, config = editor._posterior(image[: len(image) // alike]), editor.pipe.vae.config
+    mean, std = (x.repeat(alike, 1, 1, 1) for x in (posterior.mean, posterior.std))
+    noise = torch.cat([_normal(mean[:1], g) for g in generator])
+    return ((mean + std * noise - (config.get("shift_factor") or 0)) * config.scaling_factor).to(image.dtype)
 
 
 def _normal(like: Tensor, generator: torch.Generator) -> Tensor:

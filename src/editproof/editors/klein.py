@@ -1,19 +1,19 @@
 """FLUX.2 klein: an in-context editor with normalised latents, whose pipeline takes one photo, as a PIL picture."""
 
-from collections.abc import Callable, Iterator
-from typing import Any, ClassVar, NamedTuple
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor
 
 from editproof.editors.blocks import Tokens
 from editproof.editors.kontext import KontextEditor
-from editproof.editors.pipeline import Prompt, Reading, again, repeated
+from editproof.editors.one_by_one import AsTheyAre, OneByOne, Picture
+from editproof.editors.pipeline import Prompt, Reading, again
 from editproof.randomness import Generators
 
 
-class KleinEditor(KontextEditor):
-    """Edits the whole picture at its own size. Photos of a batch are edited one after another."""
+class KleinEditor(OneByOne, KontextEditor):
+    """Edits the whole picture at its own size."""
 
     single_guidance = 1.0  # guided and unguided are two calls, so without guidance it is one
     settings: ClassVar[dict[str, Any]] = {}
@@ -40,12 +40,6 @@ class KleinEditor(KontextEditor):
         self.encode_ahead([*self._one_each(images, prompt), ""])
         reading = super().encode_prompt(images, prompt)
         return {**reading, "negative_prompt_embeds": super().encode_prompt(images, "")["prompt_embeds"]}
-
-    def first_prediction(self, images: Tensor, prompt: Prompt = "", *, generator: Generators, **more: Any) -> Tensor:
-        """The velocity that the transformer predicts first, as latents; see `Editor`."""
-        rows = [super(KleinEditor, self).first_prediction(image, reading, generator=[own], **more)
-                for image, reading, own in self._each(images, prompt, generator)]  # fmt: skip
-        return torch.cat(rows)
 
     def tokens(self, images: Tensor, prompt: Prompt, generator: Generators, timestep: float | Tensor = 1.0) -> Tokens:
         """The transformer's input for images (B,3,H,W) in [0,1] at the first step; see `KontextEditor`."""
@@ -85,23 +79,10 @@ class KleinEditor(KontextEditor):
     def _encode_prompt(self, prompt: str | list[str]) -> dict[str, Tensor]:
         return {"prompt_embeds": self.pipe.encode_prompt(prompt, device=self.device)[0]}
 
-    def _latents(self, images: Tensor, prompt: Prompt, **more: Any) -> Tensor:
-        generator, callback = more.pop("generator"), more.pop("callback", None)
-        draws = len(generator) // len(images)
-        images, prompt = images.repeat(draws, 1, 1, 1), repeated(prompt, draws)
-
-        def told(number: int) -> Callable[[int, int], None] | None:
-            if callback is None:
-                return None
-            return lambda step, steps: callback(number * steps + step, len(images) * steps)
-
-        def edited(number: int, image: Tensor, reading: Reading, own: torch.Generator) -> Tensor:
-            return self._tokens(image, reading, generator=[own], callback=told(number), **more)
-
-        rows = [edited(number, *one) for number, one in enumerate(self._each(images, prompt, generator))]
-        latents = self.pipe._patchify_latents(torch.cat(rows).float())  # the pipeline has undone both
+    def _one(self, image: Tensor, reading: Reading, **more: Any) -> Tensor:
+        latents = self._tokens(image, reading, **more)
         mean, deviation = self._statistics(latents)
-        return (latents - mean) / deviation
+        return (self.pipe._patchify_latents(latents.float()) - mean) / deviation  # the pipeline has undone both
 
     def _unpack(self, tokens: Tensor, images: Tensor) -> Tensor:
         height, width = (length // self.multiple for length in images.shape[-2:])
@@ -111,39 +92,3 @@ class KleinEditor(KontextEditor):
         bn = self.pipe.vae.bn
         mean, variance = (x.to(latents.device).float().view(1, -1, 1, 1) for x in (bn.running_mean, bn.running_var))
         return mean, (variance + self.pipe.vae.config.batch_norm_eps).sqrt()
-
-    def _each(
-        self, images: Tensor, prompt: Prompt, generator: Generators
-    ) -> Iterator[tuple[Tensor, Reading, torch.Generator]]:
-        reading = self.encode_prompt(images, prompt)
-        for number, own in enumerate(generator):
-            row = slice(number, number + 1)
-            yield images[row], {key: value[row] for key, value in reading.items()}, own
-
-
-class Picture(NamedTuple):
-    """One photo (1,3,H,W) in [0,1], with the attribute that the pipeline asks of a PIL picture."""
-
-    pixels: Tensor
-
-    @property
-    def size(self) -> tuple[int, int]:
-        """Width and height."""
-        return self.pixels.shape[-1], self.pixels.shape[-2]
-
-
-class AsTheyAre:
-    """Takes the place of the pipeline's image processor, so that pictures keep their gradients and their size."""
-
-    @staticmethod
-    def check_image_input(picture: Picture) -> None:
-        """Any size will do."""
-
-    @staticmethod
-    def _resize_to_target_area(picture: Picture, area: int) -> Picture:
-        return picture
-
-    @staticmethod
-    def preprocess(picture: Picture, **size: Any) -> Tensor:
-        """The photo in [-1,1]."""
-        return 2 * picture.pixels - 1

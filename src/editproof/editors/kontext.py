@@ -30,12 +30,9 @@ class KontextEditor(Editor):
         self.multiple *= 2  # latents are packed in 2 x 2
         self._known_ids: tuple[Any, tuple[Tensor, Tensor]] | None = None
 
-    def first_prediction(
-        self, images: Tensor, prompt: Prompt = "", *, mask: Tensor | None = None, steps: int = 4, generator: Generators
-    ) -> Tensor:
-        """The velocity that the transformer predicts first, as latents, at the editor's guidance; see `Editor`."""
-        tokens = super().first_prediction(images, prompt, mask=mask, steps=steps, generator=generator)
-        return self._unpack(tokens[:, : tokens.shape[1] // 2], images)  # the rest are the photo's, of the same size
+    def latents_in(self, values: Tensor, images: Tensor) -> Tensor:
+        """The edit's latents among the transformer's tokens: the rest are the photo's, of the same size."""
+        return self._unpack(values[:, : values.shape[1] // 2], images)
 
     def tokens(self, images: Tensor, prompt: Prompt, generator: Generators, timestep: float | Tensor = 1.0) -> Tokens:
         """The transformer's input for images (B,3,H,W) in [0,1] at the first step; differentiable.
@@ -71,18 +68,12 @@ class KontextEditor(Editor):
 
     def noise_levels(self, images: Tensor, steps: int) -> list[float]:
         """The share of noise, from 1 down, in the latents at each of `steps` steps of an edit of images (B,3,H,W)."""
-        scheduler = type(self.pipe.scheduler).from_config(self.pipe.scheduler.config)
         tokens = images.shape[-2] * images.shape[-1] // self.multiple**2
-        scheduler.set_timesteps(sigmas=[1 - step / steps for step in range(steps)], mu=self._shift(tokens, steps))
-        return scheduler.sigmas[:steps].tolist()
+        return noise_levels(self.pipe.scheduler, steps, self._shift(tokens, steps))
 
     def _shift(self, tokens: int, steps: int) -> float:
         """How far the schedule is shifted towards noise for so many target tokens."""
-        from diffusers.pipelines.flux.pipeline_flux_kontext import calculate_shift
-
-        config = self.pipe.scheduler.config
-        names = {"base_image_seq_len": 256, "max_image_seq_len": 4096, "base_shift": 0.5, "max_shift": 1.15}
-        return calculate_shift(tokens, *(config.get(name, value) for name, value in names.items()))
+        return flux_shift(self.pipe.scheduler, tokens)
 
     def _trained_side(self) -> int:
         return self.pipe.vae.config.get("sample_size") or EDITORS["flux-kontext"].size  # tiny autoencoders do not say
@@ -101,9 +92,7 @@ class KontextEditor(Editor):
         return {"latents": level * noise + (1 - level) * photo, "sigmas": sigmas}
 
     def _encode_prompt(self, prompt: str | list[str]) -> dict[str, Tensor]:
-        tokens = min(512, self.pipe.tokenizer_2.model_max_length)  # 512 is FLUX's; tiny-kontext's says 64, for speed
-        embeddings, pooled, _ = self.pipe.encode_prompt(prompt, device=self.device, max_sequence_length=tokens)
-        return {"prompt_embeds": embeddings, "pooled_prompt_embeds": pooled}
+        return flux_texts(self.pipe, prompt, self.device)
 
     def _check_steps(self, steps: int) -> None:
         if len(self.denoiser.single_transformer_blocks) == 0:
@@ -120,6 +109,28 @@ class KontextEditor(Editor):
     def _unpack(self, tokens: Tensor, images: Tensor) -> Tensor:
         """Latents (B,C,h,w) from their 2 x 2 packing."""
         return self.pipe._unpack_latents(tokens, *images.shape[-2:], self.pipe.vae_scale_factor)
+
+
+def noise_levels(scheduler: Any, steps: int, shift: float) -> list[float]:
+    """The share of noise at each of so many steps of a flow-matching scheduler, from 1 down."""
+    own = type(scheduler).from_config(scheduler.config)
+    own.set_timesteps(sigmas=[1 - step / steps for step in range(steps)], mu=shift)
+    return own.sigmas[:steps].tolist()
+
+
+def flux_shift(scheduler: Any, tokens: int) -> float:
+    """How far FLUX.1's and Qwen-Image's pipelines shift a schedule towards noise for so many target tokens."""
+    from diffusers.pipelines.flux.pipeline_flux_kontext import calculate_shift
+
+    names = {"base_image_seq_len": 256, "max_image_seq_len": 4096, "base_shift": 0.5, "max_shift": 1.15}
+    return calculate_shift(tokens, *(scheduler.config.get(name, value) for name, value in names.items()))
+
+
+def flux_texts(pipe: Any, prompt: str | list[str], device: torch.device) -> dict[str, Tensor]:
+    """What the text encoders of a FLUX.1 pipeline make of prompts: its arguments."""
+    tokens = min(512, pipe.tokenizer_2.model_max_length)  # 512 is FLUX's; tiny-kontext's says 64, for speed
+    embeddings, pooled, _ = pipe.encode_prompt(prompt, device=device, max_sequence_length=tokens)
+    return {"prompt_embeds": embeddings, "pooled_prompt_embeds": pooled}
 
 
 class Step1XEditor(KontextEditor):

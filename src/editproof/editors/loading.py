@@ -13,6 +13,8 @@ from editproof.editors import FIRST_BLOCK, OWN_PIPELINES, PIPELINES, SCHEDULERS,
 from editproof.editors.hub import model_index, one_line, quiet
 from editproof.editors.packed import packed_parts
 from editproof.editors.prompt_cache import ENCODERS, PromptCache, encoders
+from editproof.editors.qwen import NAME as QWEN
+from editproof.editors.qwen import PromptReader
 from editproof.editors.speed import placement
 from editproof.editors.step1x import parts as step1x_parts
 from editproof.errors import UserError
@@ -95,6 +97,8 @@ def _read(origin: Origin, class_name: str, dtype: torch.dtype, plan: str | None)
         source = pipeline_class.download(source, use_safetensors=True)
     left_out = {} if origin.embedded else encoders(class_name, source)
     parts: dict[str, Any] = dict.fromkeys(left_out)
+    if class_name == QWEN:
+        parts["processor"] = None
     if plan == FIRST_BLOCK:
         with quiet():  # it would list the blocks that are left out
             parts |= placement.first_block_parts(class_name, origin.label, source, dtype)
@@ -103,6 +107,8 @@ def _read(origin: Origin, class_name: str, dtype: torch.dtype, plan: str | None)
     dtypes = {"vae": torch.float32, "default": dtype} if "XL" in class_name else dtype
     with quiet() if origin.embedded else nullcontext():
         pipe = pipeline_class.from_pretrained(source, dtype=dtypes, use_safetensors=True, **parts)
+    if class_name == QWEN:
+        pipe.processor = PromptReader(source, pipe.tokenizer)
     return pipe, source if left_out else ""
 
 

@@ -48,7 +48,10 @@ class Editor:
     in_context: bool = False  # True: reads the photo as tokens beside those it denoises (see editors/attention.py)
     steps: int = 30  # the defaults of an edit, as the papers edit
     guidance: float = 7.5
+    strength: float = 1.0  # of an edit, see `sample`
     single_guidance: float = 1.0  # at which the denoiser is called once a step
+    guidance_name: ClassVar[str] = "guidance_scale"  # the pipeline's argument
+    noisiest: ClassVar[float] = 1.0  # the timestep for pure noise that a flow-matching denoiser is given
     plan: str = "whole"  # a name in PLANS: where the weights are
     recompute: bool | None = None  # whether edits with a gradient spare memory and take longer; None: if they must
     settings: ClassVar[dict[str, Any]] = {"eta": 1.0}  # used by schedulers that take it (DDIM)
@@ -165,10 +168,17 @@ class Editor:
         try:
             self._latents(images, prompt, mask=mask, steps=steps, guidance=self.single_guidance, generator=generator)
         except _FirstPrediction as prediction:
-            return prediction.args[0].float()
+            return self.latents_in(prediction.args[0], images).float()
         finally:
             hook.remove()
         raise RuntimeError(f"{self.name} never called its denoiser")
+
+    def latents_in(self, values: Tensor, images: Tensor) -> Tensor:
+        """The edit's latents (B,C,h,w) among what the denoiser is given or gives for images (B,3,H,W).
+
+        Of an inpainting U-Net's input they are the first channels.
+        """
+        return values
 
     def sample(
         self,
@@ -178,7 +188,7 @@ class Editor:
         mask: Tensor | None = None,
         steps: int | None = None,
         guidance: float | None = None,
-        strength: float = 1.0,
+        strength: float | None = None,
         eta: float | None = None,
         generator: Generators,
         callback: Callable[[int, int], None] | None = None,
@@ -186,8 +196,8 @@ class Editor:
         """The edited images (B,3,H,W), float32, not clamped; differentiable with respect to `images`.
 
         mask: `(B,1,H,W)` or `(1,1,H,W)`, 1 = repaint; needed by inpainting editors, refused by the others.
-        steps, guidance: the editor's own if None. strength: as diffusers' img2img: 1 starts from pure noise, less from
-        the noised photo, with this share of the steps left. eta: how much noise DDIM adds in each step, of
+        steps, guidance, strength: the editor's own if None. strength: as diffusers' img2img: 1 starts from pure noise,
+        less from the noised photo, with this share of the steps left. eta: how much noise DDIM adds in each step, of
         editors that take it; None: the editor's own. generator: one for each image. callback: called after each
         denoising step with (step from 1, steps).
         """
@@ -221,13 +231,13 @@ class Editor:
         mask: Any = None,
         steps: int | None = None,
         guidance: float | None = None,
-        strength: float = 1.0,
+        strength: float | None = None,
         seed: int = 0,
         callback: Callable[[int, int], None] | None = None,
     ) -> Tensor:
         """What an attacker does: edited images (B,3,H,W) in [0,1], float32, where `images` are.
 
-        As many steps and as much guidance as the editor's own `steps` and `guidance`, if None; strength as in `sample`.
+        Steps, guidance and strength are the editor's own if None; see `sample`.
         The kept pixels are the pipeline's own (not pasted back), and a safety checker that ships with the model
         blackens what it objects to. Same seed, same edit, in any batch. Photos and masks in other forms: see
         `editproof.photo.given`.
@@ -278,6 +288,10 @@ class Editor:
         """
         return {}
 
+    def _taken(self, steps: int, strength: float) -> int:
+        """How many of `steps` are left for a start from the noised photo: at least one."""
+        return steps_taken(steps, strength)
+
     def _start(self, images: Tensor, taken: int, steps: int, generator: Generators) -> dict[str, Any]:
         """The pipeline's arguments for the last `taken` of `steps` steps, from the photo's noised latents."""
         raise UserError(f"{self.name} always starts from pure noise")
@@ -290,13 +304,14 @@ class Editor:
         mask: Tensor | None,
         steps: int,
         guidance: float,
-        strength: float = 1.0,
+        strength: float | None = None,
         eta: float | None = None,
         generator: Generators,
         callback: Callable[[int, int], None] | None = None,
     ) -> Tensor:
         """The shipped pipeline from images and prompt to latents."""
         self._check_steps(steps)
+        strength = self.strength if strength is None else strength
         if not 0 < strength <= 1:
             raise UserError(f"{self.name} cannot edit at strength {strength:g}; allowed: above 0, at most 1")
         draws = max(1, len(generator) // len(images))
@@ -314,16 +329,17 @@ class Editor:
                 callback(step + 1, pipe.num_timesteps)
             return tensors
 
-        taken = steps_taken(steps, strength)
+        taken = self._taken(steps, strength)
         reading, inputs = self.encode_prompt(images, prompt), self._inputs(images, mask)
         shipped: Any = type(self.pipe).__call__  # its __wrapped__ is the same without torch.no_grad
         own = self._pipeline_attributes(1 if own_masks else draws, taken, steps)
         settings = self.settings | ({"eta": eta} if eta is not None and "eta" in self.settings else {})
+        settings |= {self.guidance_name: guidance}
         with changed(self.pipe, **own), settled(self._answers):
             if taken < steps:
                 inputs |= self._start(images, taken, steps, generator)
             output = shipped.__wrapped__(
-                self.pipe, **inputs, **reading, num_inference_steps=steps, guidance_scale=guidance, **settings,
+                self.pipe, **inputs, **reading, num_inference_steps=steps, **settings,
                 generator=list(generator), output_type="latent", callback_on_step_end=step_end, return_dict=True,
             )  # fmt: skip
         return output.images
@@ -403,8 +419,13 @@ def again(reading: Reading, draws: int) -> Reading:
 
 
 def steps_taken(steps: int, strength: float) -> int:
-    """How many of `steps` are left for a start from the noised photo: at least one."""
+    """So large a share of steps, rounded down, as most pipelines do; at least one."""
     return max(1, int(steps * strength + 1e-6))
+
+
+def steps_left(steps: int, strength: float) -> int:
+    """So large a share of steps, rounded up, as the pipelines of flow matching do."""
+    return max(1, steps - int(steps - steps * strength + 1e-6))
 
 
 class _FirstPrediction(Exception):

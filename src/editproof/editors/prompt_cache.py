@@ -25,6 +25,8 @@ from editproof.files import atomic
 # Of pipelines whose text encoders are large: the encoders, and where in each the layers are ("": it is small).
 ENCODERS = {
     "FluxKontextPipeline": {"text_encoder": "", "text_encoder_2": "encoder.block"},
+    "FluxFillPipeline": {"text_encoder": "", "text_encoder_2": "encoder.block"},
+    "StableDiffusion3Img2ImgPipeline": {"text_encoder": "", "text_encoder_2": "", "text_encoder_3": "encoder.block"},
     "Flux2KleinPipeline": {"text_encoder": "model.layers"},
 }
 LARGE = 2**30  # bytes of encoders on disk from which they are not loaded with the editor

@@ -14,6 +14,7 @@ from editproof.editors.hub import told
 from editproof.resolution import working_size
 
 MEGAPIXEL = 1024 * 1024
+FILL_LATENTS = 128  # on a side: FLUX Fill's pipeline has it written in its code
 # FLUX.1 Kontext was trained at these (height, width), and brings every photo to the one of the nearest aspect ratio.
 KONTEXT = (
     (1568, 672), (1504, 688), (1456, 720), (1392, 752), (1328, 800), (1248, 832), (1184, 880), (1104, 944),
@@ -57,11 +58,21 @@ def area_of_side(height: int, width: int, side: int, multiple: int) -> tuple[int
     return own(int(height * scale), int(width * scale), side, multiple)
 
 
+def rounded_megapixel(height: int, width: int, side: int, multiple: int) -> tuple[int, int]:
+    """1024 x 1024 pixels' area with the photo's aspect ratio, both sides to the nearest multiple of 32."""
+    wide = math.sqrt(MEGAPIXEL * width / height)
+    return round(wide / (width / height) / 32) * 32, round(wide / 32) * 32
+
+
 # Of each pipeline: the rule, and of what both sides are multiples where the model has its usual VAE (of factor 8).
 RULES: dict[str, tuple[Rule, int]] = {
     "StableDiffusionInpaintPipeline": (squashed, 8),
     "StableDiffusionXLInpaintPipeline": (squashed, 8),
+    "FluxFillPipeline": (squashed, 16),
     "StableDiffusionInstructPix2PixPipeline": (own, 8),
+    "StableDiffusionXLImg2ImgPipeline": (own, 8),
+    "StableDiffusion3Img2ImgPipeline": (squashed, 16),
+    "QwenImageEditPlusPipeline": (rounded_megapixel, 16),
     "FluxKontextPipeline": (preferred, 16),
     "Flux2KleinPipeline": (at_most_a_megapixel, 16),
     "Step1XPipeline": (area_of_side, 16),
@@ -80,13 +91,17 @@ def side_and_multiple(class_name: str, source: str, label: str, folder: bool) ->
     Read from the small config files of a folder or hub model.
     """
     vae = _config(source, "vae", label, folder)
-    factor = 2 ** (len(vae.get("block_out_channels", (0,) * 4)) - 1)
+    halvings = vae.get("temperal_downsample") or vae.get("block_out_channels", (0,) * 4)[1:]  # of Qwen's, of others'
+    factor = 2 ** len(halvings)
     multiple = factor * RULES[class_name][1] // 8
     if class_name == "Step1XPipeline":
         return _config(source, "", label, folder).get("side", 512), multiple
-    if RULES[class_name][0] is squashed:
-        return _config(source, "unet", label, folder)["sample_size"] * factor, multiple
-    return 1024, multiple
+    if RULES[class_name][0] is not squashed:
+        return 1024, multiple
+    if class_name == "FluxFillPipeline":
+        return FILL_LATENTS * factor, multiple
+    part = "transformer" if class_name == "StableDiffusion3Img2ImgPipeline" else "unet"
+    return _config(source, part, label, folder)["sample_size"] * factor, multiple
 
 
 def _config(source: str, part: str, label: str, folder: bool) -> dict[str, Any]:

@@ -31,7 +31,8 @@ def advpaint(given: Given) -> Tensor:
     Deviations: the noise is the same for both photos and drawn anew at each step (theirs differs between the two); the
     latents are pure noise; without a mask the box is the middle of the picture, and pixels that the mask lets repaint
     stay as they are, which leaves the second half nothing to change if all of them lie outside the box: then all steps
-    are spent on the first; the result is rounded to 8 bits within the budget.
+    are spent on the first; in a transformer (FLUX Fill) queries, keys and values of joint attention take the place of
+    both kinds; the result is rounded to 8 bits within the budget.
     """
     editor, images = given.editor, given.images
     box = torch.cat([_box(kept) for kept in _kept(given)])
@@ -93,7 +94,8 @@ def _attention(editor: Any, images: Tensor, prompt: str, mask: Tensor, draws: li
 def _projections(denoiser: Any) -> Iterator[list[Tensor]]:
     """What the query, key and value layers give while the block runs."""
     seen: list[Tensor] = []
-    wanted = ("attn1.to_q", "attn1.to_k", "attn1.to_v", "attn2.to_q")
+    joint = ("attn.to_q", "attn.to_k", "attn.to_v")  # of transformers, where pictures attend to themselves and texts
+    wanted = ("attn1.to_q", "attn1.to_k", "attn1.to_v", "attn2.to_q", *joint)
     layers = [module for name, module in denoiser.named_modules() if name.endswith(wanted)]
     hooks = [layer.register_forward_hook(lambda module, given, output: seen.append(output)) for layer in layers]
     try:

@@ -29,6 +29,7 @@ def edit_photo(
     plan: str | None = None,
     steps: int | None = None,
     guidance: float | None = None,
+    strength: float | None = None,
     overwrite: bool = False,
     seed: int = 0,
     device: str | None = None,
@@ -61,8 +62,8 @@ def edit_photo(
     region = None if mask is None else edit_mask(mask, opened, working, invert_mask)
     edited = loaded.edit(
         working_copy(opened.levels.permute(2, 0, 1)[None], working), prompt,
-        mask=None if region is None else working_mask(region, working), steps=steps, guidance=guidance, seed=seed,
-        callback=lambda step, steps: progress("edit", step / steps),
+        mask=None if region is None else working_mask(region, working), steps=steps, guidance=guidance,
+        strength=strength, seed=seed, callback=lambda step, steps: progress("edit", step / steps),
     )  # fmt: skip
     repaint = None if region is None else region[0, 0] > 0.5
     save_levels(out, painted(opened.levels, edited[0].float().cpu(), repaint), icc=opened.icc)

@@ -32,6 +32,7 @@ def edit_clip(
     plan: str | None = None,
     steps: int | None = None,
     guidance: float | None = None,
+    strength: float | None = None,
     overwrite: bool = False,
     seed: int = 0,
     device: str | None = None,
@@ -64,7 +65,7 @@ def edit_clip(
     progress(f"load {editor}", 0)
     loaded = load_editor(editor, device=device, scheduler=scheduler, plan=plan, size=size)
     progress(f"load {editor}", 1)
-    settings = {"steps": steps, "guidance": guidance, "seed": seed}
+    settings = {"steps": steps, "guidance": guidance, "strength": strength, "seed": seed}
     clean([out.parent])
     edited: list[int] = []
     with atomic(out) as file:
