@@ -428,7 +428,7 @@ def test_veto_needs_the_first_block_only(tiny_editor: Load, tiny_folder: Folder,
 
 
 def test_plans_that_are_refused(tiny_folder: Folder) -> None:
-    with pytest.raises(UserError, match="unknown plan 'magic': one of whole, stream, first-block"):
+    with pytest.raises(UserError, match="unknown plan 'magic': one of whole, stream, int8, first-block"):
         load_editor("tiny-inpaint", plan="magic")
     with pytest.raises(
         UserError, match=r"'first-block' is for FLUX Kontext and klein, and .* is a StableDiffusionInpaintPipeline"

@@ -1,6 +1,7 @@
 """Where weights are: memory plans on the command line, in reports and in `doctor`; weights that are streamed."""
 
 import json
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -21,6 +22,7 @@ from editproof.methods import METHODS
 from editproof.photo.reading import save_png
 from editproof.protection.batch import batches
 from editproof.protection.task import Job
+from editproof.randomness import generators
 
 GIB = 2**30
 IMAGES = tiny.pictures()
@@ -35,7 +37,7 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 REFUSED = {
     "protect photo.png --out out --plan stream": "plan 'stream' would change nothing; allowed: no --plan",
-    "protect photo.png --out out --method veto --plan magic": "unknown plan 'magic': one of whole, stream, first-block",
+    "protect photo.png --out out --method veto --plan magic": "'magic': one of whole, stream, int8, first-block",
     "protect photo.png --out out --method decontext --plan first-block": "too little for decontext; allowed: whole",
     "protect photo.png --out out --method veto --plan first-block --editor tiny-inpaint": "'first-block' is for FLUX",
     "edit photo.png --out out.png --prompt x --plan first-block": "too little for an edit; allowed: whole, stream",
@@ -195,6 +197,41 @@ def test_what_is_said_of_an_embedded_editor_is_so(name: str) -> None:
         sum(p.numel() for part in parts for p in part.parameters()) / 1e6, abs=1
     )
     assert EDITORS[name].largest >= max(sum(p.numel() for p in m.parameters(recurse=False)) for m in modules) / 1e6
+
+
+def test_int8_without_torchao_is_told_in_one_line(
+    tiny_folder: Callable, folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    command = ["edit", "photo.png", "--prompt", "a hat", "--device", "cpu", "--plan", "int8", "--out", "out.png"]
+    monkeypatch.setitem(sys.modules, "torchao.quantization", None)
+    assert main([*command, "--editor", str(tiny_folder("flux-kontext"))]) == 2
+    assert "plan 'int8' needs torchao; allowed: pip install 'editproof[quantized]'" in capsys.readouterr().err
+    assert main([*command, "--editor", "tiny-kontext"]) == 2
+    assert "plan 'int8' is for large editors in diffusers' layout, and editor tiny-kontext" in capsys.readouterr().err
+    assert not Path("out.png").exists()
+
+
+@pytest.mark.filterwarnings("ignore")  # of torchao, while it is imported
+@pytest.mark.parametrize("name", ["flux-kontext", "sd-inpaint", "sd3-img2img", "qwen-edit"])
+def test_int8_edits_and_protects_nearly_as_without(tiny_folder: Callable, tiny_editor: Callable, name: str) -> None:
+    pytest.importorskip("torchao")
+    whole, editor = tiny_editor(name), load_editor(tiny_folder(name), device="cpu", size=tiny.SIZE, plan="int8")
+    assert editor.plan == "int8"
+    assert {type(p.data).__name__ for p in whole.denoiser.parameters()} == {"Tensor"}
+    parts = [editor.denoiser, *([editor.pipe.text_encoder] if name == "qwen-edit" else [])]
+    assert all("Int8Tensor" in {type(p.data).__name__ for p in part.parameters()} for part in parts)
+    mask = tiny.hole() if editor.masked else None
+    edits = [one.edit(IMAGES, "a hat", mask=mask, steps=3) for one in (whole, editor)]
+    assert 0 < (edits[0] - edits[1]).abs().mean() < 0.01
+    gradients = []
+    for one in (whole, editor):
+        images = IMAGES.clone().requires_grad_()
+        edited = one.sample(images, "a hat", mask=mask, steps=3, generator=generators(0, len(IMAGES)))
+        gradients.append(torch.autograd.grad(edited.square().sum(), images)[0].flatten())
+    assert torch.cosine_similarity(*gradients, dim=0) > 0.98
+    if name == "flux-kontext":
+        protected = METHODS["decontext"](editor, IMAGES, steps=2)
+        assert 0 < (protected - IMAGES).abs().max() <= 12.75 / 255 + 1e-6
 
 
 @pytest.mark.parametrize("option", ["--no-record", "--no-compile"])

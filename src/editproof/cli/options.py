@@ -116,7 +116,7 @@ SchedulerOption = Annotated[
 PlanOption = Annotated[
     str | None,
     typer.Option(
-        help="Where weights are: whole, stream or first-block (see `editproof doctor`); what fits if not given.",
+        help="Where weights are: whole, stream, int8 or first-block (see `editproof doctor`); what fits if not given.",
         show_default=False,
     ),
 ]

@@ -128,9 +128,10 @@ SCHEDULERS: dict[str, tuple[str, dict[str, Any]]] = {
 PLANS = {
     "whole": "everything on the device",
     "stream": "in CPU memory, each layer on the device while it computes",
+    "int8": "everything on the device, matrices of the largest parts as whole numbers of 8 bits",
     "first-block": "of a FLUX editor, what VETO needs: VAE, embedders and the first block",
 }
-FIRST_BLOCK = "first-block"
+FIRST_BLOCK, INT8 = "first-block", "int8"
 
 
 def load_editor(

@@ -9,10 +9,11 @@ from typing import TYPE_CHECKING, Any
 import diffusers
 import torch
 
-from editproof.editors import FIRST_BLOCK, OWN_PIPELINES, PIPELINES, SCHEDULERS, supported
+from editproof.editors import FIRST_BLOCK, INT8, OWN_PIPELINES, PIPELINES, SCHEDULERS, supported
 from editproof.editors.hub import model_index, one_line, quiet
 from editproof.editors.packed import packed_parts
 from editproof.editors.prompt_cache import ENCODERS, PromptCache, encoders
+from editproof.editors.quantized import quantization
 from editproof.editors.qwen import NAME as QWEN
 from editproof.editors.qwen import PromptReader
 from editproof.editors.speed import placement
@@ -56,6 +57,8 @@ def load(
     class_name = supported(index, origin.label)
     if origin.folder:
         _check_tokenizers(index, Path(origin.source), origin.label)
+    if plan == INT8 and (origin.embedded or origin.version):
+        raise UserError(f"plan 'int8' is for large editors in diffusers' layout, and editor {origin.label} is not one")
     if scheduler is not None and "FlowMatch" in str(index.get("scheduler")):
         raise UserError(
             f"editor {origin.label} works with its own scheduler only (flow matching), not with {scheduler!r}"
@@ -64,7 +67,7 @@ def load(
     if dtype not in (torch.float32, torch.bfloat16, torch.float16):
         raise UserError(f"dtype {dtype}: allowed are torch.float32, torch.bfloat16 and torch.float16")
     try:
-        pipe, cached_from = _read(origin, class_name, dtype, plan)
+        pipe, cached_from = _read(origin, index, class_name, dtype, plan)
     except (UserError, MemoryError, torch.OutOfMemoryError):
         raise
     except Exception as error:  # a download that was cut off, a tokenizer that is missing: libraries raise any kind
@@ -84,7 +87,9 @@ def load(
     return editor
 
 
-def _read(origin: Origin, class_name: str, dtype: torch.dtype, plan: str | None) -> tuple[Any, str]:
+def _read(
+    origin: Origin, index: dict[str, Any], class_name: str, dtype: torch.dtype, plan: str | None
+) -> tuple[Any, str]:
     """The pipeline in CPU memory, and where its text encoders are if they stay on disk ("": they are loaded)."""
     with quiet():  # this import tells of optional parts that are missing
         home = import_module(OWN_PIPELINES[class_name]) if class_name in OWN_PIPELINES else diffusers
@@ -102,6 +107,8 @@ def _read(origin: Origin, class_name: str, dtype: torch.dtype, plan: str | None)
     if plan == FIRST_BLOCK:
         with quiet():  # it would list the blocks that are left out
             parts |= placement.first_block_parts(class_name, origin.label, source, dtype)
+    if plan == INT8:
+        parts["quantization_config"] = quantization(index, left_out)
     if origin.folder:
         parts |= packed_parts(Path(source), dtype)
     dtypes = {"vae": torch.float32, "default": dtype} if "XL" in class_name else dtype

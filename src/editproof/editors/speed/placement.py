@@ -5,6 +5,7 @@ from typing import Any
 import torch
 from torch.utils.checkpoint import checkpoint
 
+from editproof.editors import INT8
 from editproof.editors.attention import record_blocks
 from editproof.editors.pipeline import LARGE
 from editproof.editors.speed.fused import works
@@ -54,16 +55,18 @@ def place(pipe: Any, plan: str | None, device: torch.device, recorded: bool = Tr
             stream(part, device)
     else:
         pipe.to(device)
-        if works(device):
+        flat = not hasattr(pipe.vae, "temperal_downsample")  # Qwen-Image's VAE has kernels of three dimensions
+        if works(device) and plan != INT8:
             from editproof.editors.speed.fuse import fuse
 
-            for part in {pipe.vae, denoiser}:
+            for part in {pipe.vae, denoiser} if flat else {denoiser}:
                 fuse(part)
         if spare:
             recompute_resnets(pipe.vae, always=False)
         if recorded and device.type == "cuda" and plan == "whole":
-            record(pipe.vae.encoder)
-            record(pipe.vae.decoder)
+            if flat:
+                record(pipe.vae.encoder)
+                record(pipe.vae.decoder)
             if hasattr(pipe, "unet"):
                 record(pipe.unet, cudnn=True)
             else:
