@@ -384,7 +384,9 @@ def test_regeneration_starts_from_the_noised_photo(tiny_editor: Load, name: str)
             given, level = kwargs["hidden_states"], float(kwargs["timestep"].flatten()[0]) / editor.noisiest
             count = min(len(given), len(images))  # qwen takes photos one by one
             noised = editor.latents_in(given[:count], images)
-            spread = 0 if name == "qwen-edit" else editor.posterior(images).std * editor.pipe.vae.config.scaling_factor
+            spread = (
+                0.0 if name == "qwen-edit" else editor.posterior(images).std * editor.pipe.vae.config.scaling_factor
+            )
             drawn = (1 - level) ** 2 * torch.as_tensor(spread).square().mean().item()
             assert (noised - (1 - level) * latents[:count]).std() == pytest.approx((drawn + level**2) ** 0.5, rel=0.3)
             assert level > strength  # the schedule is shifted towards noise

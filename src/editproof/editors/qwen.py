@@ -97,9 +97,11 @@ class QwenEditor(OneByOne):
         sigmas = [1 - step / steps for step in range(steps - taken, steps)]
         return {"latents": level * noise + (1 - level) * photo, "sigmas": sigmas}
 
-    def _one(self, image: Tensor, reading: Reading, *, guidance: float, **more: Any) -> Tensor:
+    def _one(self, image: Tensor, reading: Reading, **more: Any) -> Tensor:
         """The pipeline takes a photo to have a megapixel: the positions are told it as it is."""
-        kinds = ("", "negative_") if guidance > 1 else ("",)  # the pipeline warns of an unguided text without use
+        kinds = (
+            ("", "negative_") if more["guidance"] > 1 else ("",)
+        )  # the pipeline warns of an unguided text without use
         reading = {name: value for kind in kinds for name, value in _cut(reading, kind).items()}
         height, width = (length // self.multiple for length in image.shape[-2:])
 
@@ -108,7 +110,7 @@ class QwenEditor(OneByOne):
 
         hook = self.denoiser.register_forward_pre_hook(place, with_kwargs=True)
         try:
-            tokens = without_cudnn(super()._one, image, reading, guidance=guidance, **more)
+            tokens = without_cudnn(super()._one, image, reading, **more)
         finally:
             hook.remove()
         return self.latents_in(tokens, image)
