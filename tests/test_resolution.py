@@ -8,7 +8,7 @@ import torch
 
 from editproof.budgets import L2, Budget, Linf
 from editproof.methods import METHODS
-from editproof.protection.apply import protect
+from editproof.protection.apply import DEFAULT_METHOD, protect, size_to_work_at
 from editproof.resolution import resize, working_copy, working_mask, working_size
 
 
@@ -72,3 +72,15 @@ def test_a_result_does_not_depend_on_its_batch() -> None:
     alone = torch.cat([protect(image[None], seed=3) for image in images])
     assert ((together - alone).abs() * 255).max() <= 1  # convolutions may round differently
     assert (together != alone).float().mean() < 0.001
+
+
+@pytest.mark.parametrize(
+    ("photo", "expected"),
+    [((256, 256), (256, 256)), ((320, 400), (320, 400)), ((40, 40), (256, 256)), ((512, 512), (512, 512)),
+     ((3000, 4000), (448, 592))],
+)  # fmt: skip
+def test_the_embedded_network_does_not_enlarge_photos_of_sizes_it_knows(
+    photo: tuple[int, int], expected: tuple[int, int]
+) -> None:
+    assert size_to_work_at(DEFAULT_METHOD, None, {}, photo) == expected
+    assert size_to_work_at(DEFAULT_METHOD, None, {}, photo, 1024) == working_size(*photo, 1024)

@@ -1,5 +1,6 @@
 """Protect photos at their own size: work at the editor's size, lift the perturbation, bound it again."""
 
+import math
 from collections.abc import Mapping
 from functools import lru_cache
 from pathlib import Path
@@ -24,6 +25,7 @@ from editproof.photo.reading import is_grey, to_levels
 from editproof.protection.own_size import add
 from editproof.resolution import working_copy, working_mask, working_size
 
+SMALLEST = 256  # pixels along the side of the smallest photos that the embedded network was trained on
 DEFAULT_METHOD = "diffvax"
 CONTEXT_METHOD = "decontext"  # what is demonstrated against in-context editors
 DEFAULT_EDITOR = "tiny-inpaint"
@@ -151,11 +153,17 @@ def size_to_work_at(
     """The size that a method works at, of a photo's own (both height, width).
 
     That is the editor's (see Editor.size_for), else the area of `side`, or if None of what its network was trained at:
-    a one-pass method's `weights`, the embedded ones for a method without a network.
+    a one-pass method's `weights`, the embedded ones for a method without a network. These have seen photos from
+    SMALLEST on, so that small ones need not be enlarged: half of a fine pattern would be lost when it is made smaller.
     """
     if editor is not None:
         return editor.size_for(*photo)
-    return working_size(*photo, side or trained_size(settings.get("weights") if get_method(method).one_pass else None))
+    weights = settings.get("weights") if get_method(method).one_pass else None
+    if side is None:
+        side = trained_size(weights)
+        if weights is None:
+            side = min(side, max(SMALLEST, round(math.sqrt(photo[0] * photo[1]))))
+    return working_size(*photo, side)
 
 
 def budget_in_effect(
