@@ -55,13 +55,13 @@ def test_budget_mask_and_grid_hold_at_the_own_size(budget: Budget, size: tuple[i
 
 def test_the_perturbation_survives_scaling_down(monkeypatch: pytest.MonkeyPatch) -> None:
     """A smooth perturbation found at the working size is there again when the attacker scales the photo down."""
-    wave = 6 / 255 * torch.sin(torch.arange(256) / 8).expand(1, 3, 256, 256)
+    wave = 6 / 255 * torch.sin(torch.arange(512) / 8).expand(1, 3, 512, 512)
     waved = replace(METHODS["noise"], function=lambda given: (given.images + wave).clamp(0, 1))
     monkeypatch.setitem(METHODS, "noise", waved)
     images = tiny.pictures(1, 1024, 1024) * 0.8 + 0.1
     images = (images * 255).round() / 255
     protected = protect(images, method="noise", budget=Linf(8 / 255))
-    found = resize(protected, (256, 256)) - resize(images, (256, 256))
+    found = resize(protected, (512, 512)) - resize(images, (512, 512))
     inside = (..., slice(4, -4), slice(4, -4))
     assert (found - wave)[inside].abs().max() < 0.6 / 255
 
