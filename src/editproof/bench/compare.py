@@ -15,7 +15,7 @@ from editproof.bench.config import editor_label
 from editproof.bench.data import centred_mask
 from editproof.bench.methods import NONE, MethodSpec, parse_method, protect_with
 from editproof.bench.rows import works
-from editproof.budgets import Budget, Linf
+from editproof.budgets import Budget
 from editproof.editors import load_editor
 from editproof.editors.pipeline import Editor
 from editproof.errors import UserError
@@ -26,6 +26,7 @@ from editproof.metrics import edit_change, psnr
 from editproof.metrics.trying import try_edits
 from editproof.photo.masks import AUTO, check_something_to_protect, edit_mask
 from editproof.photo.reading import Photo, open_photo
+from editproof.protection.apply import DEFAULT_BUDGET
 from editproof.resolution import working_copy, working_mask
 
 PANEL, GAP, HEAD, FOOT, MARGIN = 256, 8, 34, 24, 16  # pixels
@@ -67,8 +68,8 @@ def compare_photos(
     prompt: one for all, or one each. mask: a file for all photos, "auto" (people are kept), a folder with <name>.png or
     mask_<name>.png for each, or a file each; None, and None among them: a centred ellipse is kept; refused by editors
     that take none. show_mask: a column with the masks, white where the editor may repaint. methods: the usual ones that
-    work on the editor, if None; any other that cannot work on it is refused. budget: Linf(16/255) if None. Everything
-    is checked before any work. Raises UserError.
+    work on the editor, if None; any other that cannot work on it is refused. budget: the default of
+    `protect` if None. Everything is checked before any work. Raises UserError.
     """
     out = Path(out)
     specs = _checked(out, overwrite, methods, preset, len(photos))
@@ -95,7 +96,7 @@ def compare_photos(
         def tell(what: str, share: float, done: int = number) -> None:
             progress(what, (done + share) / len(subjects))
 
-        row, numbers = _compare_one(subject, loaded, attacks, prompts[number], budget or Linf(16 / 255), seed, tell)
+        row, numbers = _compare_one(subject, loaded, attacks, prompts[number], budget or DEFAULT_BUDGET, seed, tell)
         if show_mask and subject.hole is not None:
             row.insert(1, (subject.hole.expand(-1, 3, -1, -1), "white: may be repainted"))
         rows.append(row)

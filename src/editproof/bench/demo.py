@@ -13,7 +13,7 @@ from PIL import Image, ImageDraw, ImageFont
 from torch import Tensor
 
 from editproof.bench.data import numbered, read_photos
-from editproof.bench.methods import parse_method, protect_with
+from editproof.bench.methods import MethodSpec, parse_method, protect_with
 from editproof.budgets import Budget
 from editproof.editors import check_plan, load_editor
 from editproof.editors.pipeline import Editor
@@ -105,13 +105,7 @@ def run_demo(
     clean([out])
     check_plan(plan)
     check_mask(mask if mask == AUTO else None, invert_mask)
-    specs = {name: parse_method(name, preset) for name in methods or METHODS}
-    for name, number in (steps or {}).items():
-        specs[name] = parse_method(f"{name}:steps={number}", preset)
-    if weights is not None:
-        check_knob(DEFAULT_METHOD, "weights", str(weights))
-        default_spec = specs.get(DEFAULT_METHOD, parse_method(DEFAULT_METHOD, preset))
-        specs[DEFAULT_METHOD] = replace(default_spec, settings={**default_spec.settings, "weights": str(weights)})
+    specs = _specs(methods or tuple(METHODS), preset, steps or {}, weights)
     if data is not None and image is None:
         found = numbered(read_photos(data), index)
         image, mask = found.image, mask or found.mask
@@ -130,19 +124,9 @@ def run_demo(
     )
     hole = region if loaded.masked else None
     chosen = [method for method in chosen if not why_not_on(METHODS[method], original, hole)] or [default]
-    safe: dict[str, Tensor] = {}
-    seconds: dict[str, float] = {}
-    for method in chosen:
-        told = {"prompt": "" if loaded.in_context else prompt}
-        spec = replace(specs[method], settings={**specs[method].settings, **told})
-
-        def tell(step: int, steps: int, loss: float, method: str = method) -> None:
-            progress(f"protect with {method}", step / steps)
-
-        started = time.perf_counter()
-        safe[method] = protect_with(spec, original, loaded, mask=hole, budget=budget, seed=seed, callback=tell)
-        seconds[method] = time.perf_counter() - started
-        loaded.forget()
+    safe, seconds = _protect(
+        {name: specs[name] for name in chosen}, original, hole, loaded, prompt, budget, seed, progress
+    )
     tried = try_edits(
         loaded, original, safe, prompt, mask=hole, seed=seed,
         callback=lambda what, step, steps: progress(f"edit {what}", step / steps),
@@ -150,6 +134,46 @@ def run_demo(
     rows = [_row(method, trial, seconds[method], prompt) for method, trial in tried.items()]
     shown = default if default in tried else chosen[-1]
     return rows, _write(_pictures(tried, shown, baselines), out, name)
+
+
+def _specs(
+    methods: Sequence[str], preset: str | None, steps: Mapping[str, int], weights: str | Path | None
+) -> dict[str, MethodSpec]:
+    """Methods by name, with steps of their own, and the one-pass method with its weights. Raises UserError."""
+    specs = {name: parse_method(name, preset) for name in methods}
+    for name, number in steps.items():
+        specs[name] = parse_method(f"{name}:steps={number}", preset)
+    if weights is not None:
+        check_knob(DEFAULT_METHOD, "weights", str(weights))
+        default = specs.get(DEFAULT_METHOD, parse_method(DEFAULT_METHOD, preset))
+        specs[DEFAULT_METHOD] = replace(default, settings={**default.settings, "weights": str(weights)})
+    return specs
+
+
+def _protect(
+    specs: Mapping[str, MethodSpec],
+    original: Tensor,
+    hole: Tensor | None,
+    editor: Editor,
+    prompt: str,
+    budget: Budget | None,
+    seed: int,
+    progress: Callable[[str, float], None],
+) -> tuple[dict[str, Tensor], dict[str, float]]:
+    """The photo (1,3,h,w) protected with each method, and how many seconds that took. Raises UserError."""
+    safe: dict[str, Tensor] = {}
+    seconds: dict[str, float] = {}
+    for method, plain in specs.items():
+        spec = replace(plain, settings={**plain.settings, "prompt": "" if editor.in_context else prompt})
+
+        def tell(step: int, steps: int, loss: float, method: str = method) -> None:
+            progress(f"protect with {method}", step / steps)
+
+        started = time.perf_counter()
+        safe[method] = protect_with(spec, original, editor, mask=hole, budget=budget, seed=seed, callback=tell)
+        seconds[method] = time.perf_counter() - started
+        editor.forget()
+    return safe, seconds
 
 
 def _own(photo: Photo, mask: str | Path | None, invert: bool, editor: Editor, name: str) -> tuple[Tensor, Tensor]:

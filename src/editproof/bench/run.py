@@ -25,7 +25,7 @@ from editproof.bench.config import (
     published_form,
 )
 from editproof.bench.data import BenchPhoto, fingerprint, mask_source, open_at, read_photos
-from editproof.bench.methods import NONE, parse_bench_budget, parse_match, parse_method
+from editproof.bench.methods import NONE, MethodSpec, parse_bench_budget, parse_match, parse_method
 from editproof.bench.rows import bench_editor, expect, prompts_for
 from editproof.bench.store import Store, check_own, read_lines
 from editproof.bench.weights import weights_of
@@ -59,11 +59,7 @@ def run_bench(
     check_folder(out)
     check_own(out)
     config = resolve(config)
-    specs = [parse_method(text, config.preset) for text in config.methods]
-    labels = [spec.label for spec in specs]
-    for label in labels:
-        if labels.count(label) > 1:
-            raise UserError(f"method '{label}' is there twice; allowed: once, or with other settings")
+    specs = _specs(config)
     device = pick_device(config.device)
     photos = read_photos(config.data, config.limit)
     matched = () if config.match is None else (parse_match(config.match)[0],)  # whether it was reached is told
@@ -87,10 +83,7 @@ def run_bench(
         }
         info["sessions"] = _check_same(store, config, info)
         info["sessions"] += [session for session in [environment(device)] if session not in info["sessions"]]
-        with atomic(out / "config.yml") as file:
-            file.write(b"# editproof bench --config config.yml --data DIR --out OUT\n")
-            file.write(yaml.safe_dump(published_form(config), sort_keys=False, allow_unicode=True, width=110).encode())
-        store.write_json("run.json", {**info, "skipped": []})
+        _write_settings(store, config, info)
         try:
             clock = Clock(store.add_timing, read_lines(out / "timings.jsonl"))
         except (KeyError, TypeError, ValueError):
@@ -108,6 +101,24 @@ def run_bench(
             raise
         store.write_json("run.json", {**info, "skipped": run.skipped})
         store.sort()
+
+
+def _specs(config: BenchConfig) -> list[MethodSpec]:
+    """The methods of a benchmark, each once. Raises UserError."""
+    specs = [parse_method(text, config.preset) for text in config.methods]
+    labels = [spec.label for spec in specs]
+    for label in labels:
+        if labels.count(label) > 1:
+            raise UserError(f"method '{label}' is there twice; allowed: once, or with other settings")
+    return specs
+
+
+def _write_settings(store: Store, config: BenchConfig, info: dict[str, Any]) -> None:
+    """config.yml, from which the run can be made again, and run.json, what its settings came to."""
+    with atomic(store.folder / "config.yml") as file:
+        file.write(b"# editproof bench --config config.yml --data DIR --out OUT\n")
+        file.write(yaml.safe_dump(published_form(config), sort_keys=False, allow_unicode=True, width=110).encode())
+    store.write_json("run.json", {**info, "skipped": []})
 
 
 def resolve(config: BenchConfig) -> BenchConfig:

@@ -203,7 +203,7 @@ def compare(
             help="For all photos, or masks/<name>.png; auto: keeps people; none: keeps a centred ellipse.",
         ),
     ] = "none",
-    eps: Annotated[str, typer.Option(metavar="NUMBER", help="Largest change of a channel.")] = "16/255",
+    eps: Annotated[str, typer.Option(metavar="NUMBER", help="Largest change of a channel.")] = "8/255",
     preset: Annotated[str, typer.Option(metavar="fast|paper", help="fast fits a CPU.")] = "fast",
     size: SizeOption = None,
     overwrite: OverwriteOption = False,
@@ -212,7 +212,6 @@ def compare(
 ) -> None:
     """Draw a figure: a row for each photo, its edit, and the edits after each method's protection."""
     from editproof.bench.compare import compare_photos
-    from editproof.bench.data import numbered, read_photos
 
     if (data_dir is None) == (not photos):
         raise UserError("compare needs photos, or --data-dir with --images; allowed: one of the two")
@@ -220,19 +219,7 @@ def compare(
     prompts: str | list[str] | None = prompt
     masks: str | list[Path | None] | None = none_or(mask)
     if data_dir is not None:
-        found = read_photos(data_dir)
-        try:
-            numbers = list(range(min(5, len(found)))) if images is None else [int(n) for n in _listed(images)]
-        except ValueError:
-            numbers = []
-        if not numbers:
-            raise UserError(f"--images '{images}': allowed are numbers with commas, from 0")
-        taken = [numbered(found, number) for number in numbers]
-        chosen = [photo.image for photo in taken]
-        masks = masks or [photo.mask for photo in taken] if any(photo.mask for photo in taken) else masks
-        if prompt is None and not all(photo.prompts for photo in taken):
-            raise UserError(f"data '{data_dir}' has no prompts for all of these photos; allowed: --prompt")
-        prompts = prompt if prompt is not None else [photo.prompts[0] for photo in taken]
+        chosen, prompts, masks = _of_data(data_dir, images, prompt, masks)
     if prompts is None:
         raise UserError("compare needs a --prompt; allowed: what the edits should show")
     with progress_bar() as bar:
@@ -244,3 +231,27 @@ def compare(
             progress=lambda what, share: bar.update(task, description=what, completed=share),
         )  # fmt: skip
     OUT.print(f"figure: {out}", markup=False, soft_wrap=True)
+
+
+def _of_data(
+    folder: Path, images: str | None, prompt: str | None, masks: Any
+) -> tuple[list[Path], str | list[str], Any]:
+    """Which photos of a data folder are compared, with which prompts and masks: the data's where none were given.
+
+    Raises UserError.
+    """
+    from editproof.bench.data import numbered, read_photos
+
+    found = read_photos(folder)
+    try:
+        numbers = list(range(min(5, len(found)))) if images is None else [int(n) for n in _listed(images)]
+    except ValueError:
+        numbers = []
+    if not numbers:
+        raise UserError(f"--images '{images}': allowed are numbers with commas, from 0")
+    taken = [numbered(found, number) for number in numbers]
+    masks = masks or [photo.mask for photo in taken] if any(photo.mask for photo in taken) else masks
+    if prompt is None and not all(photo.prompts for photo in taken):
+        raise UserError(f"data '{folder}' has no prompts for all of these photos; allowed: --prompt")
+    prompts = prompt if prompt is not None else [photo.prompts[0] for photo in taken]
+    return [photo.image for photo in taken], prompts, masks

@@ -3,15 +3,12 @@
 import logging
 import platform
 import sys
-from collections import Counter
 from collections.abc import Sequence
 from functools import partial
-from itertools import chain
 from pathlib import Path
 from typing import Annotated
 
 import typer
-from rich.markup import escape
 
 from editproof import __version__
 from editproof.cli import app as app_cli
@@ -27,17 +24,8 @@ from editproof.cli import show as show_cli
 from editproof.cli import train as train_cli
 from editproof.cli import verify as verify_cli
 from editproof.cli import watch as watch_cli
-from editproof.cli.clips import check_clip_options, check_clips, show_clip, show_clips, tell_of_parts, tell_rest
-from editproof.cli.display import (
-    ERR,
-    OUT,
-    print_summary,
-    progress_bar,
-    protected_line,
-    rate_shown,
-    tell_of_places,
-    tell_of_unread,
-)
+from editproof.cli.clips import check_clip_options, check_clips, tell_rest
+from editproof.cli.display import ERR, OUT, progress_bar, tell_of_places
 from editproof.cli.options import (
     CodecOption,
     CompileOption,
@@ -49,6 +37,8 @@ from editproof.cli.options import (
     ForceOption,
     FormatOption,
     InvertOption,
+    KnobsOption,
+    L2Option,
     MaskOption,
     OverwriteOption,
     PhotosArgument,
@@ -60,6 +50,7 @@ from editproof.cli.options import (
     SchedulerOption,
     SeedOption,
     SizeOption,
+    StepsOption,
     StripOption,
     at_least,
     metadata_asked,
@@ -127,26 +118,14 @@ def protect(
     overwrite: OverwriteOption = False,
     force: ForceOption = False,
     eps: EpsOption = None,
-    l2: Annotated[
-        str | None, typer.Option(metavar="NUMBER", help="An L2 budget instead, as at 512x512: 8.0.", show_default=False)
-    ] = None,
-    steps: Annotated[
-        int | None,
-        typer.Option(
-            parser=at_least(1), metavar="N", help="Optimisation steps; the preset's if not given.", show_default=False
-        ),
-    ] = None,
+    l2: L2Option = None,
+    steps: StepsOption = None,
     preset: PresetOption = None,
     scheduler: SchedulerOption = None,
     plan: PlanOption = None,
     compile: CompileOption = True,
     prompt: Annotated[str, typer.Option(help="What the editor is expected to be told.")] = "",
-    knobs: Annotated[
-        list[str] | None,
-        typer.Option(
-            "--set", metavar="NAME=VALUE", help="A method's own setting; repeat for more.", show_default=False
-        ),
-    ] = None,
+    knobs: KnobsOption = None,
     credentials: CredentialsOption = None,
     strip_metadata: StripOption = False,
     keep_place: PlaceOption = None,
@@ -157,12 +136,10 @@ def protect(
     device: DeviceOption = None,
 ) -> None:
     """Protect photos and clips: writes DIR/<name>-protected.png (of a clip .mp4) and .json, each at its own size."""
-    budget_asked = parse_budget(eps, l2)
-    settings = parse_settings(knobs) if knobs else {}
+    budget_asked, own = parse_budget(eps, l2), parse_settings(knobs) if knobs else {}
     with importing():
+        from editproof.cli.protecting import protect_all
         from editproof.protection.apply import DEFAULT_BUDGET
-        from editproof.protection.files import each_protected
-        from editproof.protection.folders import find
         from editproof.protection.settings import ProtectSettings
         from editproof.video.folders import clips_in
         from editproof.video.reading import is_clip
@@ -170,46 +147,20 @@ def protect(
     clips = [photo for photo in photos if is_clip(photo)]
     photos = [photo for photo in photos if photo not in clips]
     in_folders = clips_in(photos, out) if recursive else []
-    any_photo = not in_folders or next(find(photos, out), None) is not None
     check_clip_options([*clips, *(clip for clip, _ in in_folders)], photos, format, quality, credentials, codec, crf)
     check_clips(clips, photos)
-    budget = budget_asked or (None if preset == "paper" else DEFAULT_BUDGET)
-    metadata = metadata_asked(strip_metadata, keep_place, clips)
-    counts, errors, claim, places = Counter[str](), [], "", 0
-    protect_settings = ProtectSettings(
+    settings = ProtectSettings(
         method=method, editor=editor, scheduler=scheduler, plan=plan, compile=compile, mask=none_or(mask),
-        invert_mask=invert_mask, budget=budget, prompt=prompt, steps=steps, preset=preset, seed=seed, device=device,
-        knobs=settings, force=force, format=format, quality=quality, credentials=credentials, metadata=metadata,
-        size=size,
+        invert_mask=invert_mask, budget=budget_asked or (None if preset == "paper" else DEFAULT_BUDGET), prompt=prompt,
+        steps=steps, preset=preset, seed=seed, device=device, knobs=own, force=force, format=format, quality=quality,
+        credentials=credentials, metadata=metadata_asked(strip_metadata, keep_place, clips), size=size,
     )  # fmt: skip
-    with progress_bar() as bar:
-        for clip in clips:
-            claim = show_clip(bar, clip, out, protect_settings, overwrite=overwrite, codec=codec, crf=crf)
-        task = bar.add_task(f"protect with {escape(method)}", total=None if recursive else len(photos))
-        told = {"progress": lambda done: bar.update(task, completed=done)} if not recursive else rate_shown(bar, task)
-        reports = each_protected(
-            photos, out, settings=protect_settings, overwrite=overwrite, recursive=recursive, **told
-        )
-        moving = show_clips(bar, in_folders, protect_settings, overwrite=overwrite, codec=codec, crf=crf)
-        for report in chain(moving, reports if (photos or not clips) and any_photo else ()):
-            if report.get("skipped") == "a clip":  # of photos: it is among the clips
-                continue
-            places += report.get("tells_place", False)
-            counts[report.get("skipped") or ("failed" if "error" in report else "protected")] += 1
-            errors += [report["error"]] if "error" in report else []
-            claim = report.get("claim", claim)
-            if not recursive:
-                OUT.print(protected_line(report, out), markup=False, soft_wrap=True)
-    if recursive and photos:
-        print_summary(out, counts, errors)
-        tell_of_unread(photos, out)
-    if clips or in_folders:
-        tell_of_parts({out, *(folder for _, folder in in_folders)})
-    if places and keep_place is None:
-        tell_of_places(places)
-    if claim:
-        OUT.print(claim, style="dim", markup=False)
-    if errors:
+    made = protect_all(photos, clips, in_folders, out, settings, overwrite, recursive, codec, crf)
+    if made.places and keep_place is None:
+        tell_of_places(made.places)
+    if made.claim:
+        OUT.print(made.claim, style="dim", markup=False)
+    if made.errors:
         raise typer.Exit(1)
 
 

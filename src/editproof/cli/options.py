@@ -142,6 +142,19 @@ EpsOption = Annotated[
         show_default=False,
     ),
 ]
+L2Option = Annotated[
+    str | None, typer.Option(metavar="NUMBER", help="An L2 budget instead, as at 512x512: 8.0.", show_default=False)
+]
+StepsOption = Annotated[
+    int | None,
+    typer.Option(
+        parser=at_least(1), metavar="N", help="Optimisation steps; the preset's if not given.", show_default=False
+    ),
+]
+KnobsOption = Annotated[
+    list[str] | None,
+    typer.Option("--set", metavar="NAME=VALUE", help="A method's own setting; repeat for more.", show_default=False),
+]
 PresetOption = Annotated[
     str | None,
     typer.Option(
