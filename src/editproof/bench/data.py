@@ -11,16 +11,16 @@ import csv
 import glob
 import hashlib
 import io
-import json
 from collections.abc import Iterator
 from dataclasses import dataclass
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor
 
 from editproof.errors import UserError
+from editproof.immunizer.layout import FAULT, LISTING, is_inside, listed, masks_of
 from editproof.photo.decoding import SUFFIXES
 from editproof.photo.masks import check_something_to_edit, check_something_to_protect, open_mask
 from editproof.photo.reading import open_photo
@@ -50,7 +50,7 @@ def read_photos(folder: str | Path, limit: int | None = None) -> list[BenchPhoto
     root = Path(folder)
     if not root.is_dir():
         raise UserError(f"data '{folder}' is not a folder; allowed: a folder of photos")
-    if not (root / "metadata.jsonl").exists() and (root / "validation" / "metadata.jsonl").exists():
+    if not (root / LISTING).exists() and (root / "validation" / LISTING).exists():
         root = root / "validation"
     lister = next((read for name, read in LISTINGS.items() if (root / name).is_file()), _bare)
     found: dict[str, dict[str, Any]] = {}
@@ -77,8 +77,7 @@ def _photo(root: Path, name: str, row: dict[str, Any]) -> BenchPhoto:
     path: Path = row["path"]
     mask = _inside(root, row["mask"]) if row.get("mask") else None
     if mask is None:
-        beside = (root / "masks" / f"mask_{path.stem}.png", root / "masks" / f"{path.stem}.png")
-        mask = next((candidate for candidate in beside if candidate.is_file()), None)
+        mask = next((candidate for candidate in masks_of(path, root / "masks") if candidate.is_file()), None)
     prompts = row.get("prompts") or []
     if not isinstance(prompts, list) or not all(isinstance(prompt, str) for prompt in prompts):
         raise UserError(f"prompts of '{name}': {prompts!r}; allowed: a list of texts")
@@ -101,22 +100,16 @@ def _find(root: Path, path: Path) -> Path:
 
 
 def _inside(root: Path, name: Any) -> Path:
-    path = PurePosixPath(str(name).replace("\\", "/"))
-    if not isinstance(name, str) or path.is_absolute() or ".." in path.parts:
+    if not is_inside(name):
         raise UserError(f"data names the file {name!r}; allowed: a file inside '{root}'")
-    return root / path
+    return root / str(name).replace("\\", "/")
 
 
 def _metadata(root: Path) -> Iterator[dict[str, Any]]:
-    for number, line in enumerate(_text(root / "metadata.jsonl").splitlines(), 1):
-        if line.strip():
-            try:
-                row = json.loads(line)
-            except ValueError:
-                row = None
-            if not isinstance(row, dict) or not isinstance(row.get("file_name"), str):
-                raise UserError(f"'{root}/metadata.jsonl' line {number} is not a JSON object with a \"file_name\"")
-            yield row
+    for number, row in listed(_text(root / LISTING)):
+        if row is None:
+            raise UserError(f"'{root}/{LISTING}' line {number} {FAULT}")
+        yield row
 
 
 def _csv(root: Path) -> Iterator[dict[str, Any]]:
@@ -141,7 +134,7 @@ def _bare(root: Path) -> Iterator[dict[str, Any]]:
             yield {"file_name": path.relative_to(root).as_posix()}
 
 
-LISTINGS = {"metadata.jsonl": _metadata, "prompts.csv": _csv}
+LISTINGS = {LISTING: _metadata, "prompts.csv": _csv}
 
 
 def _text(path: Path) -> str:

@@ -8,7 +8,6 @@ DIR/validation/...             the same; optional for training
 """
 
 import hashlib
-import json
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
@@ -18,6 +17,7 @@ from torch.utils.data import Dataset
 
 from editproof.errors import UserError
 from editproof.files import check_folder
+from editproof.immunizer.layout import FAULT, LISTING, is_inside, listed, masks_of
 from editproof.photo.masks import check_something_to_edit, check_something_to_protect, open_mask
 from editproof.photo.reading import open_photo
 from editproof.resolution import resize
@@ -88,7 +88,7 @@ def read_split(
     does; `masks_subdir` is where the masks without a name of their own are.
     """
     for name, subdir in (("images_subdir", images_subdir), ("masks_subdir", masks_subdir)):
-        if subdir is not None and not (_is_inside(subdir) and (_existing(folder) / subdir).is_dir()):
+        if subdir is not None and not (is_inside(subdir) and (_existing(folder) / subdir).is_dir()):
             raise UserError(f"{name}: {subdir!r}; allowed: a folder inside '{folder}', such as '{split}/images'")
     entries: list[Entry] = []
     for item in _scan(_existing(folder), split, images_subdir, masks_subdir):
@@ -144,16 +144,6 @@ def _existing(folder: str | Path) -> Path:
     return Path(folder)
 
 
-def _rows(folder: Path, split: str) -> Iterator[tuple[int, object]]:
-    """Line numbers and their JSON values, None for a line that is not JSON. Raises OSError or UnicodeDecodeError."""
-    for number, line in enumerate((folder / split / "metadata.jsonl").read_text("utf-8").splitlines(), 1):
-        if line.strip():
-            try:
-                yield number, json.loads(line)
-            except ValueError:
-                yield number, None
-
-
 def _photo(folder: Path, split: str, name: str, images_subdir: str | None = None) -> Path:
     """The file that a file_name means: below the split, a bare name also in images/, all names in `images_subdir`."""
     if images_subdir is not None:
@@ -166,9 +156,9 @@ def _scan(
     folder: Path, split: str, images_subdir: str | None = None, masks_subdir: str | None = None
 ) -> Iterator[Entry | Problem]:
     """Each line of a split's metadata.jsonl: an entry whose files exist, or what is wrong with it."""
-    listing = f"{split}/metadata.jsonl"
+    listing = f"{split}/{LISTING}"
     try:
-        rows = list(_rows(folder, split))
+        rows = list(listed((folder / listing).read_text("utf-8-sig")))
     except FileNotFoundError:
         yield Problem(listing, "is missing")
         return
@@ -180,13 +170,12 @@ def _scan(
     seen: dict[Path, int] = {}
     for number, row in rows:
         where = f"{listing} line {number}"
-        name = row.get("file_name") if isinstance(row, dict) else None
-        if not isinstance(row, dict) or not isinstance(name, str):
-            yield Problem(where, 'is not a JSON object with a "file_name"')
+        if row is None:
+            yield Problem(where, FAULT)
             continue
-        prompts = row.get("prompts", [])
+        name, prompts = row["file_name"], row.get("prompts", [])
         named = [name, row["mask"]] if "mask" in row else [name]
-        outside = [x for x in named if not isinstance(x, str) or not _is_inside(x)]
+        outside = [x for x in named if not is_inside(x)]
         wrong = [Problem(where, f"names {x!r}; allowed: a file inside the folder '{split}'") for x in outside]
         if not isinstance(prompts, list) or not prompts or not all(isinstance(p, str) and p.strip() for p in prompts):
             wrong.append(Problem(where, f'{name} has no "prompts"; allowed: a list of one or more texts'))
@@ -194,8 +183,8 @@ def _scan(
             yield from wrong
             continue
         photo = _photo(folder, split, name, images_subdir)
-        mask = folder / (masks_subdir or f"{split}/masks") / f"mask_{photo.stem}.png"
-        mask = folder / split / row["mask"] if "mask" in row else mask
+        beside = masks_of(photo, folder / (masks_subdir or f"{split}/masks"))[0]
+        mask = folder / split / row["mask"] if "mask" in row else beside
         wrong += [Problem(x.relative_to(folder).as_posix(), "is missing") for x in (photo, mask) if not x.is_file()]
         if photo in seen:
             wrong.append(Problem(where, f"{name} is listed in line {seen[photo]} already"))
@@ -204,11 +193,6 @@ def _scan(
             yield from wrong
         else:
             yield Entry(photo, mask, tuple(prompts))
-
-
-def _is_inside(name: str) -> bool:
-    path = PurePosixPath(name.replace("\\", "/"))
-    return not path.is_absolute() and ".." not in path.parts
 
 
 def _check_pictures(entry: Entry, folder: Path, first: dict[str, str]) -> Iterator[Problem]:
@@ -226,9 +210,9 @@ def _check_pictures(entry: Entry, folder: Path, first: dict[str, str]) -> Iterat
 def _unlisted(folder: Path, split: str) -> list[Problem]:
     """Pictures that lie in images/ but are not in metadata.jsonl."""
     try:
-        names = [row.get("file_name") for _, row in _rows(folder, split) if isinstance(row, dict)]
+        rows = list(listed((folder / split / LISTING).read_text("utf-8-sig")))
     except (OSError, UnicodeDecodeError):
         return []
-    listed = {_photo(folder, split, name) for name in names if isinstance(name, str)}
-    found = sorted(set((folder / split / "images").glob("[!.]*")) - listed)
+    known = {_photo(folder, split, row["file_name"]) for _, row in rows if row is not None}
+    found = sorted(set((folder / split / "images").glob("[!.]*")) - known)
     return [Problem(path.relative_to(folder).as_posix(), "is not listed in metadata.jsonl") for path in found]
