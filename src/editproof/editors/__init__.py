@@ -147,13 +147,25 @@ def load_editor(
 ) -> "Editor":
     """The editor of this name (see EDITORS), hub id (`owner/model`) or local folder in diffusers' layout.
 
-    device: cuda, else mps, else cpu. dtype: float32 for embedded editors and off CUDA, else bfloat16 (float16 where the
-    GPU has none). scheduler: a name in SCHEDULERS; None leaves the one the model came with. plan: a name in PLANS; None
-    is whole, or stream where the weights would fill three quarters of a GPU. record: whether a GPU records the kernels
-    of gradients, which takes some seconds at first; a pipeline that is changed afterwards (LoRA, other processors)
-    needs False. size: photos are worked on at the area of size x size pixels; None: at what the shipped pipeline makes
-    of them, see `attacker_size`. compile: an older name of record. Only safetensors weights are loaded and no code from
-    the hub is run. Raises UserError, a line that says what to do.
+    Only safetensors weights are loaded and no code from the hub is run.
+
+    Args:
+        name: See above.
+        device: None: cuda, else mps, else cpu.
+        dtype: None: float32 for embedded editors and off CUDA, else bfloat16 (float16 where the GPU has none).
+        scheduler: A name in SCHEDULERS; None leaves the one the model came with.
+        plan: A name in PLANS; None is whole, or stream where the weights would fill three quarters of a GPU.
+        record: Whether a GPU records the kernels of gradients, which takes some seconds at first; a pipeline that is
+            changed afterwards (LoRA, other processors) needs False.
+        size: Photos are worked on at the area of size x size pixels; None: at what the shipped pipeline makes of them,
+            see `attacker_size`.
+        compile: An older name of record.
+
+    Returns:
+        The editor, ready to edit and to be differentiated.
+
+    Raises:
+        UserError: A line that says what to do.
     """
     if scheduler is not None and scheduler not in SCHEDULERS:
         raise UserError(f"unknown scheduler {scheduler!r}: one of {', '.join(SCHEDULERS)}")

@@ -212,11 +212,18 @@ def save_immunizer(network: NestedUNet, folder: str | Path, half: bool = False, 
 
 
 def load_immunizer(path: str | Path | None = None) -> NestedUNet:
-    """The network at `path` in eval mode, float32 on the CPU; None is the embedded one.
+    """A one-pass network: UNet++ (Zhou et al. 2018) as DiffVax (arXiv 2411.17957) has it.
 
-    `path` is a folder of save_immunizer, its .safetensors, or a state dict (.pth or .safetensors) without a config.json
-    beside it, such as DiffVax's `diffvax_trained.pth`: trained at 512 without a bound, norms on the photo's own
-    statistics. Raises UserError when the file is missing or holds something else.
+    Args:
+        path: A folder of save_immunizer, its .safetensors, or a state dict (.pth or .safetensors) without a config.json
+            beside it, such as DiffVax's `diffvax_trained.pth`: trained at 512 without a bound, norms on the photo's own
+            statistics. None: the embedded one.
+
+    Returns:
+        The network in eval mode, float32 on the CPU.
+
+    Raises:
+        UserError: When the file is missing or holds something else.
     """
     file = weights_file(path)
     config = _read_config(file)

@@ -184,11 +184,17 @@ def at_size(cleaned: Tensor, size: tuple[int, int]) -> Tensor:
 
 
 def auto_mask(image: Tensor) -> tuple[Tensor | None, str]:
-    """A photo (3,H,W), in [0,1] or uint8 -> its mask (1,1,H,W), 1 = may be repainted, and a sentence on who was found.
+    """The mask of a photo that keeps the people who are found in it.
 
-    None where nobody was found, and the whole photo is to be protected. If the extra `faces` is installed, dlib's face
-    detector is asked as well: its faces make the network's regions sure, and around those that the network has missed,
-    head and shoulders are kept.
+    If the extra `faces` is installed, dlib's face detector is asked as well: its faces make the network's regions sure,
+    and around those that the network has missed, head and shoulders are kept.
+
+    Args:
+        image: (3, H, W), in [0, 1] or uint8.
+
+    Returns:
+        The mask (1, 1, H, W), 1 = may be repainted, None where nobody was found and the whole photo is to be protected;
+        and a sentence on who was found.
     """
     seen, people, missed = with_faces(probabilities(image[None])[0], boxes := detected(image))
     cleaned, _ = regions(seen, boxes)

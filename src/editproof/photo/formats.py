@@ -154,11 +154,18 @@ def encode(levels: Tensor, photo: Photo, name: str, quality: int | None = None, 
 
 
 def save_photo(path: str | Path, pixels: Any, photo: Photo, *, quality: int | None = None) -> None:
-    """Write pixels (3, H, W) in [0, 1] with the transparency and metadata of `photo`, and the mark.
+    """Write pixels with the transparency and metadata of a photo, and the mark that says that it is protected.
 
-    The end of the name says the format; `quality` (1 to 100) is for .avif and .jpg. The file appears complete or not at
-    all. Raises UserError for another name or size, for pixels that are none (see as_images), and where the format
-    cannot hold the photo.
+    The file appears complete or not at all.
+
+    Args:
+        path: The file; the end of its name says the format.
+        pixels: (3, H, W) in [0, 1], or what else as_images takes.
+        photo: Whose transparency and metadata are written.
+        quality: Of .avif and .jpg, 1 to 100; None: 95.
+
+    Raises:
+        UserError: For another name or size, for pixels that are none, and where the format cannot hold the photo.
     """
     from editproof.photo.given import as_images
 

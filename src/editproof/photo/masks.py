@@ -24,12 +24,19 @@ AUTO = "auto"  # as a text; a file of that name is "./auto"
 
 
 def open_mask(path: str | Path, size: tuple[int, int], invert: bool = False, data: bytes | None = None) -> Tensor:
-    """Read a mask of any format and size (see read_mask) and bring it to `size` (height, width).
+    """Read a mask of any format and size (see read_mask) and bring it to a photo's size.
 
-    With `data`, the content of a file, nothing is read from the disk: `path` is only what the mask is called.
+    Args:
+        path: The file.
+        size: (height, width) of the photo.
+        invert: White is kept and black may be repainted, instead of the other way round.
+        data: The content of a file; then nothing is read from the disk, and `path` is only what the mask is called.
 
-    Returns (1, 1, H, W) float32 with 1 = the editor may repaint (white in the file), 0 = keep; `invert` swaps them.
-    Raises UserError if the file cannot be read, is no mask, or has another aspect ratio than the photo.
+    Returns:
+        (1, 1, H, W) float32, 1 = the editor may repaint (white in the file), 0 = keep.
+
+    Raises:
+        UserError: If the file cannot be read, is no mask, or has another aspect ratio than the photo.
     """
     return fit_mask(read_mask(path, data), str(path), size, invert)
 

@@ -56,9 +56,17 @@ class Photo:
 def open_photo(path: str | Path, data: bytes | None = None) -> Photo:
     """Read a photo of any supported format, turned upright.
 
-    With `data`, the content of a file, nothing is read from the disk: `path` is only what the photo is called. EXIF and
-    XMP data are kept but for previews and thumbnails, which would show the photo unprotected.
-    Raises UserError if the file is missing, empty, damaged, not a picture, has several frames, or is out of limits.
+    EXIF and XMP data are kept but for previews and thumbnails, which would show the photo unprotected.
+
+    Args:
+        path: The file.
+        data: The content of a file; then nothing is read from the disk, and `path` is only what the photo is called.
+
+    Returns:
+        The photo, its pixels (3, H, W) in [0, 1].
+
+    Raises:
+        UserError: If the file is missing, empty, damaged, not a picture, has several frames, or is out of limits.
     """
     path = Path(path)
     with opened(path, "photo", data) as image:
@@ -102,7 +110,17 @@ def _usable(dpi: object) -> bool:
 
 
 def save_png(path: str | Path, pixels: Tensor, *, alpha: Tensor | None = None, icc: bytes | None = None) -> None:
-    """Write pixels (3, H, W) in [0, 1] as an 8-bit PNG; the file appears complete or not at all."""
+    """Write pixels as an 8-bit PNG; the file appears complete or not at all.
+
+    Args:
+        path: The file.
+        pixels: (3, H, W) in [0, 1], rounded to 8 bits.
+        alpha: Transparency, (H, W) uint8; None: opaque.
+        icc: A colour profile, as the file is to hold it.
+
+    Raises:
+        OSError: If it cannot be written.
+    """
     save_levels(path, to_levels(pixels), alpha=alpha, icc=icc)
 
 
