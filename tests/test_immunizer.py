@@ -97,6 +97,30 @@ def test_photo_statistics_are_batch_norm_on_each_photo_alone(training: bool) -> 
     assert not torch.allclose(network.eval().use_batch_norm("stored")(images), expected, atol=1e-3)
 
 
+@torch.no_grad()
+def test_the_number_of_threads_changes_no_bit() -> None:
+    """PyTorch's own 1x1 convolution of a few outputs, which the network ends with, is rounded otherwise."""
+    network, images, threads, made = small().use_batch_norm("photo"), photos(1, 4, 64, 64), torch.get_num_threads(), []
+    try:
+        for count in (1, 2, 3):
+            torch.set_num_threads(count)
+            made.append(network(images))
+    finally:
+        torch.set_num_threads(threads)
+    assert torch.equal(made[0], made[1]) and torch.equal(made[0], made[2])
+    torch.testing.assert_close(made[0], network.requires_grad_().final(_before_final(network, images)))
+
+
+def _before_final(network: NestedUNet, images: torch.Tensor) -> torch.Tensor:
+    """What the last convolution is given."""
+    given = []
+    with torch.enable_grad():  # so that it is called as a module
+        hook = network.final.register_forward_pre_hook(lambda module, arguments: given.append(arguments[0].detach()))
+        network(images)
+    hook.remove()
+    return given[0]
+
+
 def test_traces_without_graph_breaks_and_keeps_channels_last() -> None:
     network = small().to(memory_format=torch.channels_last)
     images = photos(2, 4, 16, 16).contiguous(memory_format=torch.channels_last)

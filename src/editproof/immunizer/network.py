@@ -78,6 +78,21 @@ def _half_norm(x: Tensor, weight: Tensor, bias: Tensor, eps: float) -> Tensor:
     return torch.addcmul((bias.view(1, -1, 1, 1) - mean * scale).to(x.dtype), x, scale.to(x.dtype))
 
 
+def _mixed(conv: nn.Conv2d, x: Tensor) -> Tensor:
+    """The last convolution (1x1), whatever the number of threads: on a CPU, how PyTorch shares it out changes rounding.
+
+    So there, where no gradient is asked for, it is done channel by channel: each product and sum is rounded by itself.
+    """
+    if x.device.type != "cpu" or x.dtype != torch.float32 or torch.is_grad_enabled() or torch.jit.is_tracing():
+        return conv(x)
+    assert conv.bias is not None
+    weights = conv.weight[:, :, 0, 0, None, None]  # (outputs, inputs, 1, 1)
+    mixed = conv.bias[:, None, None].expand(len(x), -1, *x.shape[2:]).clone()
+    for channel in range(x.shape[1]):
+        mixed += weights[:, channel] * x[:, channel : channel + 1]
+    return mixed
+
+
 class ConvBlock(nn.Module):
     """Two 3x3 convolutions, each followed by a norm and a ReLU: `(B,inputs,H,W)` -> `(B,outputs,H,W)`."""
 
@@ -154,7 +169,7 @@ class NestedUNet(nn.Module):
                 below = rows[level - column + 1][-1]
                 up = _doubled(below)
                 row.append(getattr(self, f"conv{level - column}_{column}")(torch.cat([*row, up], 1)))
-        return self.final(rows[0][-1])
+        return _mixed(self.final, rows[0][-1])
 
 
 def perturb(network: NestedUNet, images: Tensor, mask: Tensor | None = None, eps: float | None = None) -> Tensor:
