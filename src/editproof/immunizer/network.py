@@ -83,7 +83,7 @@ def _mixed(conv: nn.Conv2d, x: Tensor) -> Tensor:
 
     So there, where no gradient is asked for, it is done channel by channel: each product and sum is rounded by itself.
     """
-    if x.device.type != "cpu" or x.dtype != torch.float32 or torch.is_grad_enabled() or torch.jit.is_tracing():
+    if x.device.type != "cpu" or x.dtype != torch.float32 or torch.is_grad_enabled() or torch.onnx.is_in_onnx_export():
         return conv(x)
     assert conv.bias is not None
     weights = conv.weight[:, :, 0, 0, None, None]  # (outputs, inputs, 1, 1)
