@@ -56,13 +56,13 @@ class Falling:
 
 
 HEAVY = {"momentum": 0.9}
-PAPER, OURS, SLOPE, BEGUN, BOTH = "paper", "momentum", "momentum, falling", "from diffvax", "from diffvax, momentum"
+PAPER, OURS, SLOPE, BEGUN, BOTH = "paper", "momentum", "momentum, falling", "from immunizer", "from immunizer, momentum"
 SLOPED: dict[str, Any] = {**HEAVY, "falling": 0.5}
-START = {"start": "diffvax"}
+START = {"start": "immunizer"}
 
 RUNS: tuple[Run, ...] = (
     Run("noise", "control", 1),
-    Run("diffvax", "control", 1),
+    Run("immunizer", "control", 1),
     Run(ENCODER, PAPER, 1000),
     *(Run(ENCODER, OURS, steps, HEAVY) for steps in (10, 20, 40, 80)),
     *(Run(ENCODER, SLOPE, steps, SLOPED) for steps in (10, 20, 40, 80)),

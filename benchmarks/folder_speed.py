@@ -85,7 +85,7 @@ def parts(path: Path) -> None:
     size = working_size(*photo.size, trained_size())
     levels = photo.levels.permute(2, 0, 1)[None]
     copy = working_copy(levels, size)
-    settings = {"method": "diffvax", "editor": None, "mask": None, "budget": Linf(8 / 255)}
+    settings = {"method": "immunizer", "editor": None, "mask": None, "budget": Linf(8 / 255)}
     delta = perturbation(copy, **settings)[0]
     result = add(photo.levels, delta, Linf(8 / 255))
     ours, theirs = encode(result, photo, "png"), io.BytesIO()

@@ -81,7 +81,7 @@ def main() -> None:
     parser.add_argument("--photos", type=Path, help="a folder of photos instead of scikit-image's")
     parser.add_argument("--count", type=int, default=7)
     parser.add_argument("--size", default="3000x4000", help="width x height")
-    parser.add_argument("--method", default="diffvax")
+    parser.add_argument("--method", default="immunizer")
     parser.add_argument("--method-steps", type=int)
     parser.add_argument("--eps", default="8/255")
     parser.add_argument("--editor", default="tiny-inpaint")

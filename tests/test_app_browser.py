@@ -386,7 +386,10 @@ def test_edit_both_compare_and_results(visitor: Callable, served: app_server.Ser
     page.locator("#compare-photo", has_text="astronaut").wait_for()
     page.locator("#compare").click()
     page.locator("#figure img").wait_for()
-    assert [row.split()[0] for row in page.locator("#compare-table tbody tr").all_inner_texts()] == ["noise", "diffvax"]
+    assert [row.split()[0] for row in page.locator("#compare-table tbody tr").all_inner_texts()] == [
+        "noise",
+        "immunizer",
+    ]
     page.get_by_role("tab", name="Results").click()
     page.locator("#no-report", has_text="no benchmark here yet").wait_for()
     script = "document.querySelector('h1').textContent = 'it ran'"

@@ -187,7 +187,7 @@ def test_more_of_everything_is_added(bench: Callable, edits: list[int]) -> None:
     second = bench(methods=["noise"], metrics=["psnr", "region-ssim"])
     assert edits == []  # a further metric is taken of the edits that are there
     assert [r["metrics"]["psnr"] for r in second] == [r["metrics"]["psnr"] for r in first]
-    third = bench(methods=["noise", "diffvax"], metrics=["psnr", "region-ssim"], counters=["none"])
+    third = bench(methods=["noise", "immunizer"], metrics=["psnr", "region-ssim"], counters=["none"])
     assert len(third) == len(first) + 3 and all(row in third for row in second)
 
 
@@ -318,7 +318,7 @@ def test_transfer_protects_against_another_editor(bench: Callable, tiny_folder: 
 
 def test_methods_are_told_the_mask_unless_they_are_not(bench: Callable, tmp_path: Path, data: Path) -> None:
     bench(
-        methods=["noise", "noise:mask=untold", "diffvax", "diffvax:mask=told"],
+        methods=["noise", "noise:mask=untold", "immunizer", "immunizer:mask=told"],
         limit=1,
         metrics=["psnr"],
         counters=["none"],
@@ -329,7 +329,7 @@ def test_methods_are_told_the_mask_unless_they_are_not(bench: Callable, tmp_path
             for what in ("protected", "original")
         )
         inside = tiny.hole(1, 64, 64)[0] > 0.5
-        told = line["method"] in ("noise", "diffvax:mask=told")
+        told = line["method"] in ("noise", "immunizer:mask=told")
         assert bool((protected != original).logical_and(inside).any()) != told, line["method"]
 
 
@@ -432,7 +432,7 @@ def test_settings_on_disk_make_the_same_run(bench: Callable, tmp_path: Path, dat
 
 
 def test_the_command_line_overrides_the_file(data: Path, tiny_folder: Callable, tmp_path: Path) -> None:
-    config = {**FAST, "data": "nowhere", "editors": [str(tiny_folder("sd-inpaint"))], "methods": ["diffvax"],
+    config = {**FAST, "data": "nowhere", "editors": [str(tiny_folder("sd-inpaint"))], "methods": ["immunizer"],
               "match": "psnr=30", "metrics": ["psnr"]}  # fmt: skip
     (tmp_path / "c.yml").write_text(yaml.safe_dump(config))
     out = tmp_path / "out"
@@ -600,14 +600,16 @@ def test_centred_mask_keeps_a_middle() -> None:
 def test_methods_with_settings(tmp_path: Path) -> None:
     spec = parse_method("photoguard-encoder:momentum=0.5:prompt=a face", "fast")
     assert spec.settings == {"steps": 20, "momentum": 0.5, "prompt": "a face"} and spec.told
-    assert not parse_method("diffvax", None).told and parse_method("diffvax:mask=told", None).told
+    assert not parse_method("immunizer", None).told and parse_method("immunizer:mask=told", None).told
     (tmp_path / "weights.pth").write_bytes(b"x")
     first = parse_method(f"diffvax:weights={tmp_path}/weights.pth", None)
-    assert first.label == "diffvax:weights=weights.pth" and str(tmp_path) not in first.label
+    assert first.told and first.label == "diffvax:weights=weights.pth" and str(tmp_path) not in first.label
     (tmp_path / "weights.pth").write_bytes(b"y")
     assert parse_method(f"diffvax:weights={tmp_path}/weights.pth", None).identity != first.identity
-    with pytest.raises(UserError, match="do not exist"):
+    with pytest.raises(UserError, match=r"nowhere\.pth': no such file"):
         parse_method("diffvax:weights=nowhere.pth", None)
+    with pytest.raises(UserError, match="'diffvax' needs weights; allowed: weights=FILE"):
+        parse_method("diffvax", None)
 
 
 def test_numbers_that_json_has_not() -> None:

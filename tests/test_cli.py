@@ -22,6 +22,7 @@ from editproof.budgets import Budget
 from editproof.cli.display import percent
 from editproof.cli.main import main
 from editproof.errors import UserError
+from editproof.immunizer.network import NestedUNet
 from editproof.methods import METHODS
 from editproof.methods.method import Given
 from editproof.parsing import parse_number, parse_settings
@@ -130,8 +131,9 @@ REFUSED = {  # arguments -> what the one line must say
     f"{DIFFUSION} --set momentum=nan": "momentum='nan'",
     f"{DIFFUSION} --set step_size=abc": "step_size='abc' of 'photoguard-diffusion' cannot be used; allowed: a number",
     f"{DIFFUSION} --set step_size={'(' * 5000}": "step_size='((",
-    f"{PROTECT} --set weights=5": "weights=5 of 'diffvax' cannot be used; allowed: text",
+    f"{PROTECT} --set weights=5": "weights=5 of 'immunizer' cannot be used; allowed: text",
     f"{PROTECT} --set weights": "NAME=VALUE",
+    f"{PROTECT} --method diffvax": "'diffvax' needs weights; allowed: weights=FILE (--set weights=FILE): the authors'",
     f"{PROTECT} --set weights=missing.pth": "missing.pth",
     f"{PROTECT} --editor sd-inpaint": "'sd-inpaint' would change nothing",
     f"{PROTECT} --method diffusionguard --editor nothing": "'nothing'",
@@ -184,7 +186,7 @@ def test_protect_writes_photo_and_report(folder: Path, capsys: pytest.CaptureFix
     assert report["psnr_db"] == pytest.approx(-10 * np.log10(change.square().mean().item()), abs=0.01)
     assert report["protected_share"] == 0.25
     assert "25% of the picture" in said
-    assert (report["method"], report["seed"], report["size"]) == ("diffvax", 3, [80, 72])
+    assert (report["method"], report["seed"], report["size"]) == ("immunizer", 3, [80, 72])
     assert report["budget"] == {"norm": "Linf", "eps": 8 / 255}
     assert report["mask"] == {"file": "quarter.png", "inverted": False}
     assert report["measured_against"] == ["tiny-inpaint"]
@@ -214,14 +216,14 @@ def test_existing_output_is_replaced_only_on_request(folder: Path, capsys: pytes
 
 def test_photos_of_one_size_go_through_the_method_together(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     sizes = []
-    diffvax = METHODS["diffvax"]
+    immunizer = METHODS["immunizer"]
 
-    @functools.wraps(diffvax.function)
+    @functools.wraps(immunizer.function)
     def counted(given: Given, **settings: object) -> torch.Tensor:
         sizes.append(len(given.images))
-        return diffvax.function(given, **settings)
+        return immunizer.function(given, **settings)
 
-    monkeypatch.setitem(METHODS, "diffvax", replace(diffvax, function=counted))
+    monkeypatch.setitem(METHODS, "immunizer", replace(immunizer, function=counted))
     for i in range(10):
         Image.open("photo.png").save(f"copy{i}.png")
     Image.open("photo.png").resize((100, 50)).save("wide.png")
@@ -237,9 +239,12 @@ def test_photos_of_one_size_go_through_the_method_together(folder: Path, monkeyp
 @pytest.mark.parametrize("method", METHODS)
 def test_every_method_by_its_name(method: str, folder: Path, tiny_folder: object) -> None:
     name = "flux-kontext" if method in ("decontext", "veto") else "sd-inpaint"
-    editor = [] if method in ("noise", "diffvax") else ["--editor", str(tiny_folder(name)), "--size", "32"]  # type: ignore[operator]
+    editor = [] if method in ("noise", "immunizer", "diffvax") else ["--editor", str(tiny_folder(name)), "--size", "32"]  # type: ignore[operator]
     arguments = [*PROTECT.split(), "--method", method, "--steps", "1", "--eps", "0.02", "--mask", "quarter.png"]
     own = ["--set", "samples=2"] if method == "photoguard-diffusion" else []
+    if method == "diffvax":  # of which no weights are embedded
+        torch.save(NestedUNet(depths=(4, 8, 16)).state_dict(), "diffvax_trained.pth")
+        own = ["--set", "weights=diffvax_trained.pth"]
     kept = 20
     if method == "facelock":  # needs a face, here in the left part
         kept = 64
@@ -253,8 +258,8 @@ def test_every_method_by_its_name(method: str, folder: Path, tiny_folder: object
     report = json.loads((folder / "out/photo-protected.json").read_text())
     assert (report["method"], report["steps"]) == (method, 1)
     assert report["budget"]["eps"] == 0.02
-    assert report["measured_against"] == ([] if editor else ["tiny-inpaint"])
-    assert not own or report["settings"]["samples"] == 2
+    assert report["measured_against"] == ([] if editor or method == "diffvax" else ["tiny-inpaint"])
+    assert method != "photoguard-diffusion" or report["settings"]["samples"] == 2
     change = (open_photo("out/photo-protected.png").pixels - open_photo("photo.png").pixels).abs()
     assert 0 < change.max() <= 0.02
     assert change[..., kept:].max() == 0
@@ -273,8 +278,8 @@ def test_l2_budget_and_paper_preset(folder: Path) -> None:
 
 
 IN_EFFECT = {  # method, options -> budget and step size in the report
-    "diffvax --preset paper": ("Linf", 16 / 255, None),
-    "diffvax --preset paper --eps 4/255": ("Linf", 4 / 255, None),
+    "immunizer --preset paper": ("Linf", 16 / 255, None),
+    "immunizer --preset paper --eps 4/255": ("Linf", 4 / 255, None),
     "noise --preset paper": ("Linf", 8 / 255, None),
     "photoguard-encoder --preset paper": ("Linf", 0.03, [0.005, 0.005 * (1 - 0.99 * 999 / 1000)]),
     "photoguard-encoder --steps 5": ("Linf", 8 / 255, 2.5 * 8 / 255 / 5),
@@ -361,7 +366,7 @@ def test_too_little_memory_is_one_line(
     def fail(*arguments: object, **settings: object) -> torch.Tensor:
         raise error
 
-    monkeypatch.setitem(METHODS, "diffvax", replace(METHODS["diffvax"], function=fail))
+    monkeypatch.setitem(METHODS, "immunizer", replace(METHODS["immunizer"], function=fail))
     assert main(PROTECT.split()) == 2
     assert "not enough memory" in capsys.readouterr().err
     assert not (folder / "out").exists()
@@ -388,7 +393,7 @@ def test_settings_are_literals_or_text() -> None:
 
 @pytest.mark.parametrize("method", METHODS)
 def test_every_setting_takes_its_default_and_no_list(method: str) -> None:
-    defaults = own_knobs(method)
+    defaults = own_knobs(method) | dict.fromkeys(METHODS[method].required, "a file")
     assert method_settings(method, None, None, defaults) == defaults
     for name in defaults:
         with pytest.raises(UserError, match=rf"setting {name}=\[\] .* allowed: "):
@@ -405,6 +410,8 @@ def test_list_says_what_the_registries_hold(capsys: pytest.CaptureFixture[str]) 
         "method", "needs_editor", "settings", "description", "editor", "side", "mask", "on_disk", "licence", "source",
         "counter", "default", "range", "strength", "gradient",
     }  # fmt: skip
+    described = {row["method"]: row["description"] for row in found["methods"]}
+    assert [name for name, text in described.items() if "needs weights" in text] == ["diffvax"]
     assert {row["method"]: row["settings"] for row in found["methods"]} == {m: list(own_knobs(m)) for m in METHODS}
     for what in (["list"], ["list", "methods"], ["list", "editors"], ["list", "counters"], ["doctor"]):
         assert main(what) == 0

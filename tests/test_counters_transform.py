@@ -35,7 +35,7 @@ MANY = "none,jpeg-diff:75,resize:0.5+noise:0.05"
 
 
 def test_every_attack_that_optimises_takes_a_transform() -> None:
-    assert set(METHODS) - set(ATTACKS) == {"noise", "diffvax"}
+    assert set(METHODS) - set(ATTACKS) == {"noise", "immunizer", "diffvax"}
 
 
 def test_what_a_transform_draws() -> None:
@@ -70,8 +70,8 @@ def test_what_is_refused() -> None:
     ):
         with pytest.raises(UserError, match=words):
             method_settings("veto", None, None, {"transform": value})
-    with pytest.raises(UserError, match="'diffvax' has no setting 'transform'"):
-        method_settings("diffvax", None, None, {"transform": "none"})
+    with pytest.raises(UserError, match="'immunizer' has no setting 'transform'"):
+        method_settings("immunizer", None, None, {"transform": "none"})
     check_transform(",".join(name for name, info in COUNTERS.items() if info.differentiable))
     assert method_settings("veto", None, None, {"transform": MANY}) == {"transform": MANY}
 

@@ -13,6 +13,7 @@ from editproof.bench.demo import INSTRUCTION, PROMPT, astronaut, panels, run_dem
 from editproof.budgets import Linf
 from editproof.cli.main import main
 from editproof.editors.pipeline import Editor
+from editproof.immunizer.network import NestedUNet
 from editproof.methods import METHODS
 from editproof.metrics import edit_change, psnr
 from editproof.photo.reading import open_photo, save_png
@@ -36,11 +37,11 @@ def test_the_photograph_and_its_mask() -> None:
 def test_pictures_and_rows_agree(tmp_path: Path, tiny_folder: object) -> None:
     editor = str(tiny_folder("sd-inpaint"))  # type: ignore[operator]
     rows, paths = run_demo(
-        tmp_path, methods=("noise", "diffusionguard", "diffvax"), editor=editor, budget=Linf(16 / 255), preset="fast"
+        tmp_path, methods=("noise", "diffusionguard", "immunizer"), editor=editor, budget=Linf(16 / 255), preset="fast"
     )
     assert [path.name for path in paths] == [f"astronaut_{kind}.png" for kind in (*FIVE, "methods")]
     assert {path.name for path in tmp_path.iterdir()} == {path.name for path in paths}
-    assert [row.method for row in rows] == ["noise", "diffusionguard", "diffvax"]
+    assert [row.method for row in rows] == ["noise", "diffusionguard", "immunizer"]
     saved = {path.stem.split("_", 1)[1]: open_photo(path).pixels[None] for path in paths}
     _, mask = astronaut(tiny.SIZE)
     shown = rows[2]
@@ -72,7 +73,7 @@ def test_own_picture_by_the_command_line(
         assert main([*arguments, "--prompt", "a [red] wall", "--out", str(tmp_path / "out")]) == 0
     assert {path.name for path in (tmp_path / "out").iterdir()} == {f"wall_{kind}.png" for kind in FIVE}
     said = " ".join(capsys.readouterr().out.split())
-    for words in ("a [red] wall", "diffvax", "PSNR", "seconds", "unknown until measured"):
+    for words in ("a [red] wall", "immunizer", "PSNR", "seconds", "unknown until measured"):
         assert words in said
     assert open_photo(tmp_path / "out" / "wall_original.png").size == (32, 32)
 
@@ -102,7 +103,7 @@ def test_an_empty_prompt_is_one(
 
     def run(out: Path, **settings: object) -> tuple[list[demo.Row], list[Path]]:
         told.append((settings["prompt"], settings["budget"]))
-        return [demo.Row("diffvax", 30, 8, 0.1, 0.5, 1, prompt or "")], [out / "a.png"]
+        return [demo.Row("immunizer", 30, 8, 0.1, 0.5, 1, prompt or "")], [out / "a.png"]
 
     monkeypatch.setattr(demo, "run_demo", run)
     assert main(["demo", *options]) == 0
@@ -122,12 +123,12 @@ def test_panels_are_labelled_and_hold_the_pictures() -> None:
 @pytest.mark.slow
 def test_the_embedded_demo_shows_what_it_promises(tmp_path: Path) -> None:
     """The one-pass immunizer, which is not told the mask, changes the edit far more than noise that is."""
-    rows, paths = run_demo(tmp_path, methods=("noise", "diffvax"), budget=Linf(16 / 255))
-    noise, diffvax = rows
+    rows, paths = run_demo(tmp_path, methods=("noise", "immunizer"), budget=Linf(16 / 255))
+    noise, immunizer = rows
     assert noise.prompt == PROMPT
-    assert diffvax.linf <= 16
+    assert immunizer.linf <= 16
     assert noise.disruption < 0.1
-    assert diffvax.disruption > 0.3
+    assert immunizer.disruption > 0.3
     assert len(paths) == 6
 
 
@@ -147,10 +148,15 @@ def test_diffvax_s_options(
     assert main([*command, *options, "--save-dir", str(tmp_path / "out")]) == 0
     names = {path.name for path in (tmp_path / "out").iterdir()}
     assert {f"image_1_{kind}.png" for kind in FIVE} <= names
-    for method in ("photoguard-encoder", "diffusionguard", "diffvax"):
+    for method in ("photoguard-encoder", "diffusionguard", "immunizer"):
         assert {f"image_1_immunized_{method}.png", f"image_1_edited_{method}.png"} <= names
     assert "image_1_baseline_comparison.png" in names
     assert "a hat" in capsys.readouterr().out
+    torch.save(NestedUNet(depths=(4, 8, 16)).state_dict(), tmp_path / "diffvax_trained.pth")
+    weights = ["--checkpoint", str(tmp_path / "diffvax_trained.pth"), "--size", "32"]
+    assert main([*command, *weights, "--save-dir", str(tmp_path / "theirs")]) == 0
+    said = capsys.readouterr().out
+    assert "diffvax" in said and "immunizer" not in said
     for wrong, said in ((["--image-index", "7"], "allowed: 0 to 1"), (["--checkpoint", "no.pth"], "no.pth"),
                         (["--data-dir", str(tmp_path / "none")], "is not a folder")):  # fmt: skip
         assert main([*command, *wrong, "--out", str(tmp_path / "not")]) == 2

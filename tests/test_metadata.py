@@ -200,7 +200,7 @@ GREY = {
 
 
 @pytest.mark.parametrize("kind", FORMATS)
-@pytest.mark.parametrize("method", ["noise", "diffvax"])
+@pytest.mark.parametrize("method", ["noise", "immunizer"])
 def test_a_grey_photo_stays_grey(method: str, kind: str, tmp_path: Path) -> None:
     for name, data in GREY.items():
         if name == "alpha.png" and not FORMATS[kind].alpha:

@@ -15,7 +15,7 @@ from editproof.editors.attention import context_mass, slice_entropy
 from editproof.editors.denoising import denoising_loss
 from editproof.editors.pipeline import Editor
 from editproof.errors import UserError
-from editproof.methods import METHODS
+from editproof.methods import METHODS, ready
 from editproof.methods.advpaint import _attention
 from editproof.methods.contours import Contour
 from editproof.methods.mist import texture
@@ -64,7 +64,7 @@ def protect(
 
 
 def test_names_and_signatures() -> None:
-    assert list(METHODS) == ["noise", *list(ATTACKS)[:3], "diffvax", *list(ATTACKS)[3:]]
+    assert list(METHODS) == ["noise", "immunizer", *list(ATTACKS)[:3], "diffvax", *list(ATTACKS)[3:]]
     for method in METHODS.values():
         parameters = inspect.signature(method).parameters
         assert list(parameters)[:2] == ["editor", "images"]
@@ -215,7 +215,7 @@ def test_what_methods_refuse(tiny_editor: Load) -> None:
             kind = "in-context" if "flux-kontext" in names else "inpainting"
             with pytest.raises(UserError, match=f"{method} works on {kind} editors only, and .*{name}"):
                 protect(method, tiny_editor(name), mask=None)
-    for method in METHODS:
+    for method in ready():
         editor = tiny_editor(ONLY_ON.get(method, ["sd-inpaint"])[0])
         with pytest.raises(UserError, match="repaint the whole picture"):
             protect(method, editor, mask=torch.ones_like(MASK))

@@ -116,7 +116,7 @@ sys.exit(code)"""
 
 @pytest.mark.parametrize("budget", [Linf(5 / 255), L2(6.0)], ids=str)
 @pytest.mark.parametrize("masked", [False, True], ids=["no mask", "mask"])
-@pytest.mark.parametrize("method", ["noise", "diffvax"])
+@pytest.mark.parametrize("method", ["noise", "immunizer"])
 def test_a_file_and_a_tensor_get_the_same_levels(method: str, masked: bool, budget: Linf | L2, tmp_path: Path) -> None:
     """At a size that is scaled, whatever lies between two levels: it is rounded in one place."""
     photo, mask = tiny.pictures(1, 300, 512), tiny.hole(1, 300, 512)

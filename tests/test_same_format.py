@@ -123,6 +123,10 @@ def test_show(weights: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) 
         assert "weights sha256" in said or "weights_sha256" in said
         assert main(["show", "--json", str(tmp_path / file)]) == 0
         assert json.loads(capsys.readouterr().out)["report"]["photo"] == "a.jpg"
+    report = tmp_path / "a-protected.json"  # as of before the method had its name, with the same network
+    report.write_text(report.read_text().replace('"method": "immunizer"', '"method": "diffvax"'))
+    assert main(["show", str(report)]) == 0
+    assert "diffvax" in capsys.readouterr().out
     result = tmp_path / "a-protected.jpg"
     result.write_bytes(result.read_bytes() + b"!")
     assert main(["show", str(result)]) == 2

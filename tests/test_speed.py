@@ -150,11 +150,13 @@ def test_start_and_its_budget() -> None:
 @pytest.mark.parametrize("method", ["photoguard-encoder", "photoguard-diffusion", "diffusionguard"])
 def test_attacks_may_start_from_the_immunizer(tiny_editor: Load, method: str) -> None:
     editor, budget = tiny_editor("sd-inpaint"), Linf(8 / 255)
-    begun = METHODS["diffvax"](None, IMAGES, mask=MASK, budget=budget)
+    begun = METHODS["immunizer"](None, IMAGES, mask=MASK, budget=budget)
     knobs: dict = {"samples": 1} if method == "photoguard-diffusion" else {}
-    still = METHODS[method](editor, IMAGES, mask=MASK, budget=budget, steps=1, step_size=0.0, start="diffvax", **knobs)
+    still = METHODS[method](
+        editor, IMAGES, mask=MASK, budget=budget, steps=1, step_size=0.0, start="immunizer", **knobs
+    )
     assert torch.allclose(still, begun, atol=1.01 / 255)
-    with pytest.raises(UserError, match="start 'middle': allowed are 'diffvax'"):
+    with pytest.raises(UserError, match="start 'middle': allowed are 'immunizer'"):
         METHODS[method](editor, IMAGES, mask=MASK, budget=budget, steps=1, start="middle", **knobs)
 
 
@@ -208,7 +210,7 @@ def test_every_method_has_a_case() -> None:
         "diff-pgd",
         "universal",
     }  # nor named in docs/speed.md
-    assert set(METHODS) - {"noise", "diffvax"} - never_timed <= {case.method for case in cases}
+    assert set(METHODS) - {"noise", "immunizer", "diffvax"} - never_timed <= {case.method for case in cases}
     assert {case.model for case in cases} == set(speed_cases.MODELS)
     assert {case.variant for case in cases} <= set(speed_cases.VARIANTS)
 

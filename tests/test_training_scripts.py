@@ -171,7 +171,7 @@ def test_the_immunizer_learns_from_round_trips_and_editors(script: Callable, wor
                    *COMMON[:-1], "1")  # fmt: skip
     assert lines[1]["on"].endswith("model")
     photo = torch.rand(1, 3, 40, 40)
-    protected = METHODS["diffvax"](None, photo, budget=Linf(8 / 255), weights=str(tmp_path / "two" / "model"))
+    protected = METHODS["immunizer"](None, photo, budget=Linf(8 / 255), weights=str(tmp_path / "two" / "model"))
     assert 0 < float((protected - photo).abs().max()) < 8.6 / 255
 
 

@@ -24,7 +24,7 @@ from editproof.photo.masks import open_mask
 from editproof.photo.reading import open_photo
 from editproof.protection.apply import protect
 
-VERSIONS = {"clean": None, "noise 16/255": ("noise", 16), "diffvax 16/255": ("diffvax", 16)}
+VERSIONS = {"clean": None, "noise 16/255": ("noise", 16), "immunizer 16/255": ("immunizer", 16)}
 PROMPTS = {
     True: ("a portrait photo, plain {} background",),
     False: ("change the background to {}", "make it black and white"),

@@ -2,7 +2,7 @@
 
     python training/inverse.py --photos portraits-train/images --test portraits-val/images --out inverse.safetensors
 
-Pairs are made with the shipped network (`diffvax`), as anybody can. Prints a JSON line a minute, then one for each
+Pairs are made with the shipped network (`immunizer`), as anybody can. Prints a JSON line a minute, then one for each
 budget of the test photos: how much of the perturbation is left (1 all, 0 nothing) and the PSNR to the original before
 and after. The file is what the counter-attack `inverse@inverse.safetensors` works with.
 """
@@ -68,7 +68,7 @@ def load(folder: Path, count: int) -> Tensor:
 
 def protected(photos: Tensor, eps: float, device: str | None) -> Tensor:
     return torch.cat(
-        [protect(part, method="diffvax", budget=Linf(eps / 255), device=device) for part in photos.split(16)]
+        [protect(part, method="immunizer", budget=Linf(eps / 255), device=device) for part in photos.split(16)]
     )
 
 

@@ -2,8 +2,8 @@
 
     python training/measure_disruption.py --packs ../shared/data --count 32 --eps 8/255 16/255 --out outputs/disruption
 
-The one-pass immunizer is not told the mask unless asked (diffvax+mask). D is the ratio of the means over photos of what
-the protection and what another seed changes, with its bootstrap interval, and the median of the photos' ratios.
+The immunizer is not told the mask unless asked (immunizer+mask). D is the ratio of the means over photos of what the
+protection and what another seed changes, with its bootstrap interval, and the median of the photos' ratios.
 """
 
 import argparse
@@ -19,7 +19,7 @@ from photos import load_packs
 from editproof.bench.estimates import bootstrap
 from editproof.budgets import Linf
 from editproof.editors import load_editor
-from editproof.methods import METHODS, PRESETS
+from editproof.methods import METHODS, PRESETS, ready
 from editproof.metrics import edit_change
 
 PROMPT, RAISED = "a portrait photo", 35
@@ -31,7 +31,7 @@ def main() -> None:
     parser.add_argument("--split", default="val")
     parser.add_argument("--model", default="tiny-inpaint")
     parser.add_argument("--weights", help="immunizer other than the embedded one")
-    parser.add_argument("--methods", nargs="+", default=[*METHODS, "diffvax+mask"])
+    parser.add_argument("--methods", nargs="+", default=[*ready(), "immunizer+mask"])
     parser.add_argument("--eps", nargs="+", default=["16/255"])
     parser.add_argument("--preset", default="fast", choices=PRESETS)
     parser.add_argument("--count", type=int, default=32)
@@ -57,9 +57,9 @@ def main() -> None:
         for label in args.methods:
             name = label.removesuffix("+mask")
             knobs = dict(METHODS[name].fast if args.preset == "fast" else {})
-            if name == "diffvax" and args.weights:
+            if name == "immunizer" and args.weights:
                 knobs["weights"] = args.weights
-            told = None if label == "diffvax" else masks
+            told = None if label == "immunizer" else masks
             start, protected = time.perf_counter(), []
             for i in range(0, len(photos), args.batch):
                 chosen = slice(i, i + args.batch)

@@ -19,7 +19,7 @@ def build(root: Path) -> None:
         part = gr.Textbox(words.WHOLE, label="part: person or whole")
         strength = gr.Textbox("balanced", label="strength: invisible, balanced or strong")
         format = gr.Textbox("png", label="format: png, webp, tiff, avif, jpeg or source")
-        method, drawn = gr.Textbox("diffvax", label="method"), gr.Number(0, label="seed", precision=0)
+        method, drawn = gr.Textbox("immunizer", label="method"), gr.Number(0, label="seed", precision=0)
         against = gr.Textbox("tiny-inpaint", label="editor that an optimising method works against")
         protected, report = gr.File(label="protected"), gr.JSON(label="report: keep it private")
         prompt, editor = gr.Textbox(label="prompt"), gr.Textbox("tiny-inpaint", label="editor")

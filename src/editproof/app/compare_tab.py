@@ -15,7 +15,7 @@ from editproof.errors import UserError
 from editproof.photo.decoding import SUFFIXES
 
 PROMPT = "a portrait photo"
-CHOSEN = ["noise", "diffvax"]
+CHOSEN = ["noise", "immunizer"]
 
 
 def build(root: Path, methods: list[tuple[str, str]], editors: list[str]) -> None:
@@ -31,7 +31,7 @@ def build(root: Path, methods: list[tuple[str, str]], editors: list[str]) -> Non
             prompt = gr.Textbox(PROMPT, label="What the editor is told", max_length=500)
             chosen = gr.CheckboxGroup(
                 [name for _, name in methods], value=CHOSEN, label="Methods", elem_id="compare-methods",
-                info="All but noise and diffvax optimise: without a GPU, a minute or more each.",
+                info="All but noise and immunizer optimise: without a GPU, a minute or more each.",
             )  # fmt: skip
             strength = gr.Radio(
                 words.strength_choices(), value="strong", label="How strongly?", info=words.strength_note()

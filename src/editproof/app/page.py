@@ -130,15 +130,15 @@ def theme() -> gr.themes.Base:
 
 
 def method_choices() -> list[tuple[str, str]]:
-    """(label, name) of every method, the default first."""
-    from editproof.methods import METHODS
+    """(label, name) of every method that runs as it is, the default first."""
+    from editproof.methods import METHODS, ready
     from editproof.protection.apply import DEFAULT_METHOD
 
     def label(name: str) -> str:
         first = (inspect.getdoc(inspect.getmodule(METHODS[name])) or "").splitlines()[0]
         return f"{name}: {first}"
 
-    names = [DEFAULT_METHOD, *(name for name in METHODS if name != DEFAULT_METHOD)]
+    names = [DEFAULT_METHOD, *(name for name in ready() if name != DEFAULT_METHOD)]
     return [(label(name), name) for name in names]
 
 

@@ -37,7 +37,7 @@ class BenchConfig:
     """All settings of a benchmark; the fields are the names in the YAML file and of the options."""
 
     data: str  # folder: DiffVax's layout, images/ and prompts.csv, or just pictures
-    methods: tuple[str, ...] = ()  # NAME[:setting=value...]; empty: none and every method
+    methods: tuple[str, ...] = ()  # NAME[:setting=value...]; empty: none and every method that runs as it is
     editors: tuple[str, ...] = ("tiny-inpaint",)
     counters: tuple[str, ...] = ("none", "jpeg:75", "resize:0.5")
     metrics: tuple[str, ...] = ()  # empty: all that need nothing installed or downloaded

@@ -1,7 +1,7 @@
 """The demonstration: one picture, edited with and without protection, as five labelled pictures and a table."""
 
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
 from importlib.resources import as_file, files
 from pathlib import Path
@@ -19,18 +19,19 @@ from editproof.editors import check_plan, load_editor
 from editproof.editors.pipeline import Editor
 from editproof.errors import UserError
 from editproof.files import atomic, check_folder, clean
-from editproof.methods import METHODS
+from editproof.methods import METHODS, ready
 from editproof.methods.checks import why_not_on
 from editproof.metrics import Trial, edit_change, linf, psnr
 from editproof.metrics.trying import try_edits
 from editproof.photo.masks import AUTO, check_mask, check_something_to_protect, edit_mask, open_mask
 from editproof.photo.reading import Photo, open_photo, save_png
-from editproof.protection.apply import CONTEXT_METHOD, DEFAULT_METHOD, check_knob
+from editproof.protection.apply import CONTEXT_METHOD, DEFAULT_METHOD
 from editproof.resolution import working_copy, working_mask
 
 ASTRONAUT_BOX = (133, 14, 317, 198)  # left, top, right, bottom in scikit-image's picture: the face fills 60 % of it
 PROMPT = "a portrait photo, plain red background"
 INSTRUCTION = "put this person in front of sunflowers"  # where the editor takes no mask
+PAPER_METHOD = "diffvax"  # what is demonstrated where weights are given
 PANEL, MARGIN, LABEL = 320, 12, 30  # pixels
 
 
@@ -69,7 +70,7 @@ def run_demo(
     mask: str | Path | None = None,
     invert_mask: bool = False,
     prompt: str | None = None,
-    methods: Sequence[str] | None = None,
+    methods: Iterable[str] | None = None,
     editor: str = "tiny-inpaint",
     plan: str | None = None,
     compile: bool = True,
@@ -89,23 +90,25 @@ def run_demo(
 
     Without `image`: scikit-image's astronaut. Without `prompt`: PROMPT, or INSTRUCTION where the editor takes no mask.
     Works at the editor's size; an edit is all the editor's, kept pixels too. Without `methods`: the default method, on
-    an in-context editor decontext; methods that cannot work on the editor, or on the photo, are
-    left out. The one-pass immunizer is not
-    told the mask that the edits use, the other methods are; on in-context editors no method is told the prompt. The
-    five pictures show the default method; with more than one method a strip of all edits is written too. `progress` is
-    told what goes on and how much is done.
+    an in-context editor decontext; methods that cannot work on the editor, or on the photo, are left out. The immunizer
+    is not told the mask that the edits use, the other methods are; on in-context editors no method is told the prompt.
+    The five pictures show the default method; with more than one method a strip of all edits is written too. `progress`
+    is told what goes on and how much is done.
 
     As DiffVax's demo has it: of `data`, a folder in its layout (docs/benchmark.md), photo number `index` is taken with
-    its mask, and its first prompt unless there is a `prompt`. `weights`: a file, of the one-pass method. `steps`: of
-    methods by name. `baselines`: of each method, the protected photo and its edit are written too, and the strip is
-    called baseline_comparison. Returns the table's rows and the files. Raises UserError before anything is written.
+    its mask, and its first prompt unless there is a `prompt`. `weights`: a file or folder, of `diffvax`, which is then
+    shown in place of the default method. `steps`: of methods by name. `baselines`: of each method, the protected photo
+    and its edit are written too, and the strip is called baseline_comparison. Returns the table's rows and the files.
+    Raises UserError before anything is written.
     """
     out = Path(out)
     check_folder(out)
     clean([out])
     check_plan(plan)
     check_mask(mask if mask == AUTO else None, invert_mask)
-    specs = _specs(methods or tuple(METHODS), preset, steps or {}, weights)
+    if weights is not None:
+        methods = [*(name for name in methods or () if name != PAPER_METHOD), PAPER_METHOD]
+    specs = _specs(methods or ready(), preset, steps or {}, weights)
     if data is not None and image is None:
         found = numbered(read_photos(data), index)
         image, mask = found.image, mask or found.mask
@@ -116,7 +119,8 @@ def run_demo(
     progress(f"load {editor}", 1)
     if prompt is None:
         prompt = PROMPT if loaded.masked else INSTRUCTION
-    default = CONTEXT_METHOD if loaded.in_context else DEFAULT_METHOD
+    usual = CONTEXT_METHOD if loaded.in_context else DEFAULT_METHOD
+    default = usual if weights is None else PAPER_METHOD
     chosen = [method for method in methods or (default,) if METHODS[method].works_on(loaded)]
     name = "astronaut" if photo is None else photo.path.stem
     original, region = (
@@ -137,17 +141,13 @@ def run_demo(
 
 
 def _specs(
-    methods: Sequence[str], preset: str | None, steps: Mapping[str, int], weights: str | Path | None
+    methods: Iterable[str], preset: str | None, steps: Mapping[str, int], weights: str | Path | None
 ) -> dict[str, MethodSpec]:
-    """Methods by name, with steps of their own, and the one-pass method with its weights. Raises UserError."""
-    specs = {name: parse_method(name, preset) for name in methods}
-    for name, number in steps.items():
-        specs[name] = parse_method(f"{name}:steps={number}", preset)
+    """Methods by name, with steps of their own, and the paper's with its weights. Raises UserError."""
+    texts = {name: name for name in methods} | {name: f"{name}:steps={number}" for name, number in steps.items()}
     if weights is not None:
-        check_knob(DEFAULT_METHOD, "weights", str(weights))
-        default = specs.get(DEFAULT_METHOD, parse_method(DEFAULT_METHOD, preset))
-        specs[DEFAULT_METHOD] = replace(default, settings={**default.settings, "weights": str(weights)})
-    return specs
+        texts[PAPER_METHOD] = f"{PAPER_METHOD}:weights={weights}"
+    return {name: parse_method(text, preset) for name, text in texts.items()}
 
 
 def _protect(

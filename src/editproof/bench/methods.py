@@ -1,6 +1,5 @@
 """What a benchmark protects with: a method and its settings in one text, a budget, or a visibility to be matched."""
 
-import hashlib
 import inspect
 import math
 import re
@@ -20,7 +19,7 @@ from editproof.methods import METHODS
 from editproof.metrics import METRICS
 from editproof.parsing import parse_eps, parse_number, parse_settings
 from editproof.pgd import Callback
-from editproof.protection.apply import DEFAULT_METHOD, get_method, method_settings, protect
+from editproof.protection.apply import DEFAULT_METHOD, get_method, method_settings, protect, weights_digest
 from editproof.randomness import generators, rand
 
 NONE = "none"  # the photo as it is: what a counter-attack alone does to an edit
@@ -34,7 +33,7 @@ TOLD = {"told": True, "untold": False}
 
 @dataclass(frozen=True)
 class MethodSpec:
-    """A method with its settings, as written: "diffvax", "photoguard-encoder:steps=100:on=tiny-inpaint"."""
+    """A method with its settings, as written: "immunizer", "photoguard-encoder:steps=100:on=tiny-inpaint"."""
 
     label: str  # the text, of files in it only the names
     name: str
@@ -84,11 +83,7 @@ def parse_method(text: str, preset: str | None) -> MethodSpec:
         raise UserError(f"method '{text}': steps={steps}; allowed: a whole number of at least 1")
     label = ":".join(part if "=" not in part else _short(part) for part in text.split(":"))
     arguments = {"prompt": prompt, **method_settings(name, preset, steps, settings)}
-    weights = Path(arguments["weights"]) if arguments.get("weights") else None
-    if weights is not None and not weights.is_file():
-        raise UserError(f"method '{text}': weights '{weights}' do not exist")
-    content = None if weights is None else hashlib.sha256(weights.read_bytes()).hexdigest()
-    return MethodSpec(label, name, arguments, on, TOLD[told], (name, arguments, content))
+    return MethodSpec(label, name, arguments, on, TOLD[told], (name, arguments, weights_digest(name, arguments)))
 
 
 def protect_with(

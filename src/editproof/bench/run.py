@@ -33,7 +33,7 @@ from editproof.counters import counter_text, named_editors
 from editproof.editors import EDITORS, SCHEDULERS, pick_device
 from editproof.errors import UserError
 from editproof.files import atomic, check_folder
-from editproof.methods import METHODS
+from editproof.methods import ready
 from editproof.metrics import METRICS, Trial
 from editproof.parsing import parse_yaml
 from editproof.people import faces
@@ -144,7 +144,7 @@ def resolve(config: BenchConfig) -> BenchConfig:
         raise UserError(
             f"editors {', '.join(labels)}: two have the same name; allowed: folders with names of their own"
         )
-    methods = config.methods or (NONE, *METHODS)
+    methods = config.methods or (NONE, *ready())
     return replace(
         config,
         methods=against_all(methods, config.editors) if config.transfer else methods,

@@ -25,7 +25,7 @@ from editproof.files import atomic
 from editproof.methods import METHODS
 from editproof.methods.prompts import HELD_OUT, HELD_OUT_SCENES
 from editproof.photo.reading import save_png
-from editproof.protection.apply import method_settings
+from editproof.protection.apply import DEFAULT_METHOD
 
 ROW = "leaderboard.json"
 COUNTERS = ("none", "jpeg:75", "resize:0.5")
@@ -84,7 +84,7 @@ def prepare(
     usual = [NONE, "noise", "autoencoder", *(name for name, row in METHODS.items() if row.compared)]
     if methods is None:
         methods = [name for name in usual if works(parse_method(name, preset), loaded)]
-        methods = [f"{name}:mask=told" if name == "diffvax" and loaded.masked else name for name in methods]
+        methods = [f"{name}:mask=told" if name == DEFAULT_METHOD and loaded.masked else name for name in methods]
     config = make_config({
         "data": str(data), "editors": [editor], "methods": list(methods), "budgets": [budget], "preset": preset,
         "prompts": asked[:prompts], "seeds": list(range(seeds)), "counters": list(COUNTERS), "limit": photos,
@@ -139,12 +139,12 @@ def write_row(folder: Path, config: BenchConfig) -> Path:
     summary, name = summarise(read_rows(folder / "results.jsonl")), config.editors[0]
     first = read_photos(config.data, 1)[0]
     known = EDITORS.get(name)
+    specs = {spec.label: spec for spec in (parse_method(text, config.preset) for text in config.methods)}
     entries = []
     for cell, metrics in summary.items():
-        spec = parse_method(cell.method, config.preset) if cell.method != NONE else None
         entries.append({
             "method": cell.method, "budget": cell.budget, "counter": cell.counter,
-            "settings": {} if spec is None else _plain(method_settings(spec.name, config.preset, None, {})),
+            "settings": _plain(specs[cell.method].settings) if cell.method in specs else {},
             "metrics": {key: [_rounded(v) for v in (e.mean, e.low, e.high)] for key, e in metrics.items()},
         })  # fmt: skip
     row = {
@@ -189,4 +189,6 @@ def _rounded(value: float) -> float | None:
 
 
 def _plain(settings: Mapping[str, Any]) -> dict[str, Any]:
-    return {name: v if v is None or isinstance(v, bool | int | float | str) else str(v) for name, v in settings.items()}
+    """A method's settings in what JSON can say, of files only the names."""
+    said = {name: v if v is None or isinstance(v, bool | int | float | str) else str(v) for name, v in settings.items()}
+    return {name: Path(v).name if isinstance(v, str) and Path(v).is_absolute() else v for name, v in said.items()}

@@ -72,7 +72,7 @@ def bulk(
     force: ForceOption = False,
     format: FormatOption = "png",
     quality: QualityOption = None,
-    method: Annotated[str, typer.Option(help="See `editproof list methods`.")] = "diffvax",
+    method: Annotated[str, typer.Option(help="See `editproof list methods`.")] = "immunizer",
     editor: EditorOption = None,
     eps: EpsOption = None,
     preset: PresetOption = None,

@@ -39,7 +39,7 @@ if TYPE_CHECKING:
     from editproof.bench.demo import Row
 
 app = typer.Typer()
-BASELINES = ("photoguard-encoder", "diffusionguard", "diffvax")  # of DiffVax's demo
+BASELINES = ("photoguard-encoder", "diffusionguard", "immunizer")  # of DiffVax's demo, ours in place of its own
 
 
 @app.command()
@@ -72,7 +72,7 @@ def demo(
         data_dir = Path("data")
     steps = {name: n for name, n in (("photoguard-encoder", pg_steps), ("diffusionguard", dg_steps)) if n is not None}
     from editproof.bench.demo import run_demo
-    from editproof.methods import METHODS
+    from editproof.methods import ready
 
     with progress_bar() as bar:
         tasks: dict[str, Any] = {}
@@ -84,12 +84,12 @@ def demo(
 
         rows, paths = run_demo(
             out, image=image, mask=none_or(mask), invert_mask=invert_mask, prompt=prompt,
-            methods=tuple(METHODS) if all_methods else BASELINES if baselines else None,
+            methods=ready() if all_methods else BASELINES if baselines else None,
             editor=editor or "tiny-inpaint", plan=plan, compile=compile, budget=budget, preset=preset, seed=seed,
             device=device, size=size, data=data_dir, index=image_index or 0, weights=checkpoint, steps=steps,
             baselines=baselines, progress=progress,
         )  # fmt: skip
-    _print_rows(rows, tuple(METHODS) if all_methods else ())
+    _print_rows(rows, ready() if all_methods else ())
     OUT.print("Pictures:", *(str(path) for path in paths), sep="\n  ", markup=False, soft_wrap=True)
     from editproof.protection.report import claim
 

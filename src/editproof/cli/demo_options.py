@@ -23,10 +23,10 @@ ImageIndexOption = Annotated[
 ]
 CheckpointOption = Annotated[
     Path | None,
-    typer.Option(metavar="FILE", help="diffvax's weights; the embedded ones if not given.", show_default=False),
+    typer.Option(metavar="FILE", help="Weights of diffvax, which is then shown.", show_default=False),
 ]
 BaselinesOption = Annotated[
-    bool, typer.Option("--run-baselines", help="PhotoGuard, DiffusionGuard and diffvax, with pictures of each.")
+    bool, typer.Option("--run-baselines", help="PhotoGuard, DiffusionGuard and immunizer, with pictures of each.")
 ]
 PgStepsOption = Annotated[
     int | None, typer.Option(parser=at_least(1), metavar="N", help="Of photoguard-encoder.", show_default=False)

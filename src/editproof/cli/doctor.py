@@ -93,7 +93,7 @@ def methods_table() -> list[dict[str, Any]]:
             "method": name,
             "needs_editor": method.needs != "none",
             "settings": list(method.settings),
-            "description": method.title,
+            "description": method.title + "".join(f" (needs {name})" for name in method.required),
         }
         for name, method in METHODS.items()
     ]

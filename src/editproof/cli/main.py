@@ -108,7 +108,7 @@ def say_more() -> None:
 def protect(
     photos: PhotosArgument,
     out: Annotated[Path, typer.Option(parser=named, metavar="DIR", help="Folder for the results.", show_default=False)],
-    method: Annotated[str, typer.Option(help="See `editproof list methods`.")] = "diffvax",
+    method: Annotated[str, typer.Option(help="See `editproof list methods`.")] = "immunizer",
     editor: EditorOption = None,
     mask: MaskOption = "none",
     invert_mask: InvertOption = False,

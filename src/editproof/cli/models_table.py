@@ -19,7 +19,8 @@ def methods_table() -> str:
             size = f"{budget.eps * LEVELS:g}/255" if isinstance(budget, Linf) else f"L2 {budget.eps:g}"
             own = f"{size}, {steps} steps"
             fast = ", ".join(f"{key} {value}" for key, value in method.fast.items())
-        lines.append(f"| `{name}` | {method.title} | {NEEDS[method.needs][0]} | {own} | {fast} |")
+        title = method.title + "".join(f"; needs {name}" for name in method.required)
+        lines.append(f"| `{name}` | {title} | {NEEDS[method.needs][0]} | {own} | {fast} |")
     return "\n".join(lines)
 
 

@@ -44,7 +44,7 @@ def serve(
     max_mb: SizeOption = 50.0,
     rate: RateOption = None,
     drain_wait: DrainOption = 0.0,
-    method: Annotated[str, typer.Option(help="See `editproof list methods`.")] = "diffvax",
+    method: Annotated[str, typer.Option(help="See `editproof list methods`.")] = "immunizer",
     editor: EditorOption = None,
     eps: EpsOption = None,
     preset: PresetOption = None,

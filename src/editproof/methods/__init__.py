@@ -12,6 +12,7 @@ from editproof.methods.diff_pgd import diff_pgd
 from editproof.methods.diffusionguard import diffusionguard
 from editproof.methods.diffvax import diffvax
 from editproof.methods.facelock import facelock
+from editproof.methods.immunizer import immunizer
 from editproof.methods.method import Method
 from editproof.methods.mist import mist
 from editproof.methods.noise import noise
@@ -24,6 +25,7 @@ from editproof.plugins import add_plugins
 
 METHODS: dict[str, Method] = {
     "noise": noise,
+    "immunizer": immunizer,
     "photoguard-encoder": photoguard_encoder,
     "photoguard-diffusion": photoguard_diffusion,
     "diffusionguard": diffusionguard,
@@ -43,3 +45,8 @@ METHODS: dict[str, Method] = {
 PRESETS = ("paper", "fast", "sizes")
 
 add_plugins("editproof.methods", METHODS, Method)
+
+
+def ready() -> tuple[str, ...]:
+    """The methods that run as they are, by name: all but those that have to be given something first."""
+    return tuple(name for name, method in METHODS.items() if not method.required)

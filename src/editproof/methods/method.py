@@ -34,8 +34,8 @@ class Descent:
 
     step_size: None is the paper's step at the paper's budget and steps, otherwise 2.5 x eps / steps.
     momentum: the share of the old direction that is kept.
-    start: None (the photo, or a random point of the budget where the paper says so) or "diffvax", what the embedded
-    one-pass immunizer makes of the photo.
+    start: None (the photo, or a random point of the budget where the paper says so) or "immunizer", what the embedded
+    one makes of the photo.
     transform: counters that the protection should survive, see `editproof.counters.transform.make_transform`.
     sizes: sides of squares, such as "512,768,1024", in whose area the editor may see the photo too: each step draws
     one; "all": the usual ones (see methods/sizes.py).
@@ -88,6 +88,7 @@ class Method:
     without_editor: str | None = None  # a setting that names what is attacked instead of an editor
     needs_faces: bool = False  # in every photo
     one_pass: bool = False  # a trained network's, chosen by the setting `weights`
+    required: Mapping[str, str] = field(default_factory=dict)  # settings without which it cannot run: what they may be
     first_block: bool = False  # the first block of an editor's transformer is enough (--plan first-block)
     compared: bool = False  # by `editproof compare` if no methods are named
 
@@ -137,6 +138,12 @@ class Method:
         instead = self.without_editor is not None and settings.get(self.without_editor) is not None
         return self.needs != "none" and not instead
 
+    def check_required(self, settings: Mapping[str, Any]) -> None:
+        """UserError if a setting is missing without which it cannot run."""
+        for name, allowed in self.required.items():
+            if settings.get(name) is None:
+                raise UserError(f"method '{self.name}' needs {name}; allowed: {name}={allowed}")
+
     def works_on(self, editor: "Editor") -> bool:
         """Whether it can protect against an editor."""
         return self.needs in ("none", "any") or bool(getattr(editor, self.needs))
@@ -176,8 +183,9 @@ class Method:
             The protected photos, (B, 3, H, W) in [0, 1], on the 8-bit grid, within the budget.
 
         Raises:
-            UserError: For an editor, a mask or photos that the method cannot work with.
+            UserError: For an editor, a mask, photos or settings that the method cannot work with.
         """
+        self.check_required(settings)
         descent = Descent(
             **{"momentum": self.momentum, **{name: settings.pop(name) for name in _DESCENT if name in settings}}
         )

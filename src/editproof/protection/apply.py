@@ -26,7 +26,7 @@ from editproof.protection.own_size import add
 from editproof.resolution import working_copy, working_mask, working_size
 
 SMALLEST = 256  # pixels along the side of the smallest photos that the embedded network was trained on
-DEFAULT_METHOD = "diffvax"
+DEFAULT_METHOD = "immunizer"
 CONTEXT_METHOD = "decontext"  # what is demonstrated against in-context editors
 DEFAULT_EDITOR = "tiny-inpaint"
 DEFAULT_BUDGET = Linf(8 / 255)
@@ -243,7 +243,7 @@ def check_knob(method: str, name: str, value: Any) -> None:
 def method_settings(method: str, preset: str | None, steps: int | None, knobs: Mapping[str, Any]) -> dict[str, Any]:
     """The keyword arguments for a method: the preset's, then what was asked for.
 
-    Raises UserError for unknown names and for values of another kind.
+    Raises UserError for unknown names, values of another kind, and what the method cannot do without.
     """
     if preset is not None and preset not in PRESETS:
         raise UserError(f"preset '{preset}' is unknown; allowed: {', '.join(PRESETS)}")
@@ -252,6 +252,7 @@ def method_settings(method: str, preset: str | None, steps: int | None, knobs: M
         if name not in allowed:
             raise UserError(f"method '{method}' has no setting '{name}'; allowed: {', '.join(allowed) or 'none'}")
         check_knob(method, name, knobs[name])
+    METHODS[method].check_required(knobs)
     preset_settings = METHODS[method].fast if preset in ("fast", "sizes") else {}
     if preset == "sizes" and METHODS[method].paper:
         preset_settings = {**preset_settings, "sizes": "all"}

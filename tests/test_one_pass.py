@@ -1,4 +1,4 @@
-"""The method diffvax over its kinds of weights, budgets, masks, sizes and batch statistics."""
+"""immunizer and diffvax over their kinds of weights, budgets, masks, sizes and batch statistics."""
 
 import functools
 from dataclasses import replace
@@ -9,16 +9,18 @@ import pytest
 import torch
 from torch import Tensor
 
+from editproof.bench.config import make_config
+from editproof.bench.run import resolve
 from editproof.budgets import L2, Budget, Linf, norms
 from editproof.errors import UserError
 from editproof.immunizer.network import EMBEDDED, NestedUNet, save_immunizer
-from editproof.methods import METHODS
+from editproof.methods import METHODS, ready
 from editproof.methods.method import Given
 from editproof.photo.reading import save_png
 from editproof.protection.apply import protect
 from editproof.protection.files import protect_photos
 
-diffvax = METHODS["diffvax"]
+immunizer, diffvax = METHODS["immunizer"], METHODS["diffvax"]
 KINDS = {  # name: (in_channels, trained_eps, batch_norm); None: a bare state dict, as the authors publish theirs
     "authors": (3, None, None),
     "ours, bounded": (4, 8 / 255, "photo"),
@@ -125,18 +127,18 @@ def test_weights_run_at_the_size_they_were_trained_at(tmp_path: Path, monkeypatc
     torch.save(network.state_dict(), tmp_path / "bare.pth")
     seen = []
 
-    @functools.wraps(diffvax.function)
+    @functools.wraps(immunizer.function)
     def spy(given: Given, **settings: Any) -> Tensor:
         seen.append(given.images.shape[-1])
-        return diffvax.function(given, **settings)
+        return immunizer.function(given, **settings)
 
-    monkeypatch.setitem(METHODS, "diffvax", replace(diffvax, function=spy))
+    monkeypatch.setitem(METHODS, "immunizer", replace(immunizer, function=spy))
     for weights in (tmp_path / "ours", tmp_path / "bare.pth", None):
         protect(photos(1, 64, 64), weights=weights and str(weights))
     assert seen == [48, 512, 256]
     save_png(tmp_path / "a.png", photos(1, 64, 64)[0])
     knobs = {"weights": str(tmp_path / "ours")}
-    monkeypatch.setitem(METHODS, "diffvax", diffvax)
+    monkeypatch.setitem(METHODS, "immunizer", immunizer)
     [report] = protect_photos([tmp_path / "a.png"], tmp_path / "out", knobs=knobs, device="cpu")
     assert report["working_size"] == [48, 48]
 
@@ -144,18 +146,39 @@ def test_weights_run_at_the_size_they_were_trained_at(tmp_path: Path, monkeypatc
 def test_the_embedded_weights_without_a_budget_keep_to_the_one_of_their_training() -> None:
     """As `protect --preset paper` runs them; at a photo's own size too."""
     images = photos(1, 320, 272)
-    assert 8.5 / 255 < (diffvax(None, images, budget=None) - images).abs().max() <= 16 / 255 + 1e-6
+    assert 8.5 / 255 < (immunizer(None, images, budget=None) - images).abs().max() <= 16 / 255 + 1e-6
     assert 8.5 / 255 < (protect(images, budget=None) - images).abs().max() <= 16 / 255 + 1e-6
 
 
 def test_too_small_a_photo_gives_one_line() -> None:
     with pytest.raises(UserError, match="16 x 16 pixels; allowed: more than 16 along one side"):
-        diffvax(None, photos(1, 16, 16))
+        immunizer(None, photos(1, 16, 16))
 
 
 def test_missing_weights_give_one_line() -> None:
-    with pytest.raises(UserError, match="nowhere"):
-        diffvax(None, photos(), weights="nowhere")
+    for method in (immunizer, diffvax):
+        with pytest.raises(UserError, match="weights 'nowhere': no such file"):
+            method(None, photos(), weights="nowhere")
+    with pytest.raises(UserError, match=r"'diffvax' needs weights; allowed: weights=FILE .*diffvax_trained\.pth"):
+        diffvax(None, photos(), mask=half(photos()))
+    with pytest.raises(UserError, match="'diffvax' needs weights"):
+        protect(photos(), method="diffvax")
+
+
+def test_the_same_weights_do_the_same_by_either_name(weights: tuple[str, Path]) -> None:
+    protected = [
+        method(None, photos(), mask=half(photos()), weights=str(weights[1])) for method in (immunizer, diffvax)
+    ]
+    assert torch.equal(*protected)
+
+
+def test_what_has_no_weights_is_taken_by_nobody_who_does_not_name_it() -> None:
+    assert set(METHODS) - set(ready()) == {"diffvax"}
+    config = resolve(make_config({"data": "photos"}))
+    assert config.methods == ("none", *ready())
+    assert not diffvax.compared and immunizer.compared
+    page = pytest.importorskip("editproof.app.page", reason="pip install 'editproof[app]'")
+    assert {name for _, name in page.method_choices()} == set(ready()) and page.method_choices()[0][1] == "immunizer"
 
 
 @pytest.mark.skipif(not EMBEDDED.exists(), reason="the embedded weights are not here yet")
@@ -163,7 +186,7 @@ def test_missing_weights_give_one_line() -> None:
 def test_embedded_weights(masked: bool) -> None:
     images = photos(2, 64, 50)
     mask = half(images) if masked else None
-    protected = diffvax(None, images, mask=mask)
+    protected = immunizer(None, images, mask=mask)
     delta = (protected - images).abs()
     assert 1 / 255 - 1e-6 <= delta.max() <= 8 / 255 + 1e-6
     assert mask is None or not (delta * mask).any()
