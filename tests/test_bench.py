@@ -349,7 +349,12 @@ def test_other_weights_under_the_same_name_need_another_folder(
     bench: Callable, edits: list[int], tiny_folder: Callable, tmp_path: Path
 ) -> None:
     """An editor or the immunizer that was trained anew; its edits and protected photos are not those in the cache."""
-    settings: dict[str, Any] = {"methods": ["noise", "diffvax"], "metrics": ["psnr"], "counters": ["none"], "limit": 1}
+    settings: dict[str, Any] = {
+        "methods": ["noise", "immunizer"],
+        "metrics": ["psnr"],
+        "counters": ["none"],
+        "limit": 1,
+    }
     bench(**settings)
     weights = json.loads((tmp_path / "out" / "run.json").read_text())["weights"]
     folder = Path(tiny_folder("sd-inpaint"))

@@ -29,7 +29,8 @@ def weights_of(specs: Sequence[MethodSpec], editors: Iterable[str]) -> dict[str,
 
 def uses_immunizer(spec: MethodSpec) -> bool:
     """Whether a method's result depends on the embedded one-pass network."""
-    return spec.name != NONE and METHODS[spec.name].one_pass and not spec.settings.get("weights")
+    alone = spec.name != NONE and METHODS[spec.name].one_pass and not spec.settings.get("weights")
+    return alone or spec.settings.get("start") == IMMUNIZER
 
 
 def _of_editor(name: str) -> str:
