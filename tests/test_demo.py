@@ -158,7 +158,13 @@ def test_diffvax_s_options(
     said = capsys.readouterr().out
     assert "diffvax" in said.split() and "immunizer" not in said.split()
     for wrong, said in ((["--image-index", "7"], "allowed: 0 to 1"), (["--checkpoint", "no.pth"], "no.pth"),
-                        (["--data-dir", str(tmp_path / "none")], "is not a folder")):  # fmt: skip
+                        (["--data-dir", str(folder / "metadata.jsonl")], "is not a folder")):  # fmt: skip
         assert main([*command, *wrong, "--out", str(tmp_path / "not")]) == 2
         assert said in capsys.readouterr().err
     assert not (tmp_path / "not").exists()
+    missing = ["--data-dir", str(tmp_path / "none")]
+    assert main([*command, *missing, "--size", "32", "--out", str(tmp_path / "fallback")]) == 0  # there is no network
+    told = " ".join(capsys.readouterr().err.split())
+    assert "none' does not exist: fetching DiffVax's dataset" in told
+    assert "the hub cannot be reached; allowed: a network connection, or another folder. Shown instead: scikit" in told
+    assert (tmp_path / "fallback" / "astronaut_comparison.png").exists() and not (tmp_path / "none").exists()

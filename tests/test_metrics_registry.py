@@ -16,7 +16,8 @@ from editproof.metrics import METRICS, Trial
 
 SIDE = 96
 SMALLEST = {"ssim": 7, "disruption": 7, "change": 7, "chance": 7, "fsim": 2, "vif": 41, "lpips": 32, "brisque": 16}
-NO_DIRECTION = ("clip-t", "brisque", "obeyed", "success", "broken", "structure", "chance")  # see test_success.py
+NO_DIRECTION = ("clip-t", "brisque", "obeyed", "success", "broken", "structure", "chance",  # see test_success.py
+                "fdfr-fault", "brisque-fault")  # fmt: skip
 PROMPTS = ["a portrait photo, plain red background", "a cat on a red chair, blue background"]
 
 
@@ -80,6 +81,14 @@ def test_direction(name: str, measure: Callable) -> None:
     weak, strong = (measure(name, trial(strength)) for strength in (0.02, strong))
     assert ((strong > weak) == ((metric.stronger == "higher") != (metric.group == "visibility"))).all()
     assert (strong != weak).all()
+
+
+@pytest.mark.parametrize("name", ["fdfr", "brisque"])
+def test_papers_read_it_the_other_way_round(name: str, measure: Callable) -> None:
+    """The same numbers, of which a report marks the other end."""
+    for strength in (0.0, 2.0):
+        torch.testing.assert_close(measure(name, trial(strength)), measure(f"{name}-fault", trial(strength)))
+    assert {METRICS[name].stronger, METRICS[f"{name}-fault"].stronger} == {"higher", "lower"}
 
 
 @pytest.mark.parametrize("name", [name for name in METRICS if name.startswith("region") or name == "disruption"])

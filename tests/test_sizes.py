@@ -17,7 +17,9 @@ from editproof.cli.main import main
 from editproof.editors import EDITORS, attacker_size, load_editor
 from editproof.editors.step1x.pipeline import Step1XPipeline
 from editproof.errors import UserError
-from editproof.protection.apply import protect
+from editproof.photo.reading import save_png
+from editproof.protection.apply import default_budget, protect
+from editproof.protection.settings import ProtectSettings
 
 PHOTOS = [(512, 512), (480, 640), (720, 1280), (640, 512), (500, 333), (1536, 512), (1400, 1900)]  # (height, width)
 
@@ -138,3 +140,22 @@ def test_a_photo_is_squashed_where_the_pipeline_does_it(
     protected = protect(photo, method="photoguard-encoder", editor=editor, mask=mask, steps=1)
     assert protected.shape == photo.shape
     assert set(seen) == {(tiny.SIZE, tiny.SIZE)}
+
+
+def test_the_paper_at_512(tiny_folder: Callable[[str], Path], tmp_path: Path) -> None:
+    """DeContext's budget and size, also where the editor would see the photo larger; --size and --eps go first."""
+    editor = str(tiny_folder("flux-kontext"))
+    settings = ProtectSettings(
+        method="decontext", editor=editor, preset="paper-512", budget=default_budget("paper-512")
+    )
+    assert (settings.size, settings.limit) == (512, None)
+    assert ProtectSettings(method="decontext", editor=editor, preset="paper-512", size=64).size == 64
+    assert ProtectSettings(method="decontext", editor=editor, preset="paper").size is None
+    save_png(tmp_path / "p.png", tiny.pictures(1, 40, 48)[0])
+    command = ["protect", str(tmp_path / "p.png"), "--editor", editor, "--method", "decontext", "--steps", "1"]
+    assert (
+        main([*command, "--preset", "paper-512", "--size", "32", "--out", str(tmp_path / "out"), "--device", "cpu"])
+        == 0
+    )
+    report = json.loads((tmp_path / "out" / "p-protected.json").read_text())
+    assert report["budget"]["eps"] == pytest.approx(12.75 / 255)

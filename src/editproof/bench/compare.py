@@ -20,7 +20,7 @@ from editproof.editors import load_editor
 from editproof.editors.pipeline import Editor
 from editproof.errors import UserError
 from editproof.files import atomic, check_folder, check_output, clean
-from editproof.methods import METHODS
+from editproof.methods import METHODS, PRESET_SIZES
 from editproof.methods.checks import why_not_on
 from editproof.metrics import edit_change, psnr
 from editproof.metrics.trying import try_edits
@@ -80,6 +80,7 @@ def compare_photos(
         raise UserError(f"{len(prompts)} prompts and {len(each)} masks for {len(photos)} photos; allowed: one each")
     files = [_mask_file(file, Path(path)) for file, path in zip(each, photos, strict=True)]
     progress(f"load {editor_label(editor)}", 0)
+    size = size or PRESET_SIZES.get(preset or "")
     loaded = load_editor(editor, device=device, size=size)
     if (mask is not None or show_mask) and not loaded.masked:
         raise UserError(f"{loaded.name} takes no mask: it edits the whole picture")

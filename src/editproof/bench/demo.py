@@ -19,7 +19,7 @@ from editproof.editors import check_plan, load_editor
 from editproof.editors.pipeline import Editor
 from editproof.errors import UserError
 from editproof.files import atomic, check_folder, clean
-from editproof.methods import METHODS, ready
+from editproof.methods import METHODS, PRESET_SIZES, ready
 from editproof.methods.checks import why_not_on
 from editproof.metrics import Trial, edit_change, linf, psnr
 from editproof.metrics.trying import try_edits
@@ -115,6 +115,7 @@ def run_demo(
         prompt = prompt if prompt is not None else next(iter(found.prompts), None)
     photo = None if image is None else open_photo(image)
     progress(f"load {editor}", 0)
+    size = size or PRESET_SIZES.get(preset or "")
     loaded = load_editor(editor, device=device, plan=plan, compile=compile, size=size)
     progress(f"load {editor}", 1)
     if prompt is None:

@@ -16,7 +16,7 @@ from editproof.metrics import METRICS
 
 SIGNIFICANT = 1 - LEVEL
 RATIOS = {"disruption": "region-ssim", "edit-disruption": "edit-ssim"}  # and the SSIM that their change is one minus
-SHARES = ("success", "kept", "obeyed", "broken", "recognised", "fdfr")  # 0 or 1 for each edit
+SHARES = ("success", "kept", "obeyed", "broken", "recognised", "fdfr", "fdfr-fault")  # 0 or 1 for each edit
 
 
 class Cell(NamedTuple):

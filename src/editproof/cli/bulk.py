@@ -90,12 +90,12 @@ def bulk(
     if not ray and (address is not None or gpus):
         raise UserError("--address and --gpus are of Ray's; allowed: with --ray")
     from editproof.bulk.run import protect_many
-    from editproof.protection.apply import DEFAULT_BUDGET
+    from editproof.protection.apply import default_budget
     from editproof.protection.settings import ProtectSettings
 
     settings = ProtectSettings(
         method=method, editor=editor, mask=none_or(mask), invert_mask=invert_mask, preset=preset, seed=seed,
-        budget=budget or (None if preset == "paper" else DEFAULT_BUDGET), device=device, knobs=own, force=force,
+        budget=budget or default_budget(preset), device=device, knobs=own, force=force,
         format=format, quality=quality,
     )  # fmt: skip
     counts, done = Counter[str](), 0

@@ -21,7 +21,7 @@ from editproof.cli.demo_options import (
     NoDisplayOption,
     PgStepsOption,
 )
-from editproof.cli.display import OUT, make_table, progress_bar
+from editproof.cli.display import ERR, OUT, make_table, progress_bar
 from editproof.cli.options import (
     CompileOption,
     DeviceOption,
@@ -34,6 +34,7 @@ from editproof.cli.options import (
     none_or,
     parse_budget,
 )
+from editproof.errors import UserError
 
 if TYPE_CHECKING:
     from editproof.bench.demo import Row
@@ -70,6 +71,9 @@ def demo(
     budget = parse_budget(eps, None)
     if image_index is not None and data_dir is None:
         data_dir = Path("data")
+    if data_dir is not None and image is None:
+        data_dir = _there(data_dir)
+        image_index = image_index if data_dir else None
     steps = {name: n for name, n in (("photoguard-encoder", pg_steps), ("diffusionguard", dg_steps)) if n is not None}
     from editproof.bench.demo import run_demo
     from editproof.methods import ready
@@ -120,3 +124,15 @@ def _print_rows(rows: Sequence["Row"], asked: Sequence[str]) -> None:
         OUT.print(f"{DEFAULT_METHOD} is not told which part will be repainted; the other methods are.")
     if left := [name for name in asked if name not in {row.method for row in rows}]:
         OUT.print(f"Left out, for they cannot work on this editor or picture: {', '.join(left)}.")
+
+
+def _there(data_dir: Path) -> Path | None:
+    """The data folder, filled if it does not exist; None, and a line, if that cannot be done."""
+    from editproof.immunizer.dataset import fetch_missing
+
+    try:
+        fetch_missing(data_dir, lambda line: ERR.print(line, markup=False, soft_wrap=True))
+    except UserError as error:
+        ERR.print(f"{error}. Shown instead: scikit-image's astronaut.", markup=False, soft_wrap=True)
+        return None
+    return data_dir

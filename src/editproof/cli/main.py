@@ -139,7 +139,7 @@ def protect(
     budget_asked, own = parse_budget(eps, l2), parse_settings(knobs) if knobs else {}
     with importing():
         from editproof.cli.protecting import protect_all
-        from editproof.protection.apply import DEFAULT_BUDGET
+        from editproof.protection.apply import default_budget
         from editproof.protection.settings import ProtectSettings
         from editproof.video.folders import clips_in
         from editproof.video.reading import is_clip
@@ -151,7 +151,7 @@ def protect(
     check_clips(clips, photos)
     settings = ProtectSettings(
         method=method, editor=editor, scheduler=scheduler, plan=plan, compile=compile, mask=none_or(mask),
-        invert_mask=invert_mask, budget=budget_asked or (None if preset == "paper" else DEFAULT_BUDGET), prompt=prompt,
+        invert_mask=invert_mask, budget=budget_asked or default_budget(preset), prompt=prompt,
         steps=steps, preset=preset, seed=seed, device=device, knobs=own, force=force, format=format, quality=quality,
         credentials=credentials, metadata=metadata_asked(strip_metadata, keep_place, clips), size=size,
     )  # fmt: skip

@@ -158,8 +158,9 @@ KnobsOption = Annotated[
 PresetOption = Annotated[
     str | None,
     typer.Option(
-        metavar="fast|paper|sizes",
-        help="fast: fewer steps, fits a CPU. sizes: fast, to hold at several sizes. paper: its steps and budget.",
+        metavar="fast|paper|paper-512|sizes",
+        help="fast: fewer steps, fits a CPU. sizes: fast, to hold at several sizes. paper: its steps and budget; "
+        "paper-512: at the area of 512x512.",
         show_default=False,
     ),
 ]

@@ -56,11 +56,11 @@ def serve(
     from editproof.serve import server
 
     server.check_installed()
-    from editproof.protection.apply import DEFAULT_BUDGET
+    from editproof.protection.apply import default_budget
     from editproof.protection.settings import ProtectSettings
 
     protect_settings = ProtectSettings(
-        method=method, editor=editor, budget=budget or (None if preset == "paper" else DEFAULT_BUDGET), preset=preset,
+        method=method, editor=editor, budget=budget or default_budget(preset), preset=preset,
         seed=seed, knobs=settings,
     )  # fmt: skip
     on_cpu = all(name == "cpu" for name in device) if device else not _has_gpu()

@@ -8,7 +8,7 @@ DIR/validation/...             the same; optional for training
 """
 
 import hashlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
@@ -136,6 +136,26 @@ def download_dataset(folder: str | Path) -> None:
     except (HfHubHTTPError, OSError) as error:
         reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
         raise UserError(f"dataset '{REPOSITORY}' could not be fetched; run it again to go on ({reason})") from error
+
+
+def fetch_missing(folder: str | Path, tell: Callable[[str], object] | None = None) -> None:
+    """Fetch DiffVax's dataset where a data folder does not exist yet.
+
+    Args:
+        folder: Where it is, or goes.
+        tell: Called with a line before anything is fetched.
+
+    Raises:
+        UserError: If it is not there and cannot be fetched.
+    """
+    if Path(folder).exists():
+        return
+    if tell is not None:
+        tell(f"'{folder}' does not exist: fetching DiffVax's dataset ({REPOSITORY}) into it")
+    try:
+        download_dataset(folder)
+    except UserError as error:
+        raise UserError(f"data folder '{folder}' does not exist, and {error}, or another folder") from None
 
 
 def _existing(folder: str | Path) -> Path:

@@ -41,8 +41,10 @@ METHODS: dict[str, Method] = {
     "diff-pgd": diff_pgd,
     "universal": universal,
 }
-# The papers' budgets and steps; each row's `fast`, 3-40 s of one core for a small photo; the same at several sizes.
-PRESETS = ("paper", "fast", "sizes")
+# The papers' budgets and steps; the same at the area of 512x512, as DeContext's code works; each row's `fast`, 3 to
+# 40 s of one core for a small photo; that at several sizes.
+PRESETS = ("paper", "paper-512", "fast", "sizes")
+PRESET_SIZES = {"paper-512": 512}
 
 add_plugins("editproof.methods", METHODS, Method)
 

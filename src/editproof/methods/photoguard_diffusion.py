@@ -19,7 +19,7 @@ def paper(height: int, width: int) -> "Paper":
     return L2(8.0 * side), 200, 0.5 * side
 
 
-@method("photoguard-diffusion", paper=paper, fast={"steps": 12, "samples": 1, "momentum": 0.9})
+@method("photoguard-diffusion", paper=paper, fast={"steps": 12, "samples": 1, "momentum": 0.9}, compared=True)
 def photoguard_diffusion(
     given: Given, *, samples: int = 10, denoising_steps: int = 4, guidance: float | None = None
 ) -> Tensor:

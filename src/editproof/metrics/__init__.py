@@ -12,7 +12,7 @@ from editproof.metrics.clip import SOURCE as CLIP
 from editproof.metrics.clip import clip_image, clip_text
 from editproof.metrics.colour import ciede2000
 from editproof.metrics.disruption import disruption, edit_change, trial_disruption
-from editproof.metrics.faces import distance, missing, recognised
+from editproof.metrics.faces import cosine, distance, missing, recognised
 from editproof.metrics.fsim import fsim
 from editproof.metrics.lpips import SOURCE as LPIPS
 from editproof.metrics.lpips import lpips
@@ -167,10 +167,23 @@ METRICS: dict[str, Metric] = {
         lambda t, _: missing(t.attacked, t.original),
         "1 if the edit of the protected photo has no face, else 0", "identity", 0, 1, "higher", 0, "faces",
     ),
+    "ism-cosine": Metric(
+        lambda t, _: cosine(t.attacked, t.original),
+        f"{FACE}, cosine of dlib's embeddings, as papers read ISM; nan without a face", "identity", -1, 1, "lower", 1,
+        "faces",
+    ),
+    "fdfr-fault": Metric(
+        lambda t, _: missing(t.attacked, t.original),
+        "the same as `fdfr`, read as papers do: a fault of the edit", "identity", 0, 1, "lower", 0, "faces",
+    ),
     "brisque": Metric(
         lambda t, source: brisque(t.attacked, source),
         "the edit of the protected photo: about 0 natural, 100 distorted", "quality", -inf, inf, "higher", None,
         "brisque",
+    ),
+    "brisque-fault": Metric(
+        lambda t, source: brisque(t.attacked, source),
+        "the same as `brisque`, read as papers do: a fault of the edit", "quality", -inf, inf, "lower", None, "brisque",
     ),
     "truth-psnr": Metric(
         lambda t, _: psnr(t.attacked, _truth(t)),

@@ -214,6 +214,11 @@ def without_editor() -> list[str]:
     return [name for name, method in METHODS.items() if method.needs == "none"]
 
 
+def default_budget(preset: str | None) -> Budget | None:
+    """The budget where none is asked for: 8/255, or with a paper's preset None, the method's own."""
+    return None if preset in ("paper", "paper-512") else DEFAULT_BUDGET
+
+
 def own_knobs(method: str) -> dict[str, Any]:
     """What a method can be told beyond the shared settings: name -> default."""
     return {name: parameter.default for name, parameter in get_method(method).settings.items()}

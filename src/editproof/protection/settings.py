@@ -9,6 +9,7 @@ from typing import Any
 from editproof.budgets import Budget, as_budget
 from editproof.editors import check_plan, check_size, load_editor
 from editproof.errors import UserError
+from editproof.methods import PRESET_SIZES
 from editproof.photo.formats import chosen_format
 from editproof.photo.masks import check_inverted
 from editproof.photo.metadata import KEEP, check_metadata
@@ -42,7 +43,7 @@ class ProtectSettings:
             photo's size. None: the method's own (see `budget_in_effect`).
         prompt: What the editor is expected to be told.
         steps: Of the optimisation; None: the preset's, otherwise the paper's.
-        preset: "fast", "paper" or None.
+        preset: A name in PRESETS, or None.
         seed: Same seed, same machine: same result.
         device: "cuda", "mps" or "cpu"; None: the best there is.
         knobs: The method's own settings.
@@ -53,7 +54,7 @@ class ProtectSettings:
         metadata: Of photos: "keep", "no-place" (without coordinates and names of places) or "strip" (nothing but the
             colour profile).
         size: Photos are worked on at the area of size x size pixels; None: at the size at which the editor sees them
-            (see `editproof.editors.attacker_size`).
+            (see `editproof.editors.attacker_size`), or at the preset's.
 
     Raises:
         UserError: For settings that a method does not have, or that would change nothing.
@@ -86,6 +87,8 @@ class ProtectSettings:
         method = get_method(self.method)
         method_settings(self.method, self.preset, self.steps, self.knobs or {})
         check_steps(self.method, self.steps)
+        if self.size is None:
+            object.__setattr__(self, "size", PRESET_SIZES.get(self.preset or ""))
         object.__setattr__(self, "limit", as_budget(self.budget))
         unused = "" if self.needs_editor else f"method '{self.method}' uses no editor, so"
         if unused and self.editor not in (None, DEFAULT_EDITOR):
