@@ -49,6 +49,7 @@ def make(folder: Path, count: int, height: int, width: int) -> None:
 def started(folder: Path, out: str, workers: int) -> subprocess.Popen[str]:
     command = [sys.executable, "-m", "editproof", "bulk", "photos", out, "--workers", str(workers), "--device", "cpu"]
     environment = {**os.environ, "PYTHONPATH": str(Path(editproof.__file__).parents[1])}
+    environment["OMP_WAIT_POLICY"] = "PASSIVE"  # two threads that others keep from running wait for each other, idly
     return subprocess.Popen(
         [*command, "--set", "weights=weights"], cwd=folder, env=environment, text=True,
         stdout=subprocess.PIPE, stderr=subprocess.PIPE, start_new_session=True,
