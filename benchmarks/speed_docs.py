@@ -11,12 +11,14 @@ Figures are compared only if they come from one kind of machine.
 
 import argparse
 import json
+import math
 import re
 import statistics
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from editproof.bench.uncertainty import median_interval
 from editproof.errors import UserError
 
 ROOT = Path(__file__).parents[1]
@@ -135,19 +137,25 @@ def kernels(rows: Sequence[Row]) -> str:
 
 def curves(rows: Sequence[Row]) -> str:
     """Each method's paper settings, and what ours reach in how many steps."""
-    lines = ["| editor | method | photos | settings | steps | effect | median |", "| --- " * 7 + "|"]
+    lines = ["| editor | method | photos | settings | steps | median effect [95 %] |", "| --- " * 6 + "|"]
 
     def order(row: Row) -> tuple[Any, ...]:
         return row["editor"], -row["side"], row["method"], row["curve"] != "paper", row["curve"], row["steps"]
 
     for row in sorted(rows, key=order):
-        effect = row.get("error", "")[:40] or f"{_short(row['effect'], 3)} ± {_short(row['sem'], 3)}"
+        effect = row.get("error", "")[:40] or _median(row["each"])
         knobs = "".join(f", {name} {row['knobs'][name]}" for name in ("samples", "timesteps") if name in row["knobs"])
         lines.append(
             f"| {row['editor']} | {row['method']} | {row['photos']}, {row['side']} px | {row['curve']}{knobs} | "
-            f"{row['steps']} | {effect} | {_short(statistics.median(row['each']), 3)} |"
+            f"{row['steps']} | {effect} |"
         )
     return "\n".join(lines) + "\n"
+
+
+def _median(values: Sequence[float]) -> str:
+    middle, low, high = median_interval(values)
+    interval = "" if math.isnan(low) else f" [{_short(low, 3)}, {_short(high, 3)}]"
+    return f"{_short(middle, 3)}{interval}"
 
 
 KINDS: dict[str, tuple[str, Callable[[Sequence[Row]], str]]] = {

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import scipy.stats
 
-from editproof.bench.uncertainty import bootstrap, holm, paired, share_difference, wilson
+from editproof.bench.uncertainty import bootstrap, holm, median_interval, paired, share_difference, wilson
 
 UP = [0.1 * i for i in range(9)]
 
@@ -144,6 +144,14 @@ def test_an_infinite_difference_is_the_largest() -> None:
     theirs = scipy.stats.wilcoxon([99.0] * 6 + [-0.5, 0.1]).pvalue
     assert found.p == pytest.approx(theirs) and found.direction == 1 and found.higher == 7
     assert paired(named([math.inf] * 8), named([math.inf] * 8)) == (1, 0, 8, 0)
+
+
+def test_an_interval_of_a_median_lies_between_two_of_the_values() -> None:
+    """Of 16, the 4th and the 13th: more than 12 or fewer than 4 fall below the median with 2 * .0106."""
+    assert median_interval([float(i) for i in range(16, 0, -1)]) == (8.5, 4, 13)
+    assert 2 * scipy.stats.binom.cdf(3, 16, 0.5) < 0.05 < 2 * scipy.stats.binom.cdf(4, 16, 0.5)
+    assert median_interval([1, 2, 3, 4, 5, 99]) == (3.5, 1, 99)
+    assert all(math.isnan(end) for end in median_interval([1, 2, 3, 4, 5])[1:])
 
 
 def test_holm() -> None:

@@ -75,6 +75,19 @@ def _student(values: Floats, scales: Floats, level: float) -> float:
     return float(t.ppf((1 + level) / 2, n - 1) * rest.std(ddof=1) / math.sqrt(n) / scales.mean())
 
 
+def median_interval(values: Sequence[float], level: float = LEVEL) -> tuple[float, float, float]:
+    """The median and an interval between two of the values that covers it at least as often as `level` says.
+
+    nan for its ends where there are too few values (fewer than six at 95 %).
+    """
+    from scipy.stats import binom
+
+    ordered, n = np.sort(np.asarray(values, dtype=float)), len(values)
+    rank = int(binom.ppf((1 - level) / 2, n, 0.5))
+    low, high = (float(ordered[rank - 1]), float(ordered[n - rank])) if rank else (math.nan, math.nan)
+    return float(np.median(ordered)), low, high
+
+
 def wilson(shares: Floats, edits: Sequence[int], level: float = LEVEL) -> tuple[Floats, Floats]:
     """Wilson's interval for each row of shares (cells, photos), of `edits` edits in all: two arrays (cells,).
 
