@@ -39,6 +39,8 @@ class Said:
     gamma: float | None = None  # of the file, as PNG has it: 1 is linear, 1/2.2 about sRGB
     points: tuple[float, ...] | None = None  # x and y of white, red, green, blue
     before_profile: bool = False  # whether it counts more than a profile
+    bits: int = 16  # of the numbers of a deep grey picture, which go up to 2**bits - 1
+    inverted: bool = False  # whether the largest of these is black
 
 
 def of_numbers(primaries: int, transfer: int, name: str) -> Said:
@@ -76,7 +78,8 @@ def to_rgb(image: Image.Image, name: str = "picture") -> tuple[Image.Image, byte
         of_numbers(1, code or 0, name)
     alpha = None
     if image.mode.startswith("I"):  # 16 bits; Pillow's own conversion would cut off at 255
-        deep = np.asarray(image, dtype=np.uint16)
+        deep = np.asarray(image, dtype=np.uint16) << (16 - said.bits)
+        deep = 65535 - deep if said.inverted else deep
         if isinstance(image.info.get("transparency"), int):
             alpha = Image.fromarray(np.where(deep == image.info["transparency"], 0, 255).astype(np.uint8))
         image = Image.fromarray(_curve(said.gamma, 65536)[deep] if _other_gamma(said.gamma) and not profile

@@ -15,7 +15,7 @@ from typing import IO
 from PIL import Image, ImageFile, UnidentifiedImageError
 
 from editproof.errors import UserError
-from editproof.photo import png, raw
+from editproof.photo import png, profiles, raw, tiff
 from editproof.photo.colour import COLOURS, Said, of_chunks, of_numbers
 
 # Pillow's names; what phones write as MPO opens as JPEG. HEIF is pillow-heif's.
@@ -28,9 +28,11 @@ HEIF_BRANDS = (b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"mif1", b"
 SIXTEEN_BIT = ("PNG", "PPM")  # with these, Pillow's mode I (32-bit integers) is a 16-bit picture, 0 to 65535
 SIDES = (16, 20_000)  # pixels
 MAX_PIXELS = 150_000_000
+LARGEST_FILE = 2_000_000_000  # bytes: 150 megapixels of 16 bits with alpha, uncompressed, and as much again
 EMPTY_FROM, EMPTIEST = 16_000_000, 500  # a photo of more pixels has a byte for every 500 of them
 SCANS, SCANNED = 20, 500_000_000  # of a JPEG, that are always read; more if all their pixels are no more than these
 MOST_BOXES = 1_000_000  # bytes of an AVIF in which its colours are looked for
+EXIF_STARTS = (b"II*\0", b"MM\0*")  # one of which is in an EXIF block that can be read
 XMP_TAG = 700  # of a TIFF
 Turn = Image.Transpose
 TURNS = {  # EXIF's orientation: what makes a picture upright
@@ -72,7 +74,7 @@ def opened(path: Path, what: str, data: bytes | None = None) -> Iterator[ImageFi
                 raise UserError(f"{what} '{path}' has {image.mode} pixels (32 bits a channel); allowed: 8 or 16 bits")
             if what == "photo":
                 _check_content(path, image, file)
-            image.info[COLOURS] = _colours(image, file, f"{what} '{path}'")
+            image.info[COLOURS] = colours_of(image, file, f"{what} '{path}'")
             yield image
     except (UserError, MemoryError):
         raise
@@ -112,11 +114,15 @@ def _formats(path: Path, what: str, file: IO[bytes]) -> tuple[str, ...]:
     beginning = _beginning(file)
     if not beginning:
         raise UserError(f"{what} '{path}' is empty (0 bytes); {ALLOWED}")
+    if (size := file.seek(0, io.SEEK_END)) > LARGEST_FILE:
+        raise UserError(f"{what} '{path}' has {size:,} bytes; allowed: {LARGEST_FILE:,}")
     kind = raw.raw_kind(path, file)
     if kind is not None:
         raise UserError(
             f"{what} '{path}' is a raw photo ({kind}), of which only a preview could be read; {raw.ALLOWED}"
         )
+    if beginning[:2] in (b"II", b"MM"):
+        tiff.check_directories(file, f"{what} '{path}'")
     if beginning[4:8] != b"ftyp" or beginning[8:12] not in HEIF_BRANDS or b"avif" in beginning:
         return FORMATS
     try:
@@ -135,15 +141,15 @@ def _open(file: IO[bytes], formats: tuple[str, ...]) -> ImageFile.ImageFile:
     beginning = _beginning(file)
     if beginning.startswith(png.SIGNATURE) and png.look(file)[1]:
         return Image.open(png.without_reserved_texts(file), formats=formats)
-    file.seek(0)
-    try:
-        return Image.open(file, formats=formats)
-    except UnidentifiedImageError:
-        if b"avif" not in beginning:
-            raise
+    if b"avif" in beginning:
         file.seek(0)
         boxes, mdat, rest = file.read().partition(b"mdat")
-        return Image.open(io.BytesIO(boxes.replace(b"Exif\0", b"skip\0") + mdat + rest), formats=formats)
+        if b"Exif" in boxes and not any(start in rest for start in EXIF_STARTS):
+            image = Image.open(io.BytesIO(boxes.replace(b"Exif", b"skip") + mdat + rest), formats=formats)
+            image.info.setdefault("exif", b"damaged")  # so that it is said
+            return image
+    file.seek(0)
+    return Image.open(file, formats=formats)
 
 
 def _check_content(path: Path, image: ImageFile.ImageFile, file: IO[bytes]) -> None:
@@ -192,10 +198,15 @@ def upright(image: Image.Image, orientation: int) -> Image.Image:
     return image.transpose(TURNS[orientation]) if orientation in TURNS else image
 
 
-def _colours(image: Image.Image, file: IO[bytes], name: str) -> Said:
+def colours_of(image: Image.Image, file: IO[bytes], name: str) -> Said:
     """What a file says of its colours beside a profile. Raises UserError for what results cannot hold."""
+    if image.format == "TIFF":
+        return tiff.colours(image, name)
+    if image.format in ("JPEG2000", "BMP") and (profile := profiles.beside(file)):
+        image.info.setdefault("icc_profile", profile)
     if image.format == "PNG":
         found, _ = png.look(file)
+        _scale_key(image, found.get(b"IHDR", b""), name)
         if len(found.get(b"cICP", b"")) == 4:
             return of_numbers(found[b"cICP"][0], found[b"cICP"][1], name)
         if b"sRGB" in found:
@@ -213,6 +224,18 @@ def _colours(image: Image.Image, file: IO[bytes], name: str) -> Said:
             primaries, transfer = struct.unpack(">HH", start[at + 8 : at + 12])
             return replace(of_numbers(primaries, transfer, name), before_profile=False)
     return Said()
+
+
+def _scale_key(image: Image.Image, header: bytes, name: str) -> None:
+    """Bring the colour of a PNG that is transparent, which Pillow gives as it is in the file, to 8 bits as the pixels
+    are. Raises UserError where it needs 16 bits, which Pillow cuts off colours."""
+    key, depth = image.info.get("transparency"), header[8] if len(header) == 13 else 8
+    if isinstance(key, int) and depth in (2, 4):
+        image.info["transparency"] = key * (255 // (2**depth - 1))
+    if isinstance(key, tuple) and depth == 16:
+        raise UserError(
+            f"{name} has 16 bits a channel and a colour that is transparent; allowed: an alpha channel, or 8 bits"
+        )
 
 
 def _hundred_thousandths(data: bytes) -> tuple[float, ...]:

@@ -177,8 +177,10 @@ def _pointer(directory: Directory, order: str, tag: int) -> int:
 
 
 def read_directory(block: bytes, order: str, offset: int) -> Directory:
-    """The entries of the directory at `offset` (0: none) whose values lie inside the block."""
+    """The entries of the directory at `offset` (0: none) whose values lie inside the block, as long as they are not
+    more than the block together: thousands could share one place, and fill the memory with copies of it."""
     directory: Directory = {}
+    left = len(block)
     for i in range(_number(block, order, offset, "H") if offset else 0):
         at = offset + 2 + 12 * i
         if at + 12 > len(block):
@@ -186,7 +188,8 @@ def read_directory(block: bytes, order: str, offset: int) -> Directory:
         tag, kind, count = struct.unpack(order + "HHI", block[at : at + 8])
         size = (4 if kind == 13 else WIDTHS.get(kind, 0)) * count
         start = at + 8 if size <= 4 else _number(block, order, at + 8)
-        if size and start + size <= len(block):
+        if size and start + size <= len(block) and size <= left:
+            left -= size
             directory.setdefault(tag, (kind, count, block[start : start + size]))
     return directory
 

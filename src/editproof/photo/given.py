@@ -19,6 +19,7 @@ from editproof.photo.reading import open_photo
 OVER = 1e-3  # by which floats may leave [0, 1], as rounding makes them
 PICTURES = ("1", "L", "LA", "P", "RGB", "RGBA", "CMYK", "YCbCr")  # modes of 8 bits
 ALLOWED = "allowed: a tensor (B, 3, H, W) of floats from 0 to 1 or of uint8, an array, a picture of Pillow, or a path"
+FLOATS = (torch.float32, torch.float64, torch.float16, torch.bfloat16)
 MASKS = "allowed: 1 where the editor may repaint and 0 elsewhere, (1 or B, 1, H, W) or (H, W); a path of a mask file"
 
 
@@ -41,6 +42,8 @@ def as_images(given: Any, name: str = "images") -> Tensor:
     if isinstance(given, Image.Image):
         if given.mode not in PICTURES:
             raise UserError(f"{name} is a picture of mode {given.mode}; allowed: {', '.join(PICTURES)}")
+        if 0 in given.size:
+            raise UserError(f"{name} is a picture without pixels; {ALLOWED}")
         given = np.asarray(given.convert("RGB"))
     if not isinstance(given, Tensor | np.ndarray):
         raise UserError(f"{name} is of type {type(given).__name__}; {ALLOWED}")
@@ -80,6 +83,8 @@ def as_mask(given: Any, images: Tensor, name: str = "mask") -> Tensor | None:
     if isinstance(given, str | Path):
         return open_mask(given, size).to(images.device)
     if isinstance(given, Image.Image):
+        if 0 in given.size:
+            raise UserError(f"{name} is a picture without pixels; {MASKS}")
         return fit_mask(mask_of(given, name), name, size).to(images.device)
     if not isinstance(given, Tensor | np.ndarray):
         raise UserError(f"{name} is of type {type(given).__name__}; {MASKS}")
@@ -101,10 +106,12 @@ def _numbers(given: Tensor | np.ndarray, name: str, allowed: str) -> Tensor:
     """A tensor of uint8, bool or floats."""
     if isinstance(given, np.ndarray):
         try:
-            given = torch.from_numpy(np.array(given, order="C"))
-        except TypeError:
+            given = torch.from_numpy(np.array(given, given.dtype.newbyteorder("="), order="C"))
+        except (TypeError, ValueError):
             raise UserError(f"{name} is an array of {given.dtype}; {allowed}") from None
-    if not given.is_floating_point() and given.dtype not in (torch.uint8, torch.bool):
+    if given.layout != torch.strided or given.is_meta:
+        raise UserError(f"{name} is {'without memory' if given.is_meta else 'sparse'}; {allowed}")
+    if given.dtype not in (*FLOATS, torch.uint8, torch.bool):
         raise UserError(f"{name} is of {str(given.dtype).removeprefix('torch.')}; {allowed}")
     return given
 
