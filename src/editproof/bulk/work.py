@@ -73,7 +73,7 @@ def _written(unit: Unit, data: bytes, outcome: Any, plan: Plan) -> Row:
 
 def made(name: str, data: bytes, outcome: Any) -> Row:
     """The row of a photo that was protected."""
-    told = {key: outcome.report[key] for key in ("psnr_db", "linf_levels", "seconds")}
+    told = {key: outcome.report[key] for key in ("psnr_db", "linf_levels", "seconds", "tells_place")}
     return row(name, "protected", bytes_in=len(data), bytes_out=len(outcome.data), **told)
 
 

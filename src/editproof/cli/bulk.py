@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from editproof.cli.display import OUT, print_summary, progress_bar, rate_shown
+from editproof.cli.display import OUT, print_summary, progress_bar, rate_shown, tell_of_places
 from editproof.cli.options import (
     EditorOption,
     EpsOption,
@@ -16,10 +16,13 @@ from editproof.cli.options import (
     InvertOption,
     MaskOption,
     OverwriteOption,
+    PlaceOption,
     PresetOption,
     QualityOption,
     SeedOption,
+    StripOption,
     at_least,
+    metadata_asked,
     none_or,
     parse_budget,
 )
@@ -72,6 +75,8 @@ def bulk(
     force: ForceOption = False,
     format: FormatOption = "png",
     quality: QualityOption = None,
+    strip_metadata: StripOption = False,
+    keep_place: PlaceOption = None,
     method: Annotated[str, typer.Option(help="See `editproof list methods`.")] = "immunizer",
     editor: EditorOption = None,
     eps: EpsOption = None,
@@ -96,9 +101,9 @@ def bulk(
     settings = ProtectSettings(
         method=method, editor=editor, mask=none_or(mask), invert_mask=invert_mask, preset=preset, seed=seed,
         budget=budget or default_budget(preset), device=device, knobs=own, force=force,
-        format=format, quality=quality,
+        format=format, quality=quality, metadata=metadata_asked(strip_metadata, keep_place),
     )  # fmt: skip
-    counts, done = Counter[str](), 0
+    counts, done, places = Counter[str](), 0, 0
     errors: list[str] = []
     with progress_bar() as bar:
         told = rate_shown(bar, bar.add_task(f"protect with {method}", total=None))
@@ -110,10 +115,13 @@ def bulk(
             done += 1
             told["progress"](done)
             counts[row["status"]] += 1
+            places += row.get("tells_place", False)
             if row["status"] == "failed" and len(errors) < SHOWN:
                 errors.append(f"{row['photo']}: {row['error']}")
     print_summary(Path(target), counts, errors)
     if counts["failed"] > SHOWN:
         OUT.print(f"and {counts['failed'] - SHOWN} more; all are in the reports' _failures.csv", markup=False)
+    if places and keep_place is None:
+        tell_of_places(places)
     if counts["failed"]:
         raise typer.Exit(1)

@@ -52,15 +52,15 @@ def check_clips(clips: Sequence[Path], photos: Sequence[Path]) -> None:
         open_clip(clip)
 
 
-def show_clip(bar: "Progress", clip: Path, out: Path, settings: "ProtectSettings", **options: Any) -> str:
-    """Protect a clip, its progress on the bar, and print a line about it; returns the claim."""
+def show_clip(bar: "Progress", clip: Path, out: Path, settings: "ProtectSettings", **options: Any) -> dict[str, Any]:
+    """Protect a clip, its progress on the bar, and print a line about it; returns the report."""
     from editproof.video.protect import protect_clip
 
     task = bar.add_task(f"protect {escape(printable(clip.name))}", total=1)
     report = protect_clip(clip, out, settings, progress=lambda share: bar.update(task, completed=share), **options)
     OUT.print(f"{protected_line(report, out)}, {report['frames']} frames", markup=False, soft_wrap=True)
     tell_rest(report["not_taken_along"], report["converted"])
-    return report["claim"]
+    return report
 
 
 def tell_rest(lost: Sequence[str], converted: Sequence[str]) -> None:

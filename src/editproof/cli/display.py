@@ -32,9 +32,9 @@ def make_table(title: str, rows: Sequence[dict[str, Any]]) -> Any:
     from rich.box import SIMPLE_HEAD
     from rich.table import Table
 
-    table = Table(title=escape(title), title_justify="left", box=SIMPLE_HEAD, pad_edge=False)
+    table = Table(title=escape(printable(title)), title_justify="left", box=SIMPLE_HEAD, pad_edge=False)
     for i, name in enumerate(rows[0]):
-        table.add_column(name.replace("_", " "), no_wrap=i == 0, overflow="fold")
+        table.add_column(escape(printable(name.replace("_", " "))), no_wrap=i == 0, overflow="fold")
     for row in rows:
         table.add_row(*(escape(_plain(value)) for value in row.values()))
     return table
@@ -79,9 +79,9 @@ def protected_line(report: dict[str, Any], out: Path) -> str:
     )
 
 
-def tell_of_places(photos: int) -> None:
+def tell_of_places(files: int) -> None:
     """Warn that results hold coordinates."""
-    which = "a photo tells" if photos == 1 else f"{photos} photos tell"
+    which = "a photo or clip tells" if files == 1 else f"{files} photos or clips tell"
     said = f"{which} where it was taken: --no-place leaves the place out, --keep-place is content with it"
     ERR.print(said, style="yellow", markup=False, soft_wrap=True)
 

@@ -1,5 +1,6 @@
 """The command line. Nothing heavy is imported before a command runs, so that --help is quick."""
 
+import io
 import logging
 import platform
 import sys
@@ -26,6 +27,7 @@ from editproof.cli import verify as verify_cli
 from editproof.cli import watch as watch_cli
 from editproof.cli.clips import check_clip_options, check_clips, tell_rest
 from editproof.cli.display import ERR, OUT, progress_bar, tell_of_places
+from editproof.cli.looking import show_part
 from editproof.cli.options import (
     CodecOption,
     CompileOption,
@@ -39,6 +41,7 @@ from editproof.cli.options import (
     InvertOption,
     KnobsOption,
     L2Option,
+    LookOption,
     MaskOption,
     OverwriteOption,
     PhotosArgument,
@@ -107,11 +110,14 @@ def say_more() -> None:
 @app.command()
 def protect(
     photos: PhotosArgument,
-    out: Annotated[Path, typer.Option(parser=named, metavar="DIR", help="Folder for the results.", show_default=False)],
+    out: Annotated[
+        Path | None, typer.Option(parser=named, metavar="DIR", help="Folder for the results.", show_default=False)
+    ] = None,
     method: Annotated[str, typer.Option(help="See `editproof list methods`.")] = "immunizer",
     editor: EditorOption = None,
     mask: MaskOption = "none",
     invert_mask: InvertOption = False,
+    look: LookOption = None,
     recursive: RecursiveOption = False,
     format: FormatOption = "png",
     quality: QualityOption = None,
@@ -136,6 +142,11 @@ def protect(
     device: DeviceOption = None,
 ) -> None:
     """Protect photos and clips: writes DIR/<name>-protected.png (of a clip .mp4) and .json, each at its own size."""
+    if look is not None:
+        show_part(photos, look, none_or(mask), invert_mask, overwrite)
+        return
+    if out is None:
+        raise UserError("there is no --out; allowed: --out with the folder for the results")
     budget_asked, own = parse_budget(eps, l2), parse_settings(knobs) if knobs else {}
     with importing():
         from editproof.cli.protecting import protect_all
@@ -153,7 +164,7 @@ def protect(
         method=method, editor=editor, scheduler=scheduler, plan=plan, compile=compile, mask=none_or(mask),
         invert_mask=invert_mask, budget=budget_asked or default_budget(preset), prompt=prompt,
         steps=steps, preset=preset, seed=seed, device=device, knobs=own, force=force, format=format, quality=quality,
-        credentials=credentials, metadata=metadata_asked(strip_metadata, keep_place, clips), size=size,
+        credentials=credentials, metadata=metadata_asked(strip_metadata, keep_place), size=size,
     )  # fmt: skip
     made = protect_all(photos, clips, in_folders, out, settings, overwrite, recursive, codec, crf)
     if made.places and keep_place is None:
@@ -238,6 +249,9 @@ for commands in (
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command line and return its exit code: 0, 2 for what the user can mend (one line), 130 for Ctrl-C."""
     keep_pages()
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):  # a pipe on Windows knows few letters, and names have any
+            stream.reconfigure(errors="backslashreplace")
     try:
         code = app(list(sys.argv[1:] if arguments is None else arguments), standalone_mode=False) or 0
         message = STOPPED if code == 130 else ""

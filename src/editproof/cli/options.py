@@ -1,7 +1,7 @@
 """The options that commands share, and what their text means."""
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -95,6 +95,13 @@ MaskOption = Annotated[
         "--mask", metavar="FILE|auto|none", help="White = the editor may repaint, black = keep; auto: keep people."
     ),
 ]
+LookOption = Annotated[
+    Path | None,
+    typer.Option(
+        "--look", parser=named, metavar="FILE.png", show_default=False,
+        help="Protect nothing, only show in a picture what of a photo or clip would be protected.",
+    ),
+]  # fmt: skip
 InvertOption = Annotated[bool, typer.Option("--invert-mask", help="Black = the editor may repaint.")]
 SeedOption = Annotated[
     int,
@@ -166,11 +173,8 @@ PresetOption = Annotated[
 ]
 
 
-def metadata_asked(strip: bool, keep_place: bool | None, clips: Sequence[Path]) -> str:
-    """What protect_photos is told of metadata. Raises UserError where the options contradict, or clips have none."""
-    name = "--strip-metadata" if strip else "--keep-place" if keep_place else "--no-place"
-    if clips and (strip or keep_place is not None):
-        raise UserError(f"{name} is for photos, and '{clips[0]}' is a clip; allowed with a clip: no {name}")
+def metadata_asked(strip: bool, keep_place: bool | None) -> str:
+    """What ProtectSettings is told of metadata. Raises UserError where the options contradict."""
     if strip and keep_place:
         raise UserError("--strip-metadata and --keep-place exclude each other; allowed: one of them")
     return "strip" if strip else "no-place" if keep_place is False else "keep"

@@ -43,7 +43,8 @@ def protect_all(
     any_photo = not in_folders or next(find(photos, out), None) is not None
     with progress_bar() as bar:
         for clip in clips:
-            made.claim = show_clip(bar, clip, out, settings, overwrite=overwrite, codec=codec, crf=crf)
+            report = show_clip(bar, clip, out, settings, overwrite=overwrite, codec=codec, crf=crf)
+            made.claim, made.places = report["claim"], made.places + report["tells_place"]
         task = bar.add_task(f"protect with {escape(settings.method)}", total=None if recursive else len(photos))
         told = {"progress": lambda done: bar.update(task, completed=done)} if not recursive else rate_shown(bar, task)
         reports = each_protected(photos, out, settings=settings, overwrite=overwrite, recursive=recursive, **told)

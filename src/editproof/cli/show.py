@@ -9,6 +9,8 @@ import typer
 from editproof.cli.display import OUT, make_table
 from editproof.errors import UserError
 
+DEEPEST = 5  # of values in values
+
 app = typer.Typer()
 
 
@@ -30,14 +32,16 @@ def show(
     ]
     OUT.print(make_table(str(found["file"]), rows))
     OUT.print(found["state"], markup=False, soft_wrap=True)
-    OUT.print(report["claim"], style="dim", markup=False)
+    OUT.print(str(report.get("claim", "")), style="dim", markup=False)
     if found["changed"]:
         raise UserError(f"'{found['file']}' is not the file that its report was written for; allowed: that file")
 
 
-def _plain(value: Any) -> str:
+def _plain(value: Any, depth: int = 0) -> str:
+    if depth > DEEPEST:
+        return "..."
     if isinstance(value, dict):
-        return ", ".join(f"{name} {_plain(inner)}" for name, inner in value.items())
+        return ", ".join(f"{name} {_plain(inner, depth + 1)}" for name, inner in value.items())
     if isinstance(value, list):
-        return ", ".join(map(_plain, value))
+        return ", ".join(_plain(inner, depth + 1) for inner in value)
     return "-" if value is None else str(value)

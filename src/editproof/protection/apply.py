@@ -22,6 +22,7 @@ from editproof.methods.sizes import check_sizes
 from editproof.photo.given import as_images, as_mask, is_one
 from editproof.photo.masks import AUTO
 from editproof.photo.reading import is_grey, to_levels
+from editproof.protection.asked import SHARED, check_editor, check_shared
 from editproof.protection.own_size import add
 from editproof.resolution import working_copy, working_mask, working_size
 
@@ -65,7 +66,10 @@ def protect(
         UserError: for photos, masks and settings that cannot be used, an unknown method, or a missing editor.
     """
     one, images, budget = is_one(images), as_images(images), as_budget(budget)
+    check_editor(editor)
+    check_shared(settings)
     check_steps(method, settings.get("steps"))
+    method_settings(method, None, None, {name: value for name, value in settings.items() if name not in SHARED})
     if isinstance(mask, str) and mask == AUTO:
         from editproof.people.finding import find_people
 

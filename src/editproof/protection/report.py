@@ -83,7 +83,10 @@ def read_report(path: Path) -> dict[str, Any]:
         report = json.loads(path.read_bytes())
     except (OSError, ValueError, RecursionError):
         return {}
-    return report if isinstance(report, dict) and {"photo", "protected", "measured_against"} <= report.keys() else {}
+    if not isinstance(report, dict) or not {"photo", "protected", "measured_against"} <= report.keys():
+        return {}
+    named = all(isinstance(report[key], str) and Path(report[key]).name for key in ("photo", "protected"))
+    return report if named else {}  # others write JSON, too
 
 
 def check_unprotected(photo: Path, marked: bool, what: str = "photo") -> None:

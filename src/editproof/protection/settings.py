@@ -23,6 +23,7 @@ from editproof.protection.apply import (
     method_settings,
     weights_digest,
 )
+from editproof.protection.asked import check_shared
 from editproof.protection.task import MEANT, Task
 
 
@@ -51,8 +52,8 @@ class ProtectSettings:
         format: Of photos: a name in FORMATS, or "same": the photo's own.
         quality: Of lossy formats, 1 to 100.
         credentials: A PEM file to sign results with.
-        metadata: Of photos: "keep", "no-place" (without coordinates and names of places) or "strip" (nothing but the
-            colour profile).
+        metadata: "keep", "no-place" (without coordinates and names of places) or "strip" (nothing but a photo's colour
+            profile, a clip's languages and the times of its chapters).
         size: Photos are worked on at the area of size x size pixels; None: at the size at which the editor sees them
             (see `editproof.editors.attacker_size`), or at the preset's.
 
@@ -85,6 +86,7 @@ class ProtectSettings:
 
     def __post_init__(self) -> None:
         method = get_method(self.method)
+        check_shared({"prompt": self.prompt, "seed": self.seed, "steps": self.steps})
         method_settings(self.method, self.preset, self.steps, self.knobs or {})
         check_steps(self.method, self.steps)
         if self.size is None:

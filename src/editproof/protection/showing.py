@@ -1,5 +1,6 @@
 """What is known of a protected file: its report, and whether it is the file that the report was written for."""
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,7 @@ def told(file: Path) -> dict[str, Any]:
 
     Raises UserError where there is no report: a mark alone says that a photo is protected, and nothing else.
     """
-    if not file.is_file():
+    if not _is_file(file):
         raise UserError(f"'{file}' does not exist; allowed: a protected photo or clip, or its report")
     report = read_report(file)
     if report:
@@ -23,11 +24,22 @@ def told(file: Path) -> dict[str, Any]:
         report = read_report(file.with_suffix(".json"))
         if report.get("protected") != file.name:
             raise UserError(_without_report(file))
-    if not file.is_file():
+    try:
+        json.dumps(report, indent=2)
+    except RecursionError:
+        raise UserError(f"the report of '{file}' is no report of editproof's (lists in lists in lists)") from None
+    if not _is_file(file):
         return {"file": str(file), "report": report, "changed": False, "state": f"'{file}' is not here."}
     changed = report.get("protected_sha256") != digest(file)
     state = "The file is no longer what was written." if changed else "The file is as it was written, byte for byte."
     return {"file": str(file), "report": report, "changed": changed, "state": state}
+
+
+def _is_file(path: Path) -> bool:
+    try:
+        return path.is_file()
+    except (OSError, ValueError):  # a name that cannot be one
+        return False
 
 
 def _without_report(file: Path) -> str:

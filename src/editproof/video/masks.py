@@ -1,6 +1,6 @@
 """Masks for clips: one file for all frames, a folder with one for each, another clip, or whoever is found."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from itertools import repeat
 from pathlib import Path
 
@@ -17,6 +17,7 @@ from editproof.photo.masks import (
     check_something_to_edit,
     check_something_to_protect,
     fit_mask,
+    mask_of,
     open_mask,
 )
 from editproof.video.reading import Clip, frames_of, is_clip, levels_of, open_clip
@@ -29,6 +30,7 @@ def check_clip_mask(mask: str | Path | None, invert: bool, clip: Clip, to_edit: 
     if mask is None or mask == AUTO:
         check_mask(mask, invert)
         return None if mask is None else AUTO
+    check = check_something_to_edit if to_edit else check_something_to_protect
     if Path(mask).is_dir():
         files = _files(Path(mask))
         if len(files) != clip.frames:
@@ -36,6 +38,7 @@ def check_clip_mask(mask: str | Path | None, invert: bool, clip: Clip, to_edit: 
                 f"mask folder '{mask}' has {len(files)} pictures, clip '{clip.path}' {clip.frames} frames; "
                 "allowed: one for each, named in their order"
             )
+        _check_each(mask, invert, clip, 1.0 if to_edit else 0.0, check)
         return " ".join(digest(file) for file in files)
     if is_clip(mask):
         other = open_clip(mask)
@@ -43,10 +46,23 @@ def check_clip_mask(mask: str | Path | None, invert: bool, clip: Clip, to_edit: 
             raise UserError(
                 f"mask clip '{mask}' has {other.frames} frames, clip '{clip.path}' {clip.frames}; allowed: as many"
             )
+        _check_each(mask, invert, clip, 1.0 if to_edit else 0.0, check)
         return other.sha256
-    check = check_something_to_edit if to_edit else check_something_to_protect
     check(open_mask(mask, clip.size, invert), str(mask))
     return digest(mask)
+
+
+def _check_each(
+    mask: str | Path, invert: bool, clip: Clip, wanted: float, check: Callable[[Tensor, str], None]
+) -> None:
+    """Raise UserError where one of the masks of a folder or clip is none, or (`check`) no pixel of any is `wanted`."""
+    some = False
+    last = torch.empty(0)
+    for region in masks_from(mask, invert, clip):
+        assert region is not None
+        some, last = some or bool((region == wanted).any()), region
+    if not some:
+        check(last, str(mask))
 
 
 def masks_from(mask: str | Path | None, invert: bool, clip: Clip, start: int = 0) -> Iterator[Tensor | None]:
@@ -61,9 +77,10 @@ def masks_from(mask: str | Path | None, invert: bool, clip: Clip, start: int = 0
             yield open_mask(file, clip.size, invert)
     elif is_clip(mask):
         other = open_clip(mask, whole=False)  # see check_clip_mask
-        for _, frame in frames_of(other, start):
-            grey = Image.fromarray(levels_of(frame, other).numpy()).convert("L")
-            yield fit_mask(grey, str(mask), clip.size, invert)
+        for number, frame in frames_of(other, start):
+            name = f"{mask}, frame {number + 1}"
+            grey = mask_of(Image.fromarray(levels_of(frame, other).numpy()), name)
+            yield fit_mask(grey, name, clip.size, invert)
     else:
         yield from repeat(open_mask(mask, clip.size, invert))
 

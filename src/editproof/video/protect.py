@@ -85,7 +85,7 @@ def protect_clip(
             raise NothingToDo("protected already", str(error)) from None
         check_length(clip, settings.method)
     mask = check_clip_mask(settings.mask, settings.invert_mask, clip)
-    request = settings.as_json(mask, codec=codec, crf=crf, clip=clip.sha256)
+    request = settings.as_json(mask, codec=codec, crf=crf, clip=clip.sha256, metadata=settings.metadata)
     suffix = f".{kind_for(clip, encoder)}"
     name = free_name(path, out, suffix, set())
     output, report_file = out / f"{name}{suffix}", out / f"{name}.json"
@@ -129,6 +129,7 @@ def _make(
     work = replace(work, clip=replace(work.clip, frames=frames))
     rest = rewrite(
         work.clip, file, protector(work, budget, tally), kind=file.suffix[1:], codec=encoder, crf=quality, comment=MARK,
+        metadata=work.task.settings.metadata,
         progress=lambda done: progress((1 + WRITING * done / frames) / share),
     )  # fmt: skip
     if not tally.levels:

@@ -3,8 +3,6 @@
 Turned upright, in the order in which they are shown, with the colour matrix and range that the clip says it has.
 """
 
-import contextlib
-import os
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from fractions import Fraction
@@ -19,24 +17,19 @@ from torch import Tensor
 from editproof.errors import UserError
 from editproof.files import digest
 from editproof.photo.moving import KINDS, is_animated
-from editproof.video.animation import frames_of_animation, kind_of
+from editproof.video.animation import frames_of_animation, kind_of, said_beside
+from editproof.video.files import SUFFIXES, check_size, is_clip, is_still, opened, pyav
+from editproof.video.metadata import SPOKEN
 
 if TYPE_CHECKING:
-    import av
     from av.video.frame import VideoFrame
-    from av.video.stream import VideoStream
 
-SUFFIXES = (".mp4", ".m4v", ".mov", ".mkv", ".webm", ".avi")
-PICTURES = (b"\xff\xd8", b"\x89PNG", b"GIF8", b"BM", b"II*\0", b"MM\0*")  # how files of pictures begin
-PICTURE_BRANDS = (b"avif", b"avis", b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"mif1", b"msf1", b"crx ")
-ATOMS = (b"ftyp", b"moov", b"mdat", b"wide", b"free", b"skip")  # a QuickTime file begins with one of these
-SIDES = (16, 8192)  # pixels
-MAX_PIXELS = 8192 * 4352
+__all__ = ["SUFFIXES", "Clip", "frames_of", "is_animation", "is_clip", "levels_of", "open_clip", "opened", "pyav"]
+
 MARK = 'editproof:Protected="True"'  # in the comment of a protected clip
 EXACT = 0x4 | 0x2000 | 0x4000 | 0x40000  # swscale: bicubic, full chroma both ways, accurate rounding
 COLOURS = ("color_range", "color_primaries", "color_trc", "colorspace")
 FULL = 2  # FFmpeg's number of the colour range 0 to 255
-ALLOWED = "allowed: MP4, MOV, MKV, WebM, AVI, moving GIF, PNG and WebP"
 HDR = {16: "PQ", 18: "HLG"}  # FFmpeg's numbers of transfers
 AROUND = {"SPHERICAL": "how a 360-degree picture is projected", "STEREO3D": "which eye sees what"}
 
@@ -61,83 +54,13 @@ class Clip:
     sha256: str
     left_out: tuple[str, ...] = ()  # streams that are not taken along
     lost: tuple[str, ...] = ()  # what else cannot be
+    placed: tuple[int, ...] = ()  # numbers of streams of subtitles that tell where
     times: tuple[int, ...] = ()  # of the frames, where theirs are out of order
 
     @property
     def stored(self) -> tuple[int, int]:
         """(width, height) of what is stored."""
         return self.size if self.turns % 2 else (self.size[1], self.size[0])
-
-
-def is_clip(path: str | Path) -> bool:
-    """Whether a file is a clip by its beginning, a picture that moves, or is called a clip and is no picture."""
-    path, start = Path(path), _beginning(Path(path))
-    if _demuxer(start) is not None or is_animated(path):
-        return True
-    picture = start.startswith(PICTURES) or (start[:4] == b"RIFF" and start[8:12] == b"WEBP")
-    return path.suffix.lower() in SUFFIXES and not picture and not path.is_dir()
-
-
-def _beginning(path: Path) -> bytes:
-    """The first bytes of a file; none where it cannot be read, or is no regular file, which might keep us waiting."""
-    try:
-        if path.is_file():
-            with path.open("rb") as file:
-                return file.read(64)
-    except OSError:
-        pass
-    return b""
-
-
-def _demuxer(start: bytes) -> str | None:
-    """FFmpeg's name of what reads a file that begins so. Left to itself it would read playlists, and what they name."""
-    if start[4:8] in ATOMS and start[8:12] not in PICTURE_BRANDS:
-        return "mov"
-    if start[:4] == b"\x1a\x45\xdf\xa3":
-        return "matroska"
-    return "avi" if start[:4] == b"RIFF" and start[8:12] == b"AVI " else None
-
-
-def pyav(path: str | Path) -> Any:
-    """The module av. Raises UserError where it is not installed."""
-    os.environ.setdefault("SVT_LOG", "1")  # AV1's encoder writes errors only, not between the lines of the progress
-    try:
-        import av
-    except ImportError:
-        raise UserError(
-            f"clip '{path}' is a video, which needs an extra; allowed: pip install 'editproof[video]'"
-        ) from None
-    return av
-
-
-@contextlib.contextmanager
-def opened(path: Path) -> "Iterator[tuple[av.container.InputContainer, VideoStream]]":
-    """A clip's container and its first video stream; what FFmpeg raises inside the `with` becomes a UserError."""
-    library = pyav(path)
-    try:
-        if not path.is_file():
-            raise UserError(f"clip '{path}' does not exist or is no file")
-        if path.stat().st_size == 0:
-            raise UserError(f"clip '{path}' is empty (0 bytes); {ALLOWED}")
-        with path.open("rb"):  # says why, if it may not be read
-            demuxer = _demuxer(_beginning(path))
-        if demuxer is None:
-            raise UserError(f"clip '{path}' is no clip that can be read; {ALLOWED}")
-        with library.open(os.path.abspath(path), format=demuxer, metadata_errors="replace") as container:
-            videos = [s for s in container.streams.video if not _still(s)]
-            if not videos:
-                raise UserError(f"clip '{path}' has no video stream; allowed: clips with one")
-            videos[0].thread_type = "AUTO"
-            yield container, videos[0]
-    except library.FFmpegError as error:
-        raise UserError(f"clip '{path}' is damaged or cut off ({error.strerror or error})") from None
-    except PermissionError:
-        raise UserError(f"clip '{path}' may not be read by this user") from None
-
-
-def _still(stream: "VideoStream") -> bool:
-    """Whether a video stream is a cover picture: it shows the clip unprotected."""
-    return bool(stream.disposition & (0x400 | 0x800 | 0x100000))
 
 
 def open_clip(path: str | Path, *, whole: bool = True) -> Clip:
@@ -153,7 +76,7 @@ def open_clip(path: str | Path, *, whole: bool = True) -> Clip:
         if context is None or not context.width:
             raise UserError(f"clip '{path}' has video that cannot be decoded; allowed: codecs that FFmpeg knows")
         width, height = context.width, context.height
-        _check_size(path, width, height)
+        check_size(path, width, height)
         transparent = context.format is not None and any(c.is_alpha for c in context.format.components)
         beside = next((value for key, value in video.metadata.items() if key.lower() == "alpha_mode"), "0")
         if transparent or beside not in ("", "0"):  # VP8 and VP9 have it in a picture of its own
@@ -198,7 +121,6 @@ def _open_animation(path: Path) -> Clip:
     for frame in frames_of_animation(path, pyav(path)):
         if first is None:
             first = frame
-            _check_size(path, frame.width, frame.height)
         times.append(frame.pts)
         end = frame.pts + frame.duration
     if first is None:
@@ -207,16 +129,8 @@ def _open_animation(path: Path) -> Clip:
         path=path, kind=kind_of(path), size=(first.height, first.width), frames=len(times), turns=0,
         rate=Fraction(1000 * len(times), end).limit_denominator(1000), time_base=first.time_base, codec=kind_of(path),
         pixel_format="rgb24", colours={name: int(getattr(first, name)) for name in COLOURS}, aspect=None, matrix=None,
-        marked=False, sha256=digest(path), lost=("how often it is repeated",),
+        marked=False, sha256=digest(path), lost=("how often it is repeated", *said_beside(path)),
     )  # fmt: skip
-
-
-def _check_size(path: Path, width: int, height: int) -> None:
-    if min(width, height) < SIDES[0] or max(width, height) > SIDES[1] or width * height > MAX_PIXELS:
-        raise UserError(
-            f"clip '{path}' has {width} x {height} pixels; allowed: {SIDES[0]} to {SIDES[1]:,} a side and "
-            f"{MAX_PIXELS // 1_000_000} megapixels"
-        )
 
 
 def _kind(path: Path, container: Any, video: Any) -> str:
@@ -237,17 +151,19 @@ def _looked_through(clip: Clip) -> Clip:
 
     Raises UserError where it is damaged or cut off, or its frames change their size or have no times.
     """
-    path, times, end = clip.path, [], 0.0
+    path, times, end, placed = clip.path, [], 0.0, set[int]()
     with opened(path) as (container, video):
         taken = {s.index for s in container.streams if s is video or s.type in ("audio", "subtitle")}
         left = tuple(
-            f"stream {s.index}: {'a picture' if s.type == 'video' and _still(s) else s.type}"
+            f"stream {s.index}: {'a picture' if s.type == 'video' and is_still(s) else s.type}"
             for s in container.streams
             if s.index not in taken
         )
         for packet in container.demux():
             if packet.size and packet.pts is not None:
                 end = max(end, float((packet.pts + (packet.duration or 0)) * packet.time_base))
+            if packet.stream.type == "subtitle" and SPOKEN.search(bytes(packet)):
+                placed.add(packet.stream.index)
             if packet.stream is video:  # the last packet of a stream has no number
                 for frame in packet.decode():
                     times.append(frame.pts)
@@ -260,7 +176,7 @@ def _looked_through(clip: Clip) -> Clip:
     if len(set(ordered)) < len(times):
         raise UserError(f"clip '{path}' has frames without times of their own; allowed: convert it to MP4 or MKV first")
     out_of_order = tuple(ordered) if ordered != times else ()  # AVI has packets' times only
-    return replace(clip, frames=len(times), left_out=left, times=out_of_order)
+    return replace(clip, frames=len(times), left_out=left, placed=tuple(sorted(placed)), times=out_of_order)
 
 
 def is_animation(clip: Clip) -> bool:

@@ -60,6 +60,8 @@ def described(
         "codec": encoder.encoder,
         "crf": quality,
         "lossless": encoder.lossless,
+        "metadata": task.settings.metadata,
+        "tells_place": rest.tells_place,
         "not_taken_along": rest.lost,
         "converted": rest.converted,
     }

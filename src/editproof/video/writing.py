@@ -11,7 +11,8 @@ import numpy as np
 from torch import Tensor
 
 from editproof.errors import UserError
-from editproof.video.metadata import Said, kept, kept_chapters, needs_list, not_said
+from editproof.photo.metadata import KEEP
+from editproof.video.metadata import Said, chosen, kept, kept_chapters, needs_list, not_said, tells_place
 from editproof.video.reading import EXACT, FULL, Clip, frames_of, is_animation, levels_of, opened, pyav
 from editproof.video.sound import Converted, beside
 
@@ -85,6 +86,7 @@ class Kept:
 
     lost: list[str]
     converted: list[str]
+    tells_place: bool = False
 
 
 def rewrite(
@@ -96,19 +98,20 @@ def rewrite(
     codec: Codec,
     crf: int | None,
     comment: str = "",
+    metadata: str = KEEP,
     progress: Callable[[int], None] = lambda done: None,
 ) -> Kept:
     """Write the clip to `path` with `change(number, frame)`, frames (H, W, 3) uint8, in place of its frames.
 
     Sound and subtitles are copied packet by packet, sound that the container cannot hold is converted; frame times,
-    colours, pixel aspect, rotation, chapters and metadata are kept. `comment` is added to the comment. Raises UserError
-    for the clip, OSError for the result.
+    colours, pixel aspect, rotation, chapters and metadata are kept, of the last what `metadata` says (see
+    photo.metadata). `comment` is added to the comment. Raises UserError for the clip, OSError for the result.
     """
     library, said = pyav(clip.path), Said()
     with ExitStack() as stack:
         source, original = (None, None) if is_animation(clip) else stack.enter_context(opened(clip.path))
         if source is not None and original is not None:
-            said = Said(dict(source.metadata), dict(original.metadata), source.chapters())
+            said = chosen(Said(dict(source.metadata), dict(original.metadata), source.chapters()), metadata)
         flags = "+faststart" + ("+use_metadata_tags" if needs_list(said.clip) else "")
         options = {"fflags": "+bitexact", **({"movflags": flags} if kind in ("mp4", "mov") else {})}  # no random ids
         target = stack.enter_context(_target(library, path, MUXERS[kind], options))
@@ -116,9 +119,9 @@ def rewrite(
         video.metadata.update(kept(said.video))
         written, streams = str(video.pix_fmt), () if source is None else source.streams
         tried = {
-            stream.index: beside(target, stream, kind, library)
+            stream.index: beside(target, stream, kind, library, metadata)
             for stream in streams
-            if stream.type in ("audio", "subtitle")
+            if stream.type in ("audio", "subtitle") and (metadata == KEEP or stream.index not in clip.placed)
         }
         others = {index: taken for index, taken in tried.items() if not isinstance(taken, str)}
         target.metadata.update(kept(said.clip))
@@ -142,11 +145,13 @@ def rewrite(
             packets = stream.rest() if stream in others.values() else stream.encode(None)
             with _to_disk(library, path):
                 target.mux(packets)
-    lost = [*clip.left_out, *clip.lost, *(why for why in tried.values() if isinstance(why, str))]
+    placed = [f"stream {index}: subtitle, which tells places" for index in clip.placed if metadata != KEEP]
+    lost = [*clip.left_out, *clip.lost, *placed, *(why for why in tried.values() if isinstance(why, str))]
     with library.open(os.path.abspath(path), metadata_errors="replace") as result:
         after = Said(dict(result.metadata), dict(result.streams.video[0].metadata), result.chapters())
+    tells = tells_place(after) or any(index in others for index in clip.placed)
     converted = [taken.said for taken in others.values() if isinstance(taken, Converted)]
-    return Kept([*lost, *not_said(said, after)], [*_coarser(clip.pixel_format, written, library), *converted])
+    return Kept([*lost, *not_said(said, after)], [*_coarser(clip.pixel_format, written, library), *converted], tells)
 
 
 def _frames_and_packets(clip: Clip, source: Any, original: Any, others: list[int]) -> Iterator[Any]:
