@@ -13,6 +13,10 @@ from editproof.randomness import Generators, rand, randn
 LEVELS = 255  # an 8-bit channel has the values 0/255 .. 255/255
 
 
+def _is_number(given: object) -> bool:
+    return isinstance(given, int | float) and not isinstance(given, bool)
+
+
 @dataclass(frozen=True)
 class Linf:
     """No channel of any pixel moves by more than `eps` (in [0,1], e.g. 8/255)."""
@@ -20,7 +24,7 @@ class Linf:
     eps: float
 
     def __post_init__(self) -> None:
-        if not 0 < self.eps <= 1:
+        if not _is_number(self.eps) or not 0 < self.eps <= 1:
             raise UserError(f"Linf eps {self.eps}: allowed are numbers above 0 up to 1, such as 8/255 = {8 / 255:.4f}")
 
     def project(self, delta: Tensor) -> Tensor:
@@ -50,7 +54,7 @@ class L2:
     eps: float
 
     def __post_init__(self) -> None:
-        if not 0 < self.eps < math.inf:
+        if not _is_number(self.eps) or not 0 < self.eps < math.inf:
             raise UserError(f"L2 eps {self.eps}: allowed are numbers above 0, such as 8.0 for 512x512 pixels")
 
     def project(self, delta: Tensor) -> Tensor:

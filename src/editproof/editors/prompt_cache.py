@@ -18,6 +18,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 from torch import Tensor, nn
 
+from editproof.building import ONE_AT_A_TIME
 from editproof.editors.hub import one_line, quiet
 from editproof.errors import UserError
 from editproof.files import atomic
@@ -89,7 +90,7 @@ class PromptCache:
 
         classes = json.loads((self.folder / "model_index.json").read_text())
         try:
-            with quiet():
+            with ONE_AT_A_TIME, quiet():
                 models = {
                     part: self._load(getattr(transformers, classes[part][1]), part, layers)
                     for part, layers in self.parts.items()

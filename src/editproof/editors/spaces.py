@@ -8,6 +8,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from editproof.building import ONE_AT_A_TIME
 from editproof.editors.hub import one_line, quiet
 from editproof.editors.packed import FILE, load_packed
 from editproof.errors import UserError
@@ -73,7 +74,8 @@ def _load(name: str, device: str) -> Any:
     if name not in SPACES and not path.exists() and (source.count("/") != 1 or source.startswith((".", "/", "~"))):
         raise UserError(f"unknown latent space '{name}'; allowed: {_allowed()}")
     try:
-        vae = _from_file(path) if path.is_file() else _from_layout(source)
+        with ONE_AT_A_TIME:
+            vae = _from_file(path) if path.is_file() else _from_layout(source)
     except (OSError, ValueError, KeyError, RuntimeError) as error:
         raise UserError(f"latent space '{name}' cannot be loaded: {one_line(error)}") from error
     return vae.to(device).requires_grad_(False).eval()

@@ -6,6 +6,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from editproof.building import ONE_AT_A_TIME
 from editproof.errors import UserError
 from editproof.metrics.models import model_folder
 from editproof.metrics.trial import check_pair
@@ -58,10 +59,11 @@ def _load(source: str) -> tuple[Any, Any, Any]:
 
     folder = model_folder(source, "CLIP", FILES)
     try:
-        return (
-            CLIPModel.from_pretrained(folder, use_safetensors=True).eval(),
-            CLIPImageProcessorPil.from_pretrained(folder),
-            CLIPTokenizer.from_pretrained(folder),
-        )
+        with ONE_AT_A_TIME:
+            return (
+                CLIPModel.from_pretrained(folder, use_safetensors=True).eval(),
+                CLIPImageProcessorPil.from_pretrained(folder),
+                CLIPTokenizer.from_pretrained(folder),
+            )
     except (OSError, ValueError) as error:
         raise UserError(f"CLIP model '{source}' cannot be loaded: {' '.join(str(error).split())}") from error

@@ -8,6 +8,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from editproof.building import ONE_AT_A_TIME
 from editproof.errors import UserError
 from editproof.metrics.models import model_folder
 from editproof.metrics.psnr import region_mean
@@ -105,7 +106,8 @@ def load_lpips(source: str) -> Lpips:
     if "lin0.model.1.weight" not in state:
         state |= _heads(kind)
     try:
-        network = Lpips(kind, [state[f"lin{i}.model.1.weight"] for i in range(len(TAPS[kind]))])
+        with ONE_AT_A_TIME:
+            network = Lpips(kind, [state[f"lin{i}.model.1.weight"] for i in range(len(TAPS[kind]))])
         features = network.features.state_dict()
         network.features.load_state_dict({name: state[f"features.{name}"] for name in features})
     except (KeyError, RuntimeError) as error:
