@@ -10,6 +10,7 @@ from editproof.app.handlers import COMPUTE
 from editproof.app.visits import Visit, keep, soon_over, visit
 from editproof.app.work import TAKEN, Stopped, follow
 from editproof.errors import UserError
+from editproof.photo.metadata import KEEP
 
 
 def build(root: Path) -> None:
@@ -20,6 +21,7 @@ def build(root: Path) -> None:
         strength = gr.Textbox("balanced", label="strength: invisible, balanced or strong")
         format = gr.Textbox("png", label="format: png, webp, tiff, avif, jpeg or source")
         method, drawn = gr.Textbox("immunizer", label="method"), gr.Number(0, label="seed", precision=0)
+        metadata = gr.Textbox(KEEP, label="metadata: keep, no-place or strip")
         against = gr.Textbox("tiny-inpaint", label="editor that an optimising method works against")
         protected, report = gr.File(label="protected"), gr.JSON(label="report: keep it private")
         prompt, editor = gr.Textbox(label="prompt"), gr.Textbox("tiny-inpaint", label="editor")
@@ -47,11 +49,11 @@ def build(root: Path) -> None:
 
     def protect(
         photo: str, mask: str | None, part: str, strength: str, format: str, method: str, editor: str, seed: int,
-        request: gr.Request,
+        metadata: str, request: gr.Request,
     ) -> tuple[str, dict[str, Any]]:  # fmt: skip
         """Protect one photo or clip; returns its file, bit for bit as it was computed, and the report."""
         choices = {"region": part, "strength": strength, "format": format, "method": method, "editor": editor,
-                   "seed": seed}  # fmt: skip
+                   "seed": seed, "metadata": metadata}  # fmt: skip
         return answer(request, lambda mine, progress: _protect(mine, photo, mask, choices, progress), photo, mask)
 
     def edit(photo: str, mask: str | None, prompt: str, editor: str, seed: int, request: gr.Request) -> str:
@@ -59,7 +61,7 @@ def build(root: Path) -> None:
         return answer(request, lambda mine, progress: _edit(mine, photo, mask, prompt, editor, seed, progress),
                       photo, mask)  # fmt: skip
 
-    asked = [photo, mask, part, strength, format, method, against, drawn]
+    asked = [photo, mask, part, strength, format, method, against, drawn, metadata]
     run_protect.click(protect, asked, [protected, report], api_name="protect", **settings)
     run_edit.click(edit, [photo, mask, prompt, editor, seed], [edited], api_name="edit", **settings)
 

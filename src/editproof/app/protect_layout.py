@@ -9,6 +9,7 @@ from editproof.app import words
 from editproof.app.parts import Say, Texts, part
 from editproof.app.protecting import MOST_PHOTOS
 from editproof.photo.decoding import SUFFIXES
+from editproof.photo.metadata import KEEP, METADATA
 from editproof.video.reading import SUFFIXES as CLIPS
 
 LARGEST_MB = 200
@@ -100,8 +101,13 @@ def _more(ui: SimpleNamespace, texts: Texts, methods: list[tuple[str, str]], edi
         choices = [(say("save_png"), "png"), (say("save_source"), "source")]
         return {"label": say("save_as"), "info": say("save_info"), "choices": choices}
 
+    def metadata(say: Say) -> dict[str, Any]:
+        choices = [(say(f"metadata_{name.replace('-', '_')}"), name) for name in METADATA]
+        return {"label": say("metadata"), "info": say("metadata_info"), "choices": choices}
+
     with part(texts, gr.Accordion, lambda say: {"label": say("more")}, open=False):
         ui.format = part(texts, gr.Radio, formats, value="png")
+        ui.metadata = part(texts, gr.Radio, metadata, value=KEEP, elem_id="metadata")
         ui.again = part(texts, gr.Checkbox, lambda say: {"label": say("again")})
         ui.method = part(
             texts, gr.Dropdown, lambda say: {"label": say("method")}, choices=methods, value=methods[0][1]

@@ -27,7 +27,7 @@ from editproof.app.visits import Visit, keep, leave
 from editproof.app.work import Running, watch
 
 EXAMPLE_SIDE = 512  # pixels
-MORE = ("method", "editor", "format", "again", "seed")  # settings that are remembered once they were used
+MORE = ("method", "editor", "format", "again", "seed", "metadata")  # settings that are remembered once they were used
 
 
 @dataclass(frozen=True)
@@ -56,7 +56,8 @@ def build(root: Path, texts: Texts, methods: list[tuple[str, str]], editors: lis
     ui.found.select(act(show_person_clicked, pointed), None, seen, **private).then(**strength)
     ui.who.input(act(show_who), [ui.who], seen, **private).then(**strength)
     ui.strength.change(**strength, trigger_mode="always_last")
-    asked = [ui.photos, ui.region, ui.painter, ui.strength, ui.method, ui.editor, ui.format, ui.again, ui.seed]
+    asked = [ui.photos, ui.region, ui.painter, ui.strength]
+    asked += [ui.method, ui.editor, ui.format, ui.again, ui.seed, ui.metadata]
     start_and_stop(ui.start, ui.stop, ui.status, partial(work, ui), asked, result, root)
     ui.picked.input(act(show), [ui.picked], [ui.status, *result], **private)
     ui.example.click(act(example), None, [ui.status, ui.photos], **private)

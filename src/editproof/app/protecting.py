@@ -13,6 +13,7 @@ from editproof.app.work import Progress
 from editproof.budgets import Linf
 from editproof.errors import UserError
 from editproof.photo.formats import format_of
+from editproof.photo.metadata import KEEP
 from editproof.photo.reading import open_photo
 from editproof.protection.apply import DEFAULT_METHOD, get_method
 from editproof.protection.files import protect_photos
@@ -38,6 +39,7 @@ class Choices:
     format: str = "png"  # or SOURCE
     again: bool = False  # protect what is protected already
     seed: int = 0
+    metadata: str = KEEP  # what of the file's own goes with the result: photo.metadata.METADATA
 
 
 @dataclass(frozen=True)
@@ -107,7 +109,7 @@ def protect_one(
     budget = Linf(words.eps_of(choices.strength))
     settings = ProtectSettings(
         method=choices.method, editor=editor, mask=mask, budget=budget, preset=PRESET, seed=choices.seed,
-        force=choices.again,
+        force=choices.again, metadata=choices.metadata,
     )  # fmt: skip
     if is_clip(photo):
         if choices.region == words.PAINTED:

@@ -98,6 +98,7 @@ def check_download(
     steps: int = STEPS,
     seed: int = 0,
     device: str | None = None,
+    contents: Sequence[bytes] | None = None,
     progress: Callable[[str, float], None] = lambda what, share: None,
 ) -> Checked:
     """What an upload left of a protection: its pixels, and what editors make of it.
@@ -105,17 +106,18 @@ def check_download(
     original, protected: a photo and its protected version, of the same size. downloaded: what a website made of that,
     whole (not cropped or turned), of any size and format. editors: names, hub ids or folders; the embedded ones if
     None; none at all for the pixels only. mask: whom the edits keep, a file or "auto" (people; a centred ellipse where
-    nobody is found). Raises UserError.
+    nobody is found). contents: of the three files, which are then only called so, and not read. Raises UserError.
     """
     check_mask(None if mask == AUTO else mask)
     names = [n for n, info in EDITORS.items() if info.embedded] if editors is None else list(editors)
-    photos = [open_photo(path) for path in (original, protected, downloaded)]
+    data = contents or (None, None, None)
+    photos = [open_photo(*one) for one in zip((original, protected, downloaded), data, strict=True)]
     _check_sizes(photos)
     seen, notes = [photo.pixels for photo in photos], []
     if photos[2].icc != photos[0].icc:
         seen = [_in_srgb(photo) for photo in photos]
         notes.append("the colour profile was changed, so all three were brought to sRGB before they were compared")
-    format, quality, tables = _file(Path(downloaded))
+    format, quality, tables = _file(Path(downloaded), data[2])
     size, small = photos[0].size, photos[2].size
     levels = [(x * 255).round().byte() for x in seen]
     same = working_copy(levels[1][None], small)
@@ -148,9 +150,9 @@ def _check_sizes(photos: Sequence[Photo]) -> None:
         )
 
 
-def _file(path: Path) -> tuple[str, int | None, Any]:
+def _file(path: Path, data: bytes | None = None) -> tuple[str, int | None, Any]:
     """A picture file's format, the quality of a JPEG (about) and its quantisation tables and chroma sampling."""
-    with opened(path, "photo") as image:
+    with opened(path, "photo", data) as image:
         if image.format not in ("JPEG", "MPO"):
             return str(image.format), None, None
         from PIL import JpegImagePlugin

@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import AsyncGenerator
+from pathlib import Path
 
 from starlette.formparsers import MultiPartException, MultiPartParser
 from starlette.requests import Request
@@ -64,7 +65,7 @@ async def files_of(
             if field not in (*needed, *more) or isinstance(file, str) or field in files:
                 raise Refused(400, "bad_multipart", f"part '{field}'; {allowed}")
             name = (file.filename or "").replace("\\", "/").rsplit("/", 1)[-1][:100]
-            files[field] = await file.read(), name or field
+            files[field] = await file.read(), name if Path(name).name else field
     finally:
         await form.close()
     for field in needed:

@@ -51,10 +51,14 @@ async def protect(
         Query(description="What may be repainted: none (nothing), auto (all but people), file: the part `mask`."),
     ] = None,
     invert_mask: Annotated[bool, Query(description="Black in the mask may be repainted, not white.")] = False,
-    format: Annotated[str, Query(description="Of the result: png, webp, tiff, avif, jpeg or same.")] = "png",
+    format: Annotated[str, Query(description="Of the result: png, webp, tiff, avif, jpeg (jpg) or same.")] = "png",
     quality: Annotated[int | None, Query(ge=1, le=100, description="Of avif and jpeg.")] = None,
     seed: Annotated[int | None, Query(ge=0, lt=2**63)] = None,
     force: Annotated[bool, Query(description="Protect again what is protected already.")] = False,
+    metadata: Annotated[
+        Literal["keep", "no-place", "strip"],
+        Query(description="Of the photo's file: keep it, without the place, or nothing but the colour profile."),
+    ] = "keep",
     report: Annotated[
         Literal["header", "multipart", "none"],
         Query(description="Where the private report goes: X-Editproof-Report (base64), a second part, nowhere."),
@@ -69,7 +73,7 @@ async def protect(
         named = mask or ("file" if mask_data is not None else "none")
         try:
             number = None if eps is None else parse_eps(eps, "eps")
-            wish = Wish(photo, name, named, mask_data, invert_mask, number, format, quality, seed, force)
+            wish = Wish(photo, name, named, mask_data, invert_mask, number, format, quality, seed, force, metadata)
             check_wish(wish)
         except UserError as error:
             raise Refused(422, "bad_setting", str(error)) from None

@@ -22,6 +22,7 @@ class Wish:
     quality: int | None = None
     seed: int | None = None
     force: bool = False
+    metadata: str = "keep"
 
 
 @dataclass(frozen=True)
@@ -56,8 +57,10 @@ def check_wish(wish: Wish) -> None:
     """Raise UserError for a wish that no photo could be protected by."""
     from editproof.photo.formats import chosen_format
     from editproof.photo.masks import AUTO
+    from editproof.photo.metadata import check_metadata
 
     chosen_format(wish.format, wish.quality)
+    check_metadata(wish.metadata)
     if wish.mask == AUTO and wish.invert_mask:
         raise UserError("an inverted mask 'auto' would give people away; allowed: a mask file with invert_mask")
     if (wish.mask == "file") != (wish.mask_data is not None):
@@ -109,20 +112,11 @@ def protect_wishes(wishes: Sequence[Wish], task: Any, settings: Any) -> list[Mad
 
 def compare(asked: Comparison) -> dict[str, Any] | Failed:
     """What an upload left of a protection, of the pixels only: what `editproof check --editors none --json` prints."""
-    import tempfile
-    from pathlib import Path
-
     from editproof.bench.checking import check_download
 
     try:
-        with tempfile.TemporaryDirectory(prefix="editproof-") as folder:
-            files = [Path(folder, name) for name in ("original", "protected", "downloaded")]
-            for file, data in zip(files, (asked.original, asked.protected, asked.downloaded), strict=True):
-                file.write_bytes(data)
-            try:
-                return check_download(*files, editors=[]).as_json()
-            except UserError as error:
-                return Failed(str(error).replace(f"{folder}/", ""), True)
+        contents = (asked.original, asked.protected, asked.downloaded)
+        return check_download("original", "protected", "downloaded", editors=[], contents=contents).as_json()
     except Exception as error:
         return _failed(error)
 
@@ -143,10 +137,11 @@ def _task_for(wish: Wish, task: Any, settings: Any) -> Any:
         force=wish.force,
         format=wish.format,
         quality=wish.quality,
+        metadata=wish.metadata,
     )
     named = mask if wish.mask_data is None else hashlib.sha256(wish.mask_data).hexdigest()
     request = wished.as_json(
-        named, format=wish.format, quality=wish.quality, content_credentials=False, metadata=wished.metadata
+        named, format=wished.format, quality=wish.quality, content_credentials=False, metadata=wished.metadata
     )
     budget = task.budget if wish.eps is None else wished.budget
     return replace(task, settings=wished, budget=budget, mask_data=wish.mask_data, request=request)
