@@ -76,9 +76,9 @@ def test_without_photos_or_methods_it_takes_the_astronaut_and_the_usual_ones(
         "none",
         "noise",
         "autoencoder",
+        "immunizer:mask=told",
         "photoguard-encoder",
         "diffusionguard",
-        "immunizer:mask=told",
     )
     assert set(config.prompts or ()) <= set(HELD_OUT_SCENES)
     assert config.edit_steps == editor.steps
