@@ -1,8 +1,10 @@
 """Training: the loss, what it learns, resuming after kill -9, NaN, and every refused setting."""
 
 import json
+import os
 import re
 import shutil
+import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, replace
@@ -24,6 +26,7 @@ from editproof.files import held
 from editproof.immunizer.config import LIMITS, NetworkConfig, TrainConfig, make_config, read_config
 from editproof.immunizer.dataset import PhotoPrompts, read_split
 from editproof.immunizer.network import NestedUNet, load_immunizer, perturb
+from editproof.immunizer.ranks import Ranks, joined
 from editproof.immunizer.training import losses, train, validate
 from editproof.methods import METHODS
 
@@ -422,3 +425,69 @@ def test_every_setting_with_a_number_has_limits() -> None:
     for prefix, kind in (("", TrainConfig), ("network.", NetworkConfig)):
         names |= {prefix + x for x, hint in get_type_hints(kind).items() if re.search(r"int|float", str(hint))}
     assert names == set(LIMITS)
+
+
+def torchrun(data: Path, output: Path, config: Path, epochs: int) -> None:
+    """Two processes on the CPU."""
+    command = [
+        sys.executable,
+        "-m",
+        "torch.distributed.run",
+        "--standalone",
+        "--nproc-per-node",
+        "2",
+        "-m",
+        "editproof",
+    ]
+    options = ["--config", str(config), "--data-dir", str(data), "--output-dir", str(output), "--device", "cpu"]
+    environment = {**os.environ, "PYTHONPATH": str(ROOT / "src"), "OMP_NUM_THREADS": "1"}
+    ran = subprocess.run([*command, "train", *options, "--set", f"iter_num={epochs}"], env=environment,
+                         capture_output=True, text=True)  # fmt: skip
+    assert ran.returncode == 0, ran.stderr[-3000:]
+    assert ran.stdout.count("weights: ") == 1
+
+
+def test_two_processes_train_what_one_does_and_go_on(data: Path, settings: dict[str, Any], tmp_path: Path) -> None:
+    """Batches of 3 and, at an epoch's end, 2 photos; a validation that only the first process makes."""
+    own = {**settings, "validate_every": 1}
+    (tmp_path / "config.yml").write_text(yaml.safe_dump(own))
+    for epochs in (1, 2):
+        torchrun(data, tmp_path / "two", tmp_path / "config.yml", epochs)
+    train(make_config({**own, "iter_num": 2}), data, tmp_path / "one", device="cpu")
+    one, two = log(tmp_path / "one"), log(tmp_path / "two")
+    assert [line["step"] for line in one] == [line["step"] for line in two] == [1, 2, 3, 3, 4, 5, 6, 6]
+    for name in ("loss", "validation_loss"):
+        values = [[line[name] for line in lines if name in line] for lines in (one, two)]
+        assert values[1] == pytest.approx(values[0], rel=1e-3)
+
+
+def test_several_processes_need_what_they_can_share(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name, value in {"WORLD_SIZE": "2", "RANK": "1", "LOCAL_RANK": "1"}.items():
+        monkeypatch.setenv(name, value)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 1)
+    with pytest.raises(UserError, match="2 or more processes, but 1 GPUs; allowed: one process a GPU"), joined("cuda"):
+        pass
+    assert Ranks(1, 2).share([1, 2, 3]) == [2]
+    assert Ranks(0, 2).rows(torch.arange(3)).tolist() == [0, 2]
+
+
+def test_missing_data_are_fetched(
+    data: Path, settings: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Once; without network the line says what to do, and nothing is left behind."""
+    config = make_config({**settings, "iter_num": 1})
+    with pytest.raises(
+        UserError, match=r"'.*new' does not exist, and dataset .* hub cannot be reached; allowed: a net"
+    ):
+        train(config, tmp_path / "new", tmp_path / "out", device="cpu")
+    assert not list(tmp_path.iterdir())
+    fetched: list[Path] = []
+
+    def download(folder: Path) -> None:
+        fetched.append(folder)
+        shutil.copytree(data, folder)
+
+    monkeypatch.setattr("editproof.immunizer.dataset.download_dataset", download)
+    for epochs in (1, 2):
+        train(replace(config, iter_num=epochs), tmp_path / "new", tmp_path / "out", device="cpu")
+    assert fetched == [tmp_path / "new"]

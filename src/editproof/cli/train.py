@@ -30,6 +30,9 @@ def train(
 ) -> None:
     """Train a one-pass immunizer against an editor; goes on from the checkpoint in the output folder if there is one.
 
+    A data folder that does not exist is filled with DiffVax's dataset. `torchrun --nproc-per-node N -m editproof train`
+    shares each batch out to N processes, one a GPU.
+
     Exit code 1 if a loss is not finite (the last good checkpoint is kept), 2 for settings or data that cannot be used.
     """
     from editproof.immunizer.config import read_config
@@ -53,6 +56,8 @@ def train(
             f"batch_size: {read.batch_size} does not fit into the device's memory; allowed: a smaller batch_size, "
             "resolution or network, or fewer steps"
         ) from error
+    if os.environ.get("RANK", "0") != "0":
+        return  # of several processes under torchrun, the first tells
     typer.echo(f"weights: {weights}")
     typer.echo(f"use them: editproof protect PHOTO --method diffvax --set weights={weights} --out DIR")
 

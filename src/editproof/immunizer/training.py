@@ -33,8 +33,9 @@ from editproof.editors.pipeline import Editor
 from editproof.errors import UserError
 from editproof.files import atomic, check_folder, clean, held
 from editproof.immunizer.config import TrainConfig
-from editproof.immunizer.dataset import Entry, PhotoPrompts, read_split
+from editproof.immunizer.dataset import Entry, PhotoPrompts, fetch_missing, read_split
 from editproof.immunizer.network import NestedUNet, perturb, save_immunizer
+from editproof.immunizer.ranks import Ranks, joined
 from editproof.randomness import same_bits
 
 LOGGED = ("loss", "edit", "perturbation")
@@ -96,20 +97,27 @@ def train(
 
     Writes `checkpoint.pt` (all that is needed to go on bit for bit) and `immunizer/` every `checkpoint_every` batches
     and at the end, and a line of `log.jsonl` for every batch and validation; with `tensorboard` the same as scalars in
-    `tensorboard/`. Raises UserError for data, settings or a checkpoint that cannot be used, and FloatingPointError,
-    with the last checkpoint kept, when a loss is not finite.
+    `tensorboard/`. Under torchrun the batches are shared out (see ranks.py). A data folder that does not exist is
+    filled from the hub. Raises UserError for data, settings or a checkpoint that cannot be used, and
+    FloatingPointError, with the last checkpoint kept, when a loss is not finite.
     """
     output = Path(output_dir)
     check_folder(output)
-    existed, taken = output.exists(), f"another training is writing to '{output}'; allowed: another output folder"
-    try:
-        with held(output / ".lock", taken):
-            clean([output, output / "immunizer"])
-            return _train(config, data_dir, output, device, console, tensorboard)
-    finally:
-        if not existed:
-            with suppress(OSError):  # unless something is in it
-                output.rmdir()
+    with joined(device) as (ranks, own):
+        if not ranks.first:
+            ranks.wait()  # for the lock and the data
+            return _train(config, data_dir, output, own, None, False, ranks)
+        existed, taken = output.exists(), f"another training is writing to '{output}'; allowed: another output folder"
+        try:
+            with held(output / ".lock", taken):
+                clean([output, output / "immunizer"])
+                fetch_missing(data_dir, None if console is None else console.print)
+                ranks.wait()
+                return _train(config, data_dir, output, own, console, tensorboard, ranks)
+        finally:
+            if not existed:
+                with suppress(OSError):  # unless something is in it
+                    output.rmdir()
 
 
 def _train(
@@ -119,9 +127,12 @@ def _train(
     device: str | None,
     console: Console | None,
     tensorboard: bool,
+    ranks: Ranks,
 ) -> Path:
     if config.transform is not None:
         check_transform(config.transform)
+    if ranks.world > 1 and config.network.batch_norm == "stored":
+        raise UserError("network.batch_norm: 'stored'; allowed in several processes: 'photo'")
     entries = _chosen(read_split(data_dir, "train", config.images_subdir, config.masks_subdir), config)
     held_out = read_split(data_dir, "validation") if (Path(data_dir) / "validation").exists() else []
     data = _fingerprint(entries)
@@ -132,11 +143,18 @@ def _train(
     validation = PhotoPrompts([dataclasses.replace(entry, prompts=entry.prompts[:1]) for entry in held_out], size)
     output.mkdir(parents=True, exist_ok=True)
     board = scalars(output / "tensorboard", now.step) if tensorboard else None
-    log = _Log(output / "log.jsonl", 0 if checkpoint is None else checkpoint["log_size"], board)
+    ranks.wait()  # until all have read the checkpoint
+    kept = 0 if checkpoint is None else checkpoint["log_size"]
+    log = _Log(output / "log.jsonl", kept, board) if ranks.first else None
 
     def save() -> int:
-        _save(now, config, output, data=data, log_size=log.size())
+        if log is not None:
+            _save(now, config, output, data=data, log_size=log.size())
         return now.step
+
+    def tell(**values: Any) -> None:
+        if log is not None:
+            log.write(**values)
 
     with same_bits(editor.device), _progress(console) as progress:
         total = config.iter_num * -(-len(samples) // config.batch_size)
@@ -145,21 +163,24 @@ def _train(
         while now.epoch < config.iter_num:
             for images, mask, prompts in _batches(samples, config, now.epoch, now.position, editor.device):
                 started = time.perf_counter()
-                values = _step(now, editor, config, images, mask, prompts)
+                values = _step(now, editor, config, images, mask, prompts, ranks)
                 if not all(map(math.isfinite, values.values())):
                     raise FloatingPointError(_not_finite(values, now.step, saved, output))
-                log.write(step=now.step, epoch=now.epoch, **{name: values[name] for name in LOGGED},
-                          seconds=round(time.perf_counter() - started, 3))  # fmt: skip
+                tell(step=now.step, epoch=now.epoch, **{name: values[name] for name in LOGGED},
+                     seconds=round(time.perf_counter() - started, 3))  # fmt: skip
                 progress.update(bar, completed=now.step, status=f"epoch {now.epoch + 1}, loss {values['loss']:.4f}")
                 if now.step % config.checkpoint_every == 0:
                     saved = save()
-            if len(validation) and ((now.epoch + 1) % config.validate_every == 0 or now.epoch + 1 == config.iter_num):
+            due = (now.epoch + 1) % config.validate_every == 0 or now.epoch + 1 == config.iter_num
+            if due and ranks.first and len(validation):
                 score = validate(now.network, editor, validation, config)
-                log.write(step=now.step, epoch=now.epoch, validation_loss=score)
+                tell(step=now.step, epoch=now.epoch, validation_loss=score)
                 progress.update(bar, description=f"validation loss {score:.4f}")
             now.epoch, now.position = now.epoch + 1, 0
         save()
-    log.close()
+    if log is not None:
+        log.close()
+    ranks.wait()
     return output / "immunizer"
 
 
@@ -194,7 +215,13 @@ def _begun(config: TrainConfig, size: int, device: torch.device, checkpoint: dic
 
 
 def _step(
-    now: Progressing, editor: Editor, config: TrainConfig, images: Tensor, mask: Tensor, prompts: Sequence[str]
+    now: Progressing,
+    editor: Editor,
+    config: TrainConfig,
+    images: Tensor,
+    mask: Tensor,
+    prompts: Sequence[str],
+    ranks: Ranks,
 ) -> dict[str, float]:
     """A step of Adam on one batch; the weights stay as they are where the loss or its gradient is not finite.
 
@@ -204,10 +231,17 @@ def _step(
     generators = [torch.Generator().manual_seed(_seed(now.random)) for _ in images]
     transform = make_transform(config.transform, editor, _seed(now.random) if config.transform else 0)
     now.optimizer.zero_grad(set_to_none=True)
-    parts = losses(now.network.train(), editor, images, mask, prompts, config, generators, known, transform)
-    edit, perturbation = (part.mean() for part in parts)
+    numbers, own = torch.zeros(2), ranks.share(prompts)
+    if own:
+        parts = losses(
+            now.network.train(), editor, ranks.rows(images), ranks.rows(mask), own, config, ranks.share(generators),
+            known, transform,
+        )  # fmt: skip
+        edit, perturbation = (part.sum() / len(images) for part in parts)
+        (edit + perturbation).backward()
+        numbers = torch.stack([edit, perturbation]).detach()
+    edit, perturbation = ranks.summed(now.network, numbers)
     loss = edit + perturbation
-    loss.backward()
     norm = torch.nn.utils.get_total_norm([p.grad for p in now.network.parameters() if p.grad is not None])
     values = {"loss": loss.item(), "edit": edit.item(), "perturbation": perturbation.item(), "gradient": norm.item()}
     if all(map(math.isfinite, values.values())):
