@@ -14,7 +14,7 @@ from PIL import Image
 
 from editproof.cli.main import main
 from editproof.immunizer.export import Perturbation, export_onnx
-from editproof.immunizer.network import EMBEDDED, NestedUNet, save_immunizer, trained_size
+from editproof.immunizer.network import EMBEDDED, NestedUNet, perturb, save_immunizer, trained_size
 from editproof.photo import encoding
 from editproof.photo.encoding import encoded
 from editproof.photo.formats import encode
@@ -159,5 +159,9 @@ def test_onnx_makes_the_same_perturbation_at_any_size(bounded: bool, tmp_path: P
         (made,) = session.run(None, fed)
         assert np.abs(made - expected).max() * 255 < 0.1
         assert np.abs(expected).max() > 1 / 255
+        with torch.no_grad():  # a mask of zeros is none
+            unmasked = perturb(network, images, None, float(eps) if bounded else None).numpy()
+        (made,) = session.run(None, {**fed, "mask": np.zeros_like(mask.numpy())})
+        assert np.abs(made - unmasked).max() * 255 < 0.1 and np.abs(unmasked - expected).max() > 1 / 255
     assert main(["export", "--onnx", str(tmp_path / "n.onnx")]) == 2
     assert export_onnx(tmp_path / "embedded.onnx")["size"] == trained_size()

@@ -29,7 +29,12 @@ class Perturbation(nn.Module):
 
     def forward(self, images: Tensor, mask: Tensor, eps: Tensor) -> Tensor:
         bounded = self.network.trained_eps is not None
+        none = mask.amax((1, 2, 3), keepdim=True) == 0
+        if self.network.in_channels == 4:
+            mask = torch.where(none, 0.5, mask)  # its channel says 1 - 2 * mask: 0, nothing is known
         delta = perturb(self.network, images, mask, eps if bounded else None)  # type: ignore[arg-type]
+        if self.network.in_channels == 4:
+            delta = torch.where(none, 2 * delta, delta)  # perturb has multiplied it by 1 - mask
         return delta if bounded else delta + 0 * eps
 
 
@@ -38,6 +43,14 @@ def export_onnx(file: str | Path, weights: str | Path | None = None) -> dict[str
 
     Sides must be multiples of `multiple`; a mask of zeros is none. Raises UserError.
     """
+    content, said = onnx_of(weights)
+    with atomic(file) as written:
+        written.write(content)
+    return said
+
+
+def onnx_of(weights: str | Path | None = None) -> tuple[bytes, dict[str, Any]]:
+    """What export_onnx writes, and what its metadata says. Raises UserError."""
     if find_spec("onnx") is None:
         raise UserError("an export needs onnx, which is not installed; allowed: pip install 'editproof[onnx]'")
     import onnx
@@ -64,6 +77,4 @@ def export_onnx(file: str | Path, weights: str | Path | None = None) -> dict[str
         "sees_mask": network.in_channels == 4,
     }  # fmt: skip
     onnx.helper.set_model_props(model, {name: json.dumps(value) for name, value in said.items()})
-    with atomic(file) as written:
-        written.write(model.SerializeToString())
-    return said
+    return model.SerializeToString(), said
