@@ -154,6 +154,9 @@ def test_where_to_look(photo: Path, here: Visit, monkeypatch: pytest.MonkeyPatch
     assert preview.places(opened, None, None)[0] == ("look_detail", (WIDTH // 2 - 10, HEIGHT // 2 - 10))
     page = preview.looks(here, opened, None, people, 8)
     assert page.count("<img") == 4 and page.count('type="range"') == 2 and "Face" in page
+    noise, slow = (preview.looks(here, opened, None, people, 8, name) for name in ("noise", "mist"))
+    assert noise != page and "noise" not in noise  # the chosen method is shown, or said not to be
+    assert page.partition("</p>")[2] == slow.partition("</p>")[2] and "“mist” takes longer" in slow
 
 
 @pytest.mark.parametrize("language", texts.LANGUAGES)

@@ -16,6 +16,7 @@ from editproof.app.texts import say
 from editproof.app.visits import Visit
 from editproof.budgets import Linf
 from editproof.immunizer.network import trained_size
+from editproof.methods import METHODS
 from editproof.photo.masks import AUTO
 from editproof.photo.reading import Photo
 from editproof.protection import own_size
@@ -27,15 +28,20 @@ SPOT = 60  # of its sides, what is compared to find the smoothest
 Place = tuple[int, int]  # left and top of a square in the photo
 
 
-def protected_levels(photo: Photo, mask: Tensor | None, strength: float) -> Tensor:
-    """The photo (H, W, 3) uint8 as Protect would write it with the method that needs no editor.
+def is_quick(method: str) -> bool:
+    """Whether a method can be looked at while the slider moves: it optimises nothing and needs no editor."""
+    return METHODS[method].paper is None and METHODS[method].needs == "none"
+
+
+def protected_levels(photo: Photo, mask: Tensor | None, strength: float, method: str = DEFAULT_METHOD) -> Tensor:
+    """The photo (H, W, 3) uint8 as Protect would write it with a method that is_quick.
 
     mask: (1, 1, H, W), 1 = not protected; None: everything is protected.
     """
     budget, size = Linf(words.eps_of(strength)), working_size(*photo.size, trained_size())
     delta = perturbation(
         working_copy(photo.levels.permute(2, 0, 1)[None], size),
-        method=DEFAULT_METHOD,
+        method=method,
         editor=None,
         mask=None if mask is None else working_mask(mask, size),
         budget=budget,
@@ -82,15 +88,21 @@ def _corner(photo: Photo, x: float, y: float) -> Place:
     )
 
 
-def looks(visit: Visit, photo: Photo, mask: Tensor | None, people: People | None, strength: float) -> str:
-    """The squares before and after, as HTML with a line to move."""
-    after = protected_levels(photo, mask, strength)
+def looks(
+    visit: Visit, photo: Photo, mask: Tensor | None, people: People | None, strength: float,
+    method: str = DEFAULT_METHOD,
+) -> str:  # fmt: skip
+    """The squares before and after, as HTML with a line to move; of the default where the method is not quick."""
+    after = protected_levels(photo, mask, strength, method if is_quick(method) else DEFAULT_METHOD)
     keep = None if mask is None else (mask[0, 0] == 0).numpy()
     pairs = []
     for name, (left, top) in places(photo, keep, people):
         square = slice(top, top + SIDE), slice(left, left + SIDE)
         pairs.append(pair(visit.language, say(visit.language, name), photo.levels[square], after[square]))
-    return f'<p>{say(visit.language, "look")}</p><div class="looks">{"".join(pairs)}</div>'
+    told = say(visit.language, "look")
+    if not is_quick(method):
+        told += " " + say(visit.language, "look_other", method=method, default=DEFAULT_METHOD)
+    return f'<p>{html.escape(told)}</p><div class="looks">{"".join(pairs)}</div>'
 
 
 def pair(language: str, place: str, before: Tensor, after: Tensor) -> str:

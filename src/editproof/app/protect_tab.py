@@ -25,6 +25,7 @@ from editproof.app.seeing import (
 from editproof.app.texts import say
 from editproof.app.visits import Visit, keep, leave
 from editproof.app.work import Running, watch
+from editproof.protection.apply import DEFAULT_METHOD
 
 EXAMPLE_SIDE = 512  # pixels
 MORE = ("method", "editor", "format", "again", "seed", "metadata")  # settings that are remembered once they were used
@@ -50,12 +51,15 @@ def build(root: Path, texts: Texts, methods: list[tuple[str, str]], editors: lis
     def act(work: Any, handler: Any = quick) -> Any:
         return handler(partial(work, ui), ui.status, root)
 
-    strength: dict[str, Any] = {"fn": act(show_strength), "inputs": [ui.strength], "outputs": seen, **private}
+    strength: dict[str, Any] = {
+        "fn": act(show_strength), "inputs": [ui.strength, ui.method], "outputs": seen, **private
+    }  # fmt: skip
     for event in (ui.photos.change, ui.region.input, ui.which.input):
         event(act(look), given, [*seen, *result], **private).then(**strength)
     ui.found.select(act(show_person_clicked, pointed), None, seen, **private).then(**strength)
     ui.who.input(act(show_who), [ui.who], seen, **private).then(**strength)
-    ui.strength.change(**strength, trigger_mode="always_last")
+    for event in (ui.strength.change, ui.method.change):
+        event(**strength, trigger_mode="always_last")
     asked = [ui.photos, ui.region, ui.painter, ui.strength]
     asked += [ui.method, ui.editor, ui.format, ui.again, ui.seed, ui.metadata]
     start_and_stop(ui.start, ui.stop, ui.status, partial(work, ui), asked, result, root)
@@ -161,7 +165,8 @@ def as_it_was(ui: SimpleNamespace, visit: Visit) -> Updates:
     updates = look(ui, visit, chosen["photos"], chosen["region"], chosen["which"], chosen["strength"])
     names = [name for name in ("photos", "region", "strength", *MORE) if name in chosen]
     updates |= {getattr(ui, name): gr.update(value=chosen[name]) for name in names}
-    return updates | show_strength(ui, visit, chosen["strength"]) | (show_outcome(ui, visit) if visit.latest else {})
+    looks = show_strength(ui, visit, chosen["strength"], chosen.get("method", DEFAULT_METHOD))
+    return updates | looks | (show_outcome(ui, visit) if visit.latest else {})
 
 
 def forget(request: gr.Request) -> None:

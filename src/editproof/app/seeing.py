@@ -92,9 +92,9 @@ def show_who(ui: SimpleNamespace, visit: Visit, chosen: list[str]) -> Updates:
     return {ui.status: "", **_people_shown(ui, visit, opened(visit, _path(visit)))}
 
 
-def show_strength(ui: SimpleNamespace, visit: Visit, strength: float) -> Updates:
-    """What a strength looks like on the photo, at 100 %."""
-    visit.chosen["strength"] = strength
+def show_strength(ui: SimpleNamespace, visit: Visit, strength: float, method: str) -> Updates:
+    """What a strength looks like on the photo, at 100 %, with a method that takes no time, otherwise the default."""
+    visit.chosen |= {"strength": strength, "method": method}
     updates: Updates = {ui.level: level(partial(say, visit.language), strength)}
     if not visit.chosen.get("photos"):
         return updates
@@ -108,7 +108,7 @@ def show_strength(ui: SimpleNamespace, visit: Visit, strength: float) -> Updates
         if people.kept is not None and not people.kept.any():
             return {**updates, ui.looks: gr.update(visible=False)}
         mask = mask_tensor(mask_of(visit, people), people, photo)
-    return {**updates, ui.looks: gr.update(value=looks(visit, photo, mask, people, strength), visible=True)}
+    return {**updates, ui.looks: gr.update(value=looks(visit, photo, mask, people, strength, method), visible=True)}
 
 
 def masks_for(visit: Visit, paths: list[str]) -> dict[Path, Any]:
