@@ -366,7 +366,7 @@ def test_edit_both_compare_and_results(visitor: Callable, served: app_server.Ser
     page = visitor()
     page.get_by_role("tab", name="Try to edit").click()
     page.locator("#edit").click()
-    page.locator("#edit-status .problem", has_text="Nothing is protected yet").wait_for()
+    page.locator("#edit-status .problem", has_text="Nothing is protected on this page yet").wait_for()
     page.get_by_role("tab", name="Protect").click()
     page.get_by_role("button", name="Take the example").locator("visible=true").click()
     page.locator("#found img").wait_for()
@@ -374,7 +374,7 @@ def test_edit_both_compare_and_results(visitor: Callable, served: app_server.Ser
     page.get_by_role("tab", name="Try to edit").click()
     page.locator("#edit-photo input").and_(page.locator("[aria-label='Photo']")).wait_for()
     page.locator("#counter input").click()
-    page.get_by_role("option", name="save it as a JPEG of quality 75", exact=True).click()
+    page.get_by_role("option", name="saves it as a JPEG of quality 75", exact=True).click()
     page.locator("#edit").click()
     for name in ("original", "protected"):
         page.locator(f"#edit-{name} img").wait_for()

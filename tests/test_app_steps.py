@@ -174,6 +174,8 @@ def test_every_text_is_used_and_every_use_has_a_text() -> None:
     quoted = set(re.findall(r"[\"']([a-z]+(?:_[a-z0-9]+)*)[\"']", source)) | {
         *(f"tab_{name}" for name in ("protect", "check", "edit", "compare", "results")),
         *(f"check_{name}" for name in check_tab.FILES), *(f"level_{number}" for number in range(1, 5)),
+        *(f"{of}_{how}" for of in ("original", "protected") for how in ("worked", "failed", "unsure")),
+        *(f"edit_of_{name}" for name in ("original", "protected")),
         *(f"found_{number}" for number in ("0", "1", "n")),
     }  # fmt: skip
     assert set(texts.catalog("en")) <= quoted
@@ -233,6 +235,6 @@ def test_an_edit_is_judged_as_the_attacker_would(
     for name, value in {"kept": person, "obeyed": obeyed, "broken": broken}.items():
         monkeypatch.setattr(editing_both, name, lambda trial, value=value: torch.tensor([value]))
     monkeypatch.setattr("editproof.people.faces.installed", lambda: True)
-    told = editing_both.verdict("original", None)  # type: ignore[arg-type]
+    told = editing_both.verdict(partial(texts.say, "en"), "original", None)  # type: ignore[arg-type]
     assert told.startswith(f"**The edit of the original {said}") and "looks whole: yes" in told
     assert ("cannot be said" in told) == (person != person)

@@ -2,12 +2,15 @@
 
 import math
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 
 import torch
 
 from editproof.app import pictures, words
+from editproof.app.parts import Say
 from editproof.app.regions import repainted_part
+from editproof.app.texts import say
 from editproof.app.visits import Visit
 from editproof.app.work import Progress
 from editproof.counters import parse_counter
@@ -44,7 +47,8 @@ def edit_both(
             f"photos '{original}' and '{protected}' have different sizes; allowed: a photo and its protected version"
         )
     attack = parse_counter(counter)
-    progress(f"Loading {editor}", 0.0)
+    told = partial(say, visit.language)
+    progress(told("edit_loading", editor=editor), 0.0)
     loaded = load_editor(editor)
     mask, said = None, ""
     size = loaded.size_for(*photos[0].size)
@@ -54,12 +58,12 @@ def edit_both(
         if mask is not None:
             check_something_to_edit(mask, str(file), size)
     words.check_seed(seed)
-    jobs = (("the original", 0, seed), ("the protected photo", 1, seed), ("the original, another seed", 0, seed + 1))
+    jobs = (("editing_original", 0, seed), ("editing_protected", 1, seed), ("editing_again", 0, seed + 1))
     edits = []
     for number, (what, which, used) in enumerate(jobs, 1):
 
         def tell(step: int, steps: int, what: str = what, number: int = number) -> None:
-            progress(f"Editing {what}", (number + step / steps) / (len(jobs) + 1))  # loading was the first part
+            progress(told(what), (number + step / steps) / (len(jobs) + 1))  # loading was the first part
 
         tell(0, 1)
         images = attack(photos[which].pixels[None], seed=seed)
@@ -76,29 +80,30 @@ def edit_both(
     folder = visit.new_folder()
     names = ("edit-of-original.png", "edit-of-protected.png")
     files = [pictures.save(pictures.marked(edit), folder / name) for edit, name in zip(edits, names, strict=False)]
-    return (files[0], files[1]), sentence(change, chance, editor, counter, said, trials)
+    return (files[0], files[1]), sentence(told, change, chance, editor, counter, said, trials)
 
 
-def sentence(change: float, chance: float, editor: str, counter: str, said: str, trials: Sequence[Trial] = ()) -> str:
-    """What two numbers show, and what they do not."""
-    after = "" if counter == "none" else f" after the attacker's attempt to wash it out ({words.COUNTERS[counter]})"
-    ratio = f"{change / chance:.2f} times" if chance > 0 else "more than"
-    told = "".join(
-        f"{verdict(name, trial)}\n\n" for name, trial in zip(("original", "protected photo"), trials, strict=False)
-    )
-    return (
-        f"{told}Here the protection{after} changed the edit {ratio} as much as another try does (1 - SSIM {change:.3f} "
-        f"against {chance:.3f}): 0 would be no effect, about 1 an edit as different as a new try gives. It shows this "
-        f"photo, prompt and try on {editor}, and nothing about other editors. {said}"
-    )
+def sentence(
+    say: Say, change: float, chance: float, editor: str, counter: str, said: str, trials: Sequence[Trial] = ()
+) -> str:
+    """What two numbers show, and what they do not, in Markdown."""
+    verdicts = [verdict(say, name, trial) for name, trial in zip(("original", "protected"), trials, strict=False)]
+    lines = [] if counter == "none" else [say("edit_washed", counter=say(words.COUNTERS[counter]))]
+    figures = {"change": f"{change:.3f}", "chance": f"{chance:.3f}", "editor": editor}
+    if chance > 0:
+        lines.append(say("edit_change", ratio=f"{change / chance:.2f}", **figures))
+    else:
+        lines.append(say("edit_no_chance", **figures))
+    lines += [say("edit_only", editor=editor), said]
+    return "\n\n".join([*verdicts, " ".join(line for line in lines if line)])
 
 
-def verdict(name: str, trial: Trial) -> str:
-    """Whether an edit got the attacker what they wanted, in Markdown."""
+def verdict(say: Say, name: str, trial: Trial) -> str:
+    """Whether an edit (of the "original" or "protected") got the attacker what they wanted, in Markdown."""
     person = kept(trial) if faces.installed() else torch.tensor([math.nan])
-    answers = {"person recognised": person, "did as told": obeyed(trial), "looks whole": 1 - broken(trial)}
-    words = {1.0: "yes", 0.0: "no"}
-    whole = succeeded(person, answers["did as told"], broken(trial)).item()
-    result = {1.0: "worked", 0.0: "failed"}.get(whole, "may have worked: not everything can be measured")
-    parts = ", ".join(f"{what}: {words.get(answer.item(), 'cannot be said')}" for what, answer in answers.items())
-    return f"**The edit of the {name} {result}** ({parts})."
+    answers = {"asked_person": person, "asked_told": obeyed(trial), "asked_whole": 1 - broken(trial)}
+    whole = succeeded(person, answers["asked_told"], broken(trial)).item()
+    result = say({1.0: f"{name}_worked", 0.0: f"{name}_failed"}.get(whole, f"{name}_unsure"))
+    known = {1.0: "yes", 0.0: "no"}
+    parts = ", ".join(f"{say(what)}: {say(known.get(answer.item(), 'unsaid'))}" for what, answer in answers.items())
+    return f"**{result}** ({parts})."

@@ -70,11 +70,11 @@ def build(root: Path, results: Path | None = None, local: bool = True) -> gr.Blo
             with tab("check") as opened:
                 check_tab.build(root, texts, opened)
             with tab("edit") as opened:
-                edit_tab.build(root, editors, opened)
+                edit_tab.build(root, texts, editors, opened)
             with tab("compare"):
-                compare_tab.build(root, methods, editors)
+                compare_tab.build(root, texts, methods, editors)
             with tab("results") as opened:
-                results_tab.build(results, opened)
+                results_tab.build(results, texts, opened)
         api.build(root)
         secret = gr.Textbox(visible=False)
 

@@ -147,5 +147,9 @@ def _result(ui: SimpleNamespace, texts: Texts) -> None:
 
 def level(say: Say, strength: float) -> str:
     """What to expect of a strength, in a sentence."""
-    number = sum(strength > bound for bound in words.LEVELS) + 1
-    return f'<p role="status">{say(f"level_{number}")}</p>'
+    return f'<p role="status">{say(level_key(strength))}</p>'
+
+
+def level_key(strength: float) -> str:
+    """The catalogs' key for what to expect of a strength, in levels of 255."""
+    return f"level_{sum(strength > bound for bound in words.LEVELS) + 1}"

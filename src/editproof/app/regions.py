@@ -40,14 +40,14 @@ def people(photo: Photo) -> tuple[Tensor | None, str]:
 
 
 def repainted_part(visit: Visit, photo: Path, region: str) -> tuple[Path, str]:
-    """The mask file of what the attacker repaints, for one of words.ATTACKED, and what to say of it."""
+    """The mask file of what the attacker repaints, for one of words.ATTACKED; what to say where nobody was found."""
     key = photo, region
     if key not in visit.masks:
         opened, path = open_photo(photo), visit.new_folder() / f"{region}.png"
-        mask, said = people(opened) if region == words.PERSON else (None, "")
+        mask = people(opened)[0] if region == words.PERSON else None
+        said = say(visit.language, "edit_nobody") if mask is None and region == words.PERSON else ""
         if mask is None:
             mask = centred_mask(opened.size)[None]
-            said += " All but the middle is repainted." if said else ""
         pictures.save_mask(mask, path)
         visit.masks[key] = path, said
     return visit.masks[key]

@@ -1,4 +1,4 @@
-"""The fourth tab: the report of a benchmark, if one was run."""
+"""The fifth tab: the report of a benchmark, if one was run."""
 
 import html
 from pathlib import Path
@@ -6,22 +6,21 @@ from typing import Any
 
 import gradio as gr
 
-from editproof.app import words
+from editproof.app.parts import Texts, part
 
 LARGEST = 30_000_000  # bytes of a report that is shown in the page
-NONE = """There is no benchmark here yet. To make one, from a terminal:
-
-    editproof bench --data FOLDER --prompt "a portrait photo" --preset fast --out outputs/bench
-    editproof app --results outputs/bench
-
-It protects the photos of a folder with every method, has an editor edit them, and measures how much that changed."""
+COMMANDS = """    editproof bench --data FOLDER --prompt "a portrait photo" --preset fast --out outputs/bench
+    editproof app --results outputs/bench"""
 
 
-def build(folder: Path | None, tab: gr.Tab) -> None:
+def build(folder: Path | None, texts: Texts, tab: gr.Tab) -> None:
     """The tab's components; the report is read when the tab is opened."""
     page = gr.HTML(visible=False, elem_id="report")
-    gr.Markdown(words.HONEST)
-    note = gr.Markdown(NONE, elem_id="no-report")
+    part(texts, gr.Markdown, lambda say: {"value": say("measured")})
+    note = part(
+        texts, gr.Markdown,
+        lambda say: {"value": f"{say('results_none')}\n\n{COMMANDS}\n\n{say('results_does')}"}, elem_id="no-report",
+    )  # fmt: skip
 
     def load() -> dict[str, Any]:
         frame = report_frame(folder)

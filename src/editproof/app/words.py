@@ -1,4 +1,4 @@
-"""What the app says: strengths and counter-attacks in plain words, status lines, errors without folders and options."""
+"""What the app says beside the catalogs: names of strengths and counter-attacks, status lines, errors in one line."""
 
 import html
 import re
@@ -13,37 +13,23 @@ from editproof.errors import UserError
 from editproof.files import printable
 from editproof.parsing import LARGEST_SEED
 
-# word -> (levels of 255, what to expect)
-STRENGTHS = {
-    "invisible": (4, "hardly visible, protects least"),
-    "balanced": (8, "faint"),
-    "strong": (16, "plain to see on smooth areas, protects most"),
-}
+STRENGTHS = {"invisible": 4, "balanced": 8, "strong": 16}  # levels of 255
 WEAKEST, USUAL, STRONGEST = 2, 8, 16  # levels of 255 on the first tab's slider
 LEVELS = (4, 6, 10)  # up to which of them a strength is hardly visible, faint, visible on smooth areas
 PERSON, PAINTED, WHOLE = "person", "painted", "whole"
 REGIONS = (PERSON, PAINTED, WHOLE)
 MIDDLE = "middle"
-ATTACKED = {
-    PERSON: "All but the people (found for you)",
-    MIDDLE: "All but the middle",
+ATTACKED = {PERSON: "edit_person", MIDDLE: "edit_middle"}  # what an attacker repaints -> a key of the catalogs
+COUNTERS = {  # counters as `editproof bench` writes them -> a key of the catalogs
+    "none": "counter_none",
+    "jpeg:75": "counter_jpeg_75",
+    "jpeg:50": "counter_jpeg_50",
+    "social:75": "counter_social",
+    "resize:0.5": "counter_resize",
+    "blur:1": "counter_blur",
+    "noise:0.03": "counter_noise",
+    "resize:0.5+jpeg:75": "counter_both",
 }
-# counters as `editproof bench` writes them -> in words
-COUNTERS = {
-    "none": "nothing",
-    "jpeg:75": "save it as a JPEG of quality 75",
-    "jpeg:50": "save it as a JPEG of quality 50",
-    "social:75": "post it: scaled to 1080 pixels, then a JPEG of quality 75",
-    "resize:0.5": "scale it to half its size and back",
-    "blur:1": "blur it a little",
-    "noise:0.03": "add noise",
-    "resize:0.5+jpeg:75": "scale it to half and back, then a JPEG",
-}
-HONEST = (
-    "Protection raises the cost of editing and never makes it impossible. It was measured against the small editors "
-    "that come with editproof only; its effect on Stable Diffusion, FLUX or online services is unknown until measured."
-)
-MAY_EDIT = "Edit only photos that you may edit: your own, or with the consent of whoever is in them."
 MARK = "AI-edited demo"
 
 OWN_FILE = re.compile(r"[^' ]*/editproof-app-[^']*/([^'/]+)")  # a visitor's file, in a message
@@ -58,24 +44,13 @@ HERE = {
 }
 
 
-def strength_choices() -> list[tuple[str, str]]:
-    """For a choice of strengths: (label, word)."""
-    return [(f"{word.capitalize()} ({levels}/255)", word) for word, (levels, _) in STRENGTHS.items()]
-
-
-def strength_note() -> str:
-    """What the strengths mean."""
-    notes = "; ".join(f"{word}: {note}" for word, (_, note) in STRENGTHS.items())
-    return f"eps, how far a colour may move. {notes.capitalize()}."
-
-
 def eps_of(strength: str | float) -> float:
     """A strength's largest change of a colour channel, in [0,1]; it is a word, or levels of 255. Raises UserError."""
     if isinstance(strength, int | float) and WEAKEST <= strength <= STRONGEST:
         return strength / 255
     if strength not in STRENGTHS:
         raise UserError(f"strength '{strength}' is unknown; allowed: {', '.join(STRENGTHS)}")
-    return STRENGTHS[str(strength)][0] / 255
+    return STRENGTHS[str(strength)] / 255
 
 
 def check_seed(seed: int | None) -> None:
