@@ -92,7 +92,9 @@ sys.exit(main(["protect", "photo.png", "--out", "out"]))"""
     code = f"""
 import gradio, tempfile
 from pathlib import Path
-from editproof.app import page, texts
+from editproof.app import browser_page, page, texts
+assets = Path(browser_page.__file__).parents[1] / "assets" / "page"
+assert {{one.name for one in assets.iterdir()}} == {{"index.html", "page.css", "page.js", "work.js"}}
 assert page.__file__.startswith({str(fresh)!r}), page.__file__
 assert all(texts.catalog(language) for language in texts.LANGUAGES) and "editproofTab" in page.head()
 assert page.build(Path(tempfile.mkdtemp())).blocks"""
