@@ -11,7 +11,7 @@ import gradio as gr
 from editproof.app import words
 from editproof.app.handlers import Updates, own, quick, start_and_stop
 from editproof.app.parts import Texts, part
-from editproof.app.texts import say
+from editproof.app.texts import ENGLISH, say
 from editproof.app.visits import Visit, keep
 from editproof.app.work import follow
 from editproof.errors import UserError
@@ -63,7 +63,8 @@ def _asked(ui: SimpleNamespace, texts: Texts, editors: list[str]) -> None:
         texts, gr.Textbox, lambda say: {"label": say("edit_told"), "info": say("edit_told_info")}, value=PROMPT,
         max_length=500, elem_id="edit-prompt",
     )  # fmt: skip
-    examples = gr.Examples([[text] for text in PROMPTS], [ui.prompt], label="", api_visibility="private")
+    label = say(ENGLISH, "edit_prompts")
+    examples = gr.Examples([[text] for text in PROMPTS], [ui.prompt], label=label, api_visibility="private")
     texts[examples.dataset] = lambda say: {"label": say("edit_prompts")}
     ui.region = part(
         texts, gr.Radio, choices(words.ATTACKED, "edit_region", "edit_region_info"), value=words.PERSON
