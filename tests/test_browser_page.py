@@ -111,8 +111,8 @@ def test_the_page_protects_as_the_library_does(own: bool, visit: Callable, weigh
     page = visit(own)
     for photo in photos(tmp_path):
         made = open_photo(photo, protect(page, photo))
-        knobs = {"weights": str(weights)} if own else {}
-        protect_photos([photo], tmp_path / "out", budget=Linf(8 / 255), knobs=knobs)
+        other = {"method": "diffvax", "knobs": {"weights": str(weights)}} if own else {}
+        protect_photos([photo], tmp_path / "out", budget=Linf(8 / 255), **other)
         expected = open_photo(tmp_path / "out" / f"{photo.stem}-protected.png")
         original, off = open_photo(photo), (made.levels.int() - expected.levels.int()).abs()
         assert off.max() <= 2 and (off <= 1).float().mean() >= WITHIN_ONE and (off == 0).float().mean() >= EXACT
