@@ -16,6 +16,7 @@ from editproof.editors.pipeline import Editor
 from editproof.immunizer.network import NestedUNet
 from editproof.methods import METHODS
 from editproof.metrics import edit_change, psnr
+from editproof.metrics.contrast import contrast_structure
 from editproof.photo.reading import open_photo, save_png
 
 FIVE = ("original", "immunized", "edited_original", "edited_immunized", "comparison")
@@ -107,7 +108,7 @@ def test_an_empty_prompt_is_one(
 
     monkeypatch.setattr(demo, "run_demo", run)
     assert main(["demo", *options]) == 0
-    assert told == [(prompt, Linf(16 / 255))]
+    assert told == [(prompt, Linf(8 / 255))]
     assert capsys.readouterr().out.splitlines()[0].rstrip() == f"prompt: {prompt or ''}".rstrip()
 
 
@@ -122,14 +123,17 @@ def test_panels_are_labelled_and_hold_the_pictures() -> None:
 
 @pytest.mark.slow
 def test_the_embedded_demo_shows_what_it_promises(tmp_path: Path) -> None:
-    """The one-pass immunizer, which is not told the mask, changes the edit far more than noise that is."""
-    rows, paths = run_demo(tmp_path, methods=("noise", "immunizer"), budget=Linf(16 / 255))
-    noise, immunizer = rows
-    assert noise.prompt == PROMPT
-    assert immunizer.linf <= 16
-    assert noise.disruption < 0.1
-    assert immunizer.disruption > 0.3
-    assert len(paths) == 6
+    """What the edit keeps of the face is broken when the autoencoder was attacked, and less so by one pass."""
+    rows, paths = run_demo(tmp_path, budget=Linf(8 / 255), steps={"autoencoder": 12}, baselines=True)
+    assert [row.method for row in rows] == ["immunizer", "autoencoder"]
+    assert all(row.linf <= 8 and row.prompt == PROMPT for row in rows)
+    sheet = open_photo(tmp_path / "astronaut_comparison.png").size  # height, width: three columns of two
+    assert sheet == (2 * (320 + 30 + 12) + 12, 3 * (320 + 12) + 12)
+    picture, mask = astronaut(256)
+    edits = {name: tmp_path / f"astronaut_edited_{name}.png" for name in ("original", "immunizer", "autoencoder")}
+    assert set(edits.values()) < set(paths)
+    kept = {n: contrast_structure(open_photo(p).pixels[None], picture, 1 - mask).item() for n, p in edits.items()}
+    assert kept["immunizer"] < kept["original"] - 0.02 and kept["autoencoder"] < kept["original"] - 0.15
 
 
 def test_diffvax_s_options(

@@ -33,6 +33,8 @@ PROMPT = "a portrait photo, plain red background"
 INSTRUCTION = "put this person in front of sunflowers"  # where the editor takes no mask
 PAPER_METHOD = "diffvax"  # what is demonstrated where weights are given
 PANEL, MARGIN, LABEL = 320, 12, 30  # pixels
+SEARCHED = "autoencoder"  # shown beside the default: half a minute a photo instead of half a second
+COMPARED = 2  # methods in one comparison
 
 
 @dataclass(frozen=True)
@@ -89,11 +91,12 @@ def run_demo(
     """Protect one picture with each of `methods`, edit everything with one prompt and one seed, write the pictures.
 
     Without `image`: scikit-image's astronaut. Without `prompt`: PROMPT, or INSTRUCTION where the editor takes no mask.
-    Works at the editor's size; an edit is all the editor's, kept pixels too. Without `methods`: the default method, on
-    an in-context editor decontext; methods that cannot work on the editor, or on the photo, are left out. The immunizer
-    is not told the mask that the edits use, the other methods are; on in-context editors no method is told the prompt.
-    The five pictures show the default method; with more than one method a strip of all edits is written too. `progress`
-    is told what goes on and how much is done.
+    Works at the editor's size; an edit is all the editor's, kept pixels too. Without `methods`: the default method and
+    `autoencoder`, which searches for each photo; on an in-context editor decontext. Methods that cannot work on the
+    editor, or on the photo, are left out. The immunizer is not told the mask that the edits use, the other methods are;
+    on in-context editors no method is told the prompt. The first four pictures show the default method, `comparison`
+    two methods at most; with more, a strip of all edits is written too. `progress` is told what goes on and how much is
+    done.
 
     As DiffVax's demo has it: of `data`, a folder in its layout (docs/benchmark.md), photo number `index` is taken with
     its mask, and its first prompt unless there is a `prompt`. `weights`: a file or folder, of `diffvax`, which is then
@@ -122,7 +125,8 @@ def run_demo(
         prompt = PROMPT if loaded.masked else INSTRUCTION
     usual = CONTEXT_METHOD if loaded.in_context else DEFAULT_METHOD
     default = usual if weights is None else PAPER_METHOD
-    chosen = [method for method in methods or (default,) if METHODS[method].works_on(loaded)]
+    both = (default,) if loaded.in_context else (default, SEARCHED)
+    chosen = [method for method in methods or both if METHODS[method].works_on(loaded)]
     name = "astronaut" if photo is None else photo.path.stem
     original, region = (
         astronaut(size or loaded.size) if photo is None else _own(photo, mask, invert_mask, loaded, editor)
@@ -206,9 +210,11 @@ def _pictures(tried: dict[str, Trial], shown: str, baselines: bool) -> dict[str,
         "edited_original": trial.edit,
         "edited_immunized": trial.attacked,
     }
-    labels = ("Original", f"Immunized ({shown})", "Edited original", "Edited immunized")
-    pictures["comparison"] = panels(dict(zip(labels, pictures.values(), strict=True)), columns=2)
-    if len(tried) > 1:
+    pairs = tried if len(tried) <= COMPARED else {shown: trial}
+    sheet = {"Original": trial.original, **{f"Protected: {name}": found.protected for name, found in pairs.items()}}
+    sheet |= {"Its edit": trial.edit, **{f"Edit of {name}'s": found.attacked for name, found in pairs.items()}}
+    pictures["comparison"] = panels(sheet, columns=1 + len(pairs))
+    if len(tried) > COMPARED or baselines:
         attacked = {method: found.attacked for method, found in tried.items()}
         strip = {"Original": trial.original, "No defence": trial.edit, **attacked}
         pictures["baseline_comparison" if baselines else "methods"] = panels(strip, columns=len(strip))

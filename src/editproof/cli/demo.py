@@ -60,7 +60,7 @@ def demo(
     editor: EditorOption = None,
     plan: PlanOption = None,
     compile: CompileOption = True,
-    eps: DemoEpsOption = "16/255",
+    eps: DemoEpsOption = "8/255",
     preset: DemoPresetOption = "fast",
     out: DemoOutOption = Path("outputs/demo"),
     size: SizeOption = None,
