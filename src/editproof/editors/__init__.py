@@ -49,8 +49,8 @@ EDITORS: dict[str, EditorInfo] = {
     info.name: info
     for info in (
         EditorInfo("tiny-inpaint", "inpaint", "tiny-inpaint", "MIT", 256, True,
-                   "embedded: a small latent-diffusion inpainter trained for editproof", embedded=True,
-                   weights=9, largest=1,
+                   "embedded: a small inpainter near Stable Diffusion 1's latent space, trained for editproof",
+                   embedded=True, weights=13, largest=1,
                    pipeline="StableDiffusionInpaintPipeline"),
         EditorInfo("tiny-kontext", "kontext", "tiny-kontext", "MIT", 256, False,
                    "embedded: a small FLUX Kontext trained for editproof, edits the whole picture by instruction",
