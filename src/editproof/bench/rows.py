@@ -76,7 +76,7 @@ def missing(run: Run, name: str, spec: MethodSpec, budget: str, chunk: Sequence[
 
 
 def works(spec: MethodSpec, editor: Any) -> bool:
-    """Whether a method works on an editor (anything with `masked` and `in_context`)."""
+    """Whether a method works on an editor (anything with `masked`, `in_context` and `variational`)."""
     return spec.name == NONE or METHODS[spec.name].works_on(editor)
 
 
@@ -87,7 +87,9 @@ def traits(run: Run, name: str) -> Any:
         return run.editor(name)
     side = run.config.size
     size_for = partial(attacker_size, name) if side is None else partial(working_size, side=side)
-    return SimpleNamespace(masked=info.masked, in_context=info.in_context, size_for=size_for)
+    return SimpleNamespace(
+        masked=info.masked, in_context=info.in_context, variational=info.variational, size_for=size_for
+    )
 
 
 def why_left_out(run: Run, name: str, spec: MethodSpec) -> str:

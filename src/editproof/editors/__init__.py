@@ -38,6 +38,7 @@ class EditorInfo:
     largest: int = 0  # of the largest layer: what the plan "stream" has on the device at once
     first_block: int = 0  # of what the plan "first-block" has there; 0: there is no such plan
     pipeline: str = ""  # a name in PIPELINES
+    variational: bool = True  # whether its autoencoder gives a distribution over latents
 
     @property
     def in_context(self) -> bool:
@@ -50,7 +51,7 @@ EDITORS: dict[str, EditorInfo] = {
     for info in (
         EditorInfo("tiny-inpaint", "inpaint", "tiny-inpaint", "MIT", 256, True,
                    "embedded: a small inpainter near Stable Diffusion 1's latent space, trained for editproof",
-                   embedded=True, weights=13, largest=1,
+                   embedded=True, weights=13, largest=1, variational=False,
                    pipeline="StableDiffusionInpaintPipeline"),
         EditorInfo("tiny-kontext", "kontext", "tiny-kontext", "MIT", 256, False,
                    "embedded: a small FLUX Kontext trained for editproof, edits the whole picture by instruction",

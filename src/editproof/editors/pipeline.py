@@ -109,6 +109,11 @@ class Editor:
         mean = self.posterior(images, mask).mode()
         return (mean.float() - (config.get("shift_factor") or 0)) * config.scaling_factor
 
+    @property
+    def variational(self) -> bool:
+        """Whether its autoencoder gives a distribution over latents; a tiny one gives one code."""
+        return type(self.pipe.vae).__name__ != "AutoencoderTiny"
+
     def posterior(self, images: Tensor, mask: Tensor | None = None) -> Any:
         """The VAE's distribution over latents, `.mean` and `.logvar` (B,C,h,w), of what `encode` is given."""
         if mask is not None and self.masked:

@@ -25,6 +25,7 @@ NEEDS = {  # what an editor has to be: in a table's words, and in a sentence abo
     "any": ("any", ""),
     "masked": ("inpainting", "edits the whole picture"),
     "in_context": ("in-context", "does not read the photo as tokens"),
+    "variational": ("variational", "has an autoencoder that gives one code, no distribution"),
 }
 
 
@@ -78,7 +79,7 @@ class Method:
 
     name: str
     function: Callable[..., Tensor]
-    needs: Literal["none", "any", "masked", "in_context"] = "any"  # of an editor, see NEEDS
+    needs: Literal["none", "any", "masked", "in_context", "variational"] = "any"  # of an editor, see NEEDS
     paper: Paper | Callable[[int, int], Paper] | None = None  # where one optimises; may depend on (height, width)
     momentum: float = 0.0
     momentum_step: float | None = (

@@ -6,7 +6,7 @@ from editproof.budgets import Linf
 from editproof.methods.method import Given, method, minimise
 
 
-@method("pca", paper=(Linf(16 / 255), 10, 2 / 255), fast={"steps": 10, "momentum": 0.9})
+@method("pca", needs="variational", paper=(Linf(16 / 255), 10, 2 / 255), fast={"steps": 10, "momentum": 0.9})
 def pca(given: Given, *, variance: float = 1e-8, rising: bool = False) -> Tensor:
     """Minimise the KL divergence of the encoder's posterior from a normal distribution around 0.
 
