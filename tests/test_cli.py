@@ -278,7 +278,7 @@ def test_l2_budget_and_paper_preset(folder: Path) -> None:
 
 
 IN_EFFECT = {  # method, options -> budget and step size in the report
-    "immunizer --preset paper": ("Linf", 16 / 255, None),
+    "immunizer --preset paper": ("Linf", 8 / 255, None),
     "immunizer --preset paper --eps 4/255": ("Linf", 4 / 255, None),
     "noise --preset paper": ("Linf", 8 / 255, None),
     "photoguard-encoder --preset paper": ("Linf", 0.03, [0.005, 0.005 * (1 - 0.99 * 999 / 1000)]),

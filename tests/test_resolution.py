@@ -76,8 +76,8 @@ def test_a_result_does_not_depend_on_its_batch() -> None:
 
 @pytest.mark.parametrize(
     ("photo", "expected"),
-    [((256, 256), (256, 256)), ((320, 400), (320, 400)), ((40, 40), (256, 256)), ((512, 512), (512, 512)),
-     ((3000, 4000), (448, 592))],
+    [((256, 256), (256, 256)), ((320, 400), (320, 400)), ((40, 40), (64, 64)), ((100, 150), (96, 144)),
+     ((512, 512), (512, 512)), ((3000, 4000), (448, 592))],
 )  # fmt: skip
 def test_the_embedded_network_does_not_enlarge_photos_of_sizes_it_knows(
     photo: tuple[int, int], expected: tuple[int, int]

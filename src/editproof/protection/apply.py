@@ -26,7 +26,7 @@ from editproof.protection.asked import SHARED, check_editor, check_shared
 from editproof.protection.own_size import add
 from editproof.resolution import working_copy, working_mask, working_size
 
-SMALLEST = 256  # pixels along the side of the smallest photos that the embedded network was trained on
+SMALLEST = 64  # pixels along a side: the embedded network does not enlarge photos from here on
 DEFAULT_METHOD = "immunizer"
 CONTEXT_METHOD = "decontext"  # what is demonstrated against in-context editors
 DEFAULT_EDITOR = "tiny-inpaint"
@@ -157,8 +157,8 @@ def size_to_work_at(
     """The size that a method works at, of a photo's own (both height, width).
 
     That is the editor's (see Editor.size_for), else the area of `side`, or if None of what its network was trained at:
-    a one-pass method's `weights`, the embedded ones for a method without a network. These have seen photos from
-    SMALLEST on, so that small ones need not be enlarged: half of a fine pattern would be lost when it is made smaller.
+    a one-pass method's `weights`, the embedded ones for a method without a network. For these, photos from SMALLEST on
+    are not enlarged: half of a fine pattern would be lost when it is made smaller again.
     """
     if editor is not None:
         return editor.size_for(*photo)
