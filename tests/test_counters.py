@@ -517,7 +517,7 @@ def test_a_learnt_inverse_takes_off_what_it_has_learnt(tmp_path: Path) -> None:
     added[:, 0] = 0.1
     network = InverseNet(8)
     optimiser = torch.optim.Adam(network.parameters(), 1e-2)
-    for _ in range(60):
+    for _ in range(150):
         optimiser.zero_grad()
         (network((images + added)[..., 96:160, 96:160]) - added).square().mean().backward()
         optimiser.step()

@@ -16,11 +16,13 @@ import torch
 from torch import Tensor
 
 from editproof.budgets import Linf
-from editproof.counters.inverse import SIDE, InverseNet, save_inverse, undo
+from editproof.counters.inverse import InverseNet, save_inverse, undo
 from editproof.metrics import psnr
 from editproof.photo.reading import open_photo
 from editproof.protection.apply import protect
 from editproof.resolution import working_copy
+
+SIDE = 256  # pixels
 
 
 def main() -> None:

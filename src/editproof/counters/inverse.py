@@ -4,6 +4,7 @@ The threat of BridgePure (Wang et al. 2024, arXiv 2412.21061), with a small regr
 bridge. No weights are shipped: `training/inverse.py` trains them from any folder of photos in minutes.
 """
 
+import math
 from functools import cache
 from pathlib import Path
 
@@ -16,7 +17,7 @@ from torch.nn import functional as F
 from editproof.errors import UserError
 from editproof.resolution import resize, working_size
 
-SIDE = 256  # pixels: the size at which the embedded immunizer's perturbation is made, and learnt
+SIDE = 512  # pixels: the size at which the embedded immunizer's perturbation is made, smaller photos at their own
 WIDTH = 16  # channels at full size, twice as many at each of two halvings
 
 
@@ -51,7 +52,8 @@ def undo(images: Tensor, strength: float = 1, *, weights: str | Path, seed: int 
     """Images (B,3,H,W) in [0,1] less `strength` times what the network at `weights` takes for added to them."""
     height, width = images.shape[-2:]
     network = load_inverse(str(weights)).to(images.device)
-    small = resize(images, working_size(height, width, SIDE)).clamp(0, 1)
+    side = min(SIDE, round(math.sqrt(height * width)))
+    small = resize(images, working_size(height, width, side)).clamp(0, 1)
     added = resize(network(small), (height, width))
     return (images - strength * added).clamp(0, 1)
 
