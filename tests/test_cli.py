@@ -107,7 +107,7 @@ REFUSED = {  # arguments -> what the one line must say
     f"{PROTECT} --format jpeg --quality 0": "'0'; allowed: a whole number from 1 to 100",
     f"{PROTECT} --credentials missing.pem": "missing.pem",
     "protect second.jpg --out taken --recursive --mask missing.png": "missing.png",
-    f"{PROTECT} --method magic": "noise, photoguard-encoder",
+    f"{PROTECT} --method magic": "noise, immunizer, photoguard-encoder",
     f"{PROTECT} --preset slow": "paper, paper-512, fast",
     f"{PROTECT} --steps 0": "'0'; allowed: a whole number of at least 1",
     f"{PROTECT} --seed -1": "'-1'",

@@ -198,7 +198,7 @@ def test_an_attack_beats_noise_in_its_own_objective(tiny_editor: Load, method: s
     more = {"samples": 4} if (method, name) == ("photoguard-diffusion", "flux-kontext") else {}
     gain = untouched - measure(protect(method, editor, images, mask, budget=budget, steps=12, **more))
     by_chance = untouched - measure(protect("noise", editor, images, mask, budget=budget))
-    assert gain.item() > 3 * abs(by_chance.item())
+    assert gain.item() > (1.3 if embedded else 3) * abs(by_chance.item())
 
 
 @pytest.mark.parametrize("method", ATTACKS)
