@@ -177,7 +177,7 @@ def ceiling(device: torch.device, side: int) -> dict[str, Any]:
             if device.type == "cuda":
                 torch.cuda.synchronize()
             times.append(time.perf_counter() - started)
-        rates[name] = round(amount / statistics.median(times[3:]), 1 if name[0] == "t" else 2)
+        rates[name] = float(f"{amount / statistics.median(times[3:]):.3g}")
     return {"part": "ceiling", **rates}
 
 
