@@ -177,6 +177,7 @@ def test_every_text_is_used_and_every_use_has_a_text() -> None:
         *(f"{of}_{how}" for of in ("original", "protected") for how in ("worked", "failed", "unsure")),
         *(f"edit_of_{name}" for name in ("original", "protected")),
         *(f"found_{number}" for number in ("0", "1", "n")),
+        *(f"metadata_{what}" for what in ("keep", "no_place", "strip")),
     }  # fmt: skip
     assert set(texts.catalog("en")) <= quoted
     for key in re.findall(r'\bsay\((?:\w+\.)?(?:language, )?"(\w+)"', source):

@@ -15,13 +15,12 @@ from editproof.app.choosing import People
 from editproof.app.texts import say
 from editproof.app.visits import Visit
 from editproof.budgets import Linf
-from editproof.immunizer.network import trained_size
 from editproof.methods import METHODS
 from editproof.photo.masks import AUTO
 from editproof.photo.reading import Photo
 from editproof.protection import own_size
-from editproof.protection.apply import DEFAULT_METHOD, perturbation
-from editproof.resolution import working_copy, working_mask, working_size
+from editproof.protection.apply import DEFAULT_METHOD, perturbation, size_to_work_at
+from editproof.resolution import working_copy, working_mask
 
 SIDE = 176  # pixels of the photo, shown as many on the page
 SPOT = 60  # of its sides, what is compared to find the smoothest
@@ -38,7 +37,7 @@ def protected_levels(photo: Photo, mask: Tensor | None, strength: float, method:
 
     mask: (1, 1, H, W), 1 = not protected; None: everything is protected.
     """
-    budget, size = Linf(words.eps_of(strength)), working_size(*photo.size, trained_size())
+    budget, size = Linf(words.eps_of(strength)), size_to_work_at(method, None, {}, photo.size)
     delta = perturbation(
         working_copy(photo.levels.permute(2, 0, 1)[None], size),
         method=method,

@@ -10,10 +10,9 @@ from editproof.app.texts import say
 from editproof.app.visits import Visit
 from editproof.bench.data import centred_mask
 from editproof.errors import UserError
-from editproof.immunizer.network import trained_size
 from editproof.photo.masks import AUTO, found_mask
 from editproof.photo.reading import Photo, open_photo
-from editproof.resolution import working_size
+from editproof.protection.apply import DEFAULT_METHOD, size_to_work_at
 
 
 def protected_part(visit: Visit, region: str, painted: Any = None) -> str | Path | None:
@@ -35,7 +34,7 @@ def sentence(text: str) -> str:
 
 def people(photo: Photo) -> tuple[Tensor | None, str]:
     """What the automatic mask is (None: everything is protected), and a sentence on who was found."""
-    mask, found = found_mask(photo, working_size(*photo.size, trained_size()))
+    mask, found = found_mask(photo, size_to_work_at(DEFAULT_METHOD, None, {}, photo.size))
     return mask, sentence(found)
 
 
