@@ -16,6 +16,7 @@ from editproof.app.web_runtime import read_runtime
 from editproof.files import atomic, check_output
 from editproof.immunizer.export import onnx_of
 from editproof.photo.xmp import OURS, mark
+from editproof.protection.apply import SMALLEST
 
 FIRST = "index.html"
 TEXTS = (
@@ -46,7 +47,7 @@ def write_page(
     network, said = onnx_of(weights)
     assets = files("editproof") / "assets" / "page"
     contents = {
-        "settings.js": _script(settings=_settings(said), texts=_texts(), files={}),
+        "settings.js": _script(settings=_settings(said, embedded=weights is None), texts=_texts(), files={}),
         "network.js": _files(network=network),
         "runtime.js": _files(runtime=script, mjs=module, wasm=wasm, work=(assets / "work.js").read_bytes()),
         **{name: (assets / name).read_bytes() for name in ("page.js", "page.css", FIRST)},
@@ -57,10 +58,12 @@ def write_page(
     return {name: len(content) for name, content in contents.items()}
 
 
-def _settings(network: dict[str, Any]) -> dict[str, Any]:
+def _settings(network: dict[str, Any], embedded: bool) -> dict[str, Any]:
     """What the page's scripts have to know: of the network, of strengths, of the mark of protected photos."""
     return {
-        "multiple": network["multiple"], "size": network["size"], "weakest": words.WEAKEST, "usual": words.USUAL,
+        "multiple": network["multiple"], "size": network["size"],
+        "smallest": SMALLEST if embedded else network["size"],  # as size_to_work_at has it
+        "weakest": words.WEAKEST, "usual": words.USUAL,
         "strongest": words.STRONGEST, "levels": words.LEVELS, "mark": mark(None).decode(), "mark_space": OURS,
     }  # fmt: skip
 

@@ -32,7 +32,8 @@ async function protect(file, eps) {
   const { pixels, width, height } = await read(file);
   postMessage({ doing: "page_computing" });
   const grey = isGrey(pixels);
-  const [h, w] = workingSize(height, width, settings.size);
+  const own = Math.max(settings.smallest, Math.round(Math.sqrt(height * width)));
+  const [h, w] = workingSize(height, width, Math.min(settings.size, own));
   const small = shrink(pixels, height, width, h, w);
   const delta = await perturbation(small, h, w, eps, grey);
   const largest = add(pixels, height, width, delta, h, w, eps, grey);
