@@ -33,7 +33,7 @@ PROMPT = "a portrait photo, plain red background"
 INSTRUCTION = "put this person in front of sunflowers"  # where the editor takes no mask
 PAPER_METHOD = "diffvax"  # what is demonstrated where weights are given
 PANEL, MARGIN, LABEL = 320, 12, 30  # pixels
-SEARCHED = "autoencoder"  # shown beside the default: half a minute a photo instead of half a second
+SEARCHED = "autoencoder"  # shown beside the default: half a minute a photo instead of a second
 COMPARED = 2  # methods in one comparison
 
 
