@@ -263,7 +263,7 @@ def test_stop_ends_the_computation(visitor: Callable, served: app_server.Served,
     page.locator("#protect-stop").click()
     page.locator("#protect-status", has_text="Stopped").wait_for()
     page.wait_for_timeout(1500)  # a step that was begun ends
-    assert served.cpu(1) < 0.1
+    assert served.cpu(2) < 0.5  # work takes a core or more
     assert not [path for path in served.files() if "protected" in path.name]
 
 
@@ -351,7 +351,7 @@ def test_the_work_goes_on_while_the_page_is_away(visitor: Callable, served: app_
     page.locator("#protect-status", has_text="Protecting photo one.png, about").wait_for()
     page.context.close()  # whoever stays away needs nothing computed
     wait_for(served)
-    assert served.cpu(1) < 0.1
+    assert served.cpu(2) < 0.5  # work takes a core or more
 
 
 def wait_for(served: app_server.Served) -> None:
