@@ -87,7 +87,7 @@ def test_the_immunizer_is_as_its_card_says() -> None:
 
 @pytest.mark.parametrize("space", ["sd1", "flux1"])
 def test_the_immunizer_takes_structure_from_an_autoencoders_picture_and_hardly_shows(space: str) -> None:
-    """More than random noise that shows as much; the embedded students are harder to break than their teachers."""
+    """More than random noise that shows as much."""
     photo, _ = astronaut(256)
     (vae,) = load_spaces(space, photo.device)
     signs = torch.randn(photo.shape, generator=torch.Generator().manual_seed(0)).sign()
