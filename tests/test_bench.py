@@ -572,6 +572,68 @@ def test_layouts_of_data(tmp_path: Path, data: Path) -> None:
         mask_source(read_photos(veto), "auto")
 
 
+def test_vetobench_as_its_authors_lay_it_out(tmp_path: Path) -> None:
+    """Photos by their numbers, below images/ or images/base/; of four columns one is what the editor is told."""
+    head = "idx,original_prompt,editing_instruction,edited_prompt\n"
+    for where in ("images", "images/base"):
+        folder = tmp_path / where.replace("/", "-") / "general"
+        for name in ("0.png", "10.jpg"):
+            save_png(folder / where / name, tiny.pictures(1)[0])
+        (folder / "prompts.csv").write_text(f'{head}10,a cat,a hat on it,a cat in a hat\n0,b,"c, d",e\n')
+        below = where.removeprefix("images").lstrip("/")
+        found = [(Path(p.name).as_posix(), p.prompts, p.image.is_file()) for p in read_photos(folder)]
+        names = [f"{below}/{name}".lstrip("/") for name in ("0.png", "10.jpg")]
+        assert found == [(names[0], ("c, d",), True), (names[1], ("a hat on it",), True)]
+    (folder / "prompts.csv").write_text(f"{head}7,a,b,c\n")
+    with pytest.raises(UserError, match="7"):
+        read_photos(folder)
+
+
+def parquet_of(path: Path, **columns: list) -> Path:
+    pyarrow = pytest.importorskip("pyarrow")
+    pytest.importorskip("pyarrow.parquet").write_table(pyarrow.table(columns), path)
+    return path
+
+
+def test_a_parquet_file_becomes_a_folder_with_the_same_files(tmp_path: Path) -> None:
+    save_png(tmp_path / "a.png", tiny.pictures(1)[0])
+    content = (tmp_path / "a.png").read_bytes()
+    shown = [{"bytes": content, "path": "x.png"}, {"bytes": content, "path": None}]
+    file = parquet_of(
+        tmp_path / "v.parquet", image=shown, editing_instruction=["a hat", "a\nb"], idx=[7, 8], category=["gore", None]
+    )
+    assert main(["data", "unpack", str(file), "--data-dir", str(tmp_path / "out")]) == 0
+    assert [(p.name, p.prompts) for p in read_photos(tmp_path / "out")] == [("0.png", ("a hat",)), ("1.png", ("a\nb",))]
+    assert (tmp_path / "out" / "images" / "1.png").read_bytes() == content
+    assert (tmp_path / "out" / "prompts.csv").read_text().splitlines()[:2] == [
+        "idx,instruction,category",
+        "0,a hat,gore",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("columns", "options", "said"),
+    [
+        ({"prompt": ["a"]}, [], "which column has the photos; allowed: none"),
+        ({"image": [b"x"], "text": ["a"]}, [], "which column has the prompts; allowed: text"),
+        ({"image": [b"x"], "text": ["a"]}, ["--prompts", "image"], "no column 'image' of prompts; allowed: text"),
+        ({"image": [b"x"], "text": ["a"]}, ["--prompts", "text"], "row 0"),
+        ({"image": [None, b"x"], "prompt": ["a", "b"]}, [], "row 0"),
+        ({}, [], "cannot be read as parquet"),
+    ],
+)
+def test_a_parquet_file_that_cannot_be_used(
+    columns: dict, options: list[str], said: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    file = tmp_path / "v.parquet"
+    if columns:
+        parquet_of(file, **columns)
+    assert main(["data", "unpack", str(file), "--data-dir", str(tmp_path / "out"), *options]) == 2
+    told = capsys.readouterr().err
+    assert said in told and len(told.splitlines()) == 1
+    assert [path.name for path in tmp_path.iterdir()] == (["v.parquet"] if columns else [])
+
+
 @pytest.mark.parametrize(
     ("name", "text", "said"),
     [

@@ -12,7 +12,7 @@ from skimage.metrics import peak_signal_noise_ratio, structural_similarity
 from torch import Tensor
 from torchmetrics.functional.image import visual_information_fidelity
 
-from editproof.metrics import Trial, disruption, edit_change, fsim, linf, psnr, ssim, ssim_map, vif
+from editproof.metrics import Trial, disruption, edit_change, fsim, fsim_diffvax, linf, psnr, ssim, ssim_map, vif
 from editproof.metrics.disruption import trial_disruption
 
 
@@ -52,6 +52,22 @@ def test_fsim_and_vif_have_the_figures_of_piq(picture: str, distortion: str) -> 
     assert vif(y, x).item() == pytest.approx(expected_vif, abs=2e-4)
     luminance = [(z * torch.tensor([0.299, 0.587, 0.114]).view(3, 1, 1)).sum(1, keepdim=True) * 255 for z in (y, x)]
     assert vif(y, x).item() == pytest.approx(visual_information_fidelity(*luminance).item(), abs=1e-3)
+
+
+# As DiffVax's evaluation takes FSIM: by phasepack 1.5 and OpenCV 5.0, of the part.
+PHASEPACK = {
+    "blurred": 0.717222,
+    "contrast": 0.906462,
+    "mirrored": 0.311916,
+    "channels swapped": 0.873742,
+    "8 levels": 0.708642,
+}
+
+
+@pytest.mark.parametrize("distortion", PHASEPACK)
+def test_fsim_of_diffvax_has_the_figures_of_phasepack(distortion: str) -> None:
+    x = astronaut("part")
+    assert fsim_diffvax(DISTORTIONS[distortion](x), x).item() == pytest.approx(PHASEPACK[distortion], abs=1e-5)
 
 
 @pytest.mark.parametrize("noise", [0.01, 0.1, 0.5])
@@ -100,7 +116,7 @@ def test_a_region_is_measured_by_itself(measure: Callable[..., Tensor]) -> None:
 def test_pictures_of_one_colour() -> None:
     """No feature to compare: what is left of FSIM is chrominance; no information: none can be lost."""
     grey, red = torch.full((1, 3, 64, 64), 0.5), torch.tensor([0.9, 0.1, 0.1]).view(1, 3, 1, 1).expand(1, 3, 64, 64)
-    assert fsim(grey, grey).item() == pytest.approx(1)
+    assert fsim(grey, grey).item() == fsim_diffvax(grey, grey).item() == pytest.approx(1)
     assert vif(grey, grey).item() == pytest.approx(1)
     assert ssim(grey, grey).item() == 1
     assert 0 < fsim(red, grey).item() < 1

@@ -4,6 +4,8 @@ DIR/metadata.jsonl, or DIR/validation/metadata.jsonl: one photo a line, {"file_n
     are any, "mask": "masks/a.png", "prompts": ["a man in a zoo", ...], "truths": one picture for each prompt, what the
     edit should be. Only what is listed is used. Fields that are not known are passed over.
 DIR/prompts.csv: the columns image (or file_name, filename, photo) and prompt (or instruction); one line for each pair.
+    VetoBench's own have the columns idx, original_prompt, editing_instruction and edited_prompt: a photo's file is its
+    number, in images/ or images/base/, and it is edited as editing_instruction says.
 Neither: every picture in DIR/images, or in DIR. Without a "mask", masks/mask_a.png or masks/a.png is that of a.jpg.
 """
 
@@ -26,7 +28,10 @@ from editproof.photo.masks import check_something_to_edit, check_something_to_pr
 from editproof.photo.reading import open_photo
 from editproof.resolution import working_copy, working_mask
 
-COLUMNS = {"image": ("image", "file_name", "filename", "photo"), "prompt": ("prompt", "instruction")}
+COLUMNS = {
+    "image": ("image", "file_name", "filename", "photo", "idx"),
+    "prompt": ("prompt", "instruction", "editing_instruction"),
+}
 RADII = 0.36, 0.28  # of the centred ellipse, in heights and widths of the photo
 
 
@@ -90,8 +95,9 @@ def _photo(root: Path, name: str, row: dict[str, Any]) -> BenchPhoto:
 
 
 def _find(root: Path, path: Path) -> Path:
-    """The file that is meant, also where images/ or the suffix is left out."""
-    for candidate in (path, root / "images" / path.relative_to(root)):
+    """The file that is meant, also where images/, images/base/ or the suffix is left out."""
+    below = path.relative_to(root)
+    for candidate in (path, root / "images" / below, root / "images" / "base" / below):
         named = [candidate] if candidate.suffix else sorted(candidate.parent.glob(f"{glob.escape(candidate.name)}.*"))
         for file in named:
             if file.is_file():

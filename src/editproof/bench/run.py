@@ -172,7 +172,7 @@ def default_workers(editors: Iterable[str], device: torch.device) -> int:
 def default_metrics(photos: Sequence[BenchPhoto]) -> tuple[str, ...]:
     """All metrics that need nothing installed or downloaded, and those of success where the extra `faces` is there.
 
-    Those of the truth only where the data has it.
+    Those of the truth only where the data has it; none that is taken only where it is named.
     """
     truths = any(photo.truths for photo in photos)
     return tuple(
@@ -180,6 +180,7 @@ def default_metrics(photos: Sequence[BenchPhoto]) -> tuple[str, ...]:
         for name, info in METRICS.items()
         if (info.extra is None or (info.group == "success" and faces.installed()))
         and info.source is None
+        and not info.named
         and (truths or info.group != "truth")
     )
 

@@ -9,7 +9,7 @@ import typer
 from editproof.errors import UserError
 
 app = typer.Typer(no_args_is_help=True, add_completion=False)
-data = typer.Typer(no_args_is_help=True, help="Training data in DiffVax's layout: fetch it, check it.")
+data = typer.Typer(no_args_is_help=True, help="Data in DiffVax's layout: fetch it, check it; of a parquet file.")
 app.add_typer(data, name="data")
 
 
@@ -94,6 +94,24 @@ def check(folder: Annotated[Path, typer.Argument(help="Folder with train/ and va
     console.print(f"{len(problems)} problems; fine: {counts}", highlight=False)
     if problems:
         raise typer.Exit(1)
+
+
+@data.command()
+def unpack(
+    file: Annotated[Path, typer.Argument(help="A parquet file of photos with prompts.", show_default=False)],
+    data_dir: Annotated[Path, typer.Option(help="Where they go: a folder that does not exist yet.")] = Path("data"),
+    prompts: Annotated[
+        str | None, typer.Option(metavar="COLUMN", help="With the prompts.", show_default="a usual name")
+    ] = None,
+    images: Annotated[
+        str | None, typer.Option(metavar="COLUMN", help="With the photos.", show_default="the only one")
+    ] = None,
+) -> None:
+    """Make a folder for `bench --data` of a parquet file, such as VetoBench's."""
+    from editproof.bench.unpack import unpack as write
+
+    count = write(file, data_dir, prompts, images)
+    typer.echo(f"{count} photos: editproof bench --data {data_dir}")
 
 
 def _parse(settings: list[str]) -> dict[str, object]:

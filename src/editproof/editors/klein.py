@@ -7,7 +7,7 @@ from torch import Tensor
 
 from editproof.editors.blocks import Tokens
 from editproof.editors.kontext import KontextEditor
-from editproof.editors.one_by_one import AsTheyAre, OneByOne, Picture
+from editproof.editors.one_by_one import OneByOne
 from editproof.editors.pipeline import Prompt, Reading, again
 from editproof.randomness import Generators
 
@@ -55,13 +55,6 @@ class KleinEditor(OneByOne, KontextEditor):
         from diffusers.pipelines.flux2.pipeline_flux2_klein import compute_empirical_mu
 
         return compute_empirical_mu(tokens, steps)
-
-    def _inputs(self, images: Tensor, mask: Tensor | None) -> dict[str, Any]:
-        height, width = images.shape[-2:]
-        return {"image": Picture(images), "height": height, "width": width}
-
-    def _pipeline_attributes(self, alike: int, taken: int, steps: int) -> dict[str, Any]:
-        return {"image_processor": AsTheyAre}
 
     def _start(self, images: Tensor, taken: int, steps: int, generator: Generators) -> dict[str, Any]:
         noise, _ = self._noise(images, self.dtype, generator)

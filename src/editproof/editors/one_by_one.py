@@ -35,6 +35,13 @@ class OneByOne(Editor):
         ]
         return torch.cat(rows)
 
+    def _inputs(self, images: Tensor, mask: Tensor | None) -> dict[str, Any]:
+        height, width = images.shape[-2:]
+        return {"image": Picture(images), "height": height, "width": width}
+
+    def _pipeline_attributes(self, alike: int, taken: int, steps: int) -> dict[str, Any]:
+        return {"image_processor": AsTheyAre}
+
     def _one(self, image: Tensor, reading: Reading, **more: Any) -> Tensor:
         """The latents (1,C,h,w) of one photo's edit."""
         return super()._latents(image, reading, **more)

@@ -11,7 +11,7 @@ from torch import Tensor
 from torch.nn.functional import pad
 
 from editproof.editors.kontext import flux_shift, noise_levels
-from editproof.editors.one_by_one import AsTheyAre, OneByOne, Picture
+from editproof.editors.one_by_one import OneByOne
 from editproof.editors.pipeline import Prompt, Reading
 from editproof.editors.speed.graphs import without_cudnn
 from editproof.randomness import Generators
@@ -79,13 +79,6 @@ class QwenEditor(OneByOne):
 
     def _trained_side(self) -> int:
         return self.pipe.default_sample_size * self.pipe.vae_scale_factor
-
-    def _inputs(self, images: Tensor, mask: Tensor | None) -> dict[str, Any]:
-        height, width = images.shape[-2:]
-        return {"image": Picture(images), "height": height, "width": width}
-
-    def _pipeline_attributes(self, alike: int, taken: int, steps: int) -> dict[str, Any]:
-        return {"image_processor": AsTheyAre}
 
     def _start(self, images: Tensor, taken: int, steps: int, generator: Generators) -> dict[str, Any]:
         scheduler = self.pipe.scheduler

@@ -14,6 +14,7 @@ from editproof.metrics.colour import ciede2000
 from editproof.metrics.disruption import disruption, edit_change, trial_disruption
 from editproof.metrics.faces import cosine, distance, missing, recognised
 from editproof.metrics.fsim import fsim
+from editproof.metrics.fsim_diffvax import fsim_diffvax
 from editproof.metrics.lpips import SOURCE as LPIPS
 from editproof.metrics.lpips import lpips
 from editproof.metrics.psnr import linf, psnr
@@ -36,6 +37,7 @@ __all__ = [
     "disruption",
     "edit_change",
     "fsim",
+    "fsim_diffvax",
     "kept",
     "linf",
     "lpips",
@@ -67,6 +69,7 @@ class Metric:
     extra: str | None = None  # what has to be installed: pip install 'editproof[extra]'
     source: str | None = None  # the default model, a hub id
     can_use: str | None = None  # a model that is used only where the user names one
+    named: bool = False  # taken only where it is named, not by default
 
 
 PHOTOS = "the protected photo with the original"
@@ -109,6 +112,10 @@ METRICS: dict[str, Metric] = {
     "psnr": Metric(lambda t, _: psnr(t.protected, t.original), PHOTOS, "visibility", 0, inf, "higher", inf),
     "ssim": Metric(lambda t, _: ssim(t.protected, t.original), PHOTOS, "visibility", -1, 1, "higher", 1),
     "fsim": Metric(lambda t, _: fsim(t.protected, t.original), PHOTOS, "visibility", 0, 1, "higher", 1),
+    "fsim-diffvax": Metric(
+        lambda t, _: fsim_diffvax(t.protected, t.original), f"{PHOTOS}, as DiffVax's evaluation takes FSIM",
+        "visibility", 0, 1, "higher", 1, named=True,
+    ),
     "vif": Metric(lambda t, _: vif(t.protected, t.original), PHOTOS, "visibility", 0, inf, "higher", 1),
     "ciede2000": Metric(
         lambda t, _: ciede2000(t.protected, t.original), f"{PHOTOS}, mean difference of colours", "visibility", 0, inf,
@@ -122,6 +129,10 @@ METRICS: dict[str, Metric] = {
     "edit-psnr": Metric(lambda t, _: psnr(t.attacked, t.edit), EDITS, "edit", 0, inf, "lower", inf),
     "edit-ssim": Metric(lambda t, _: ssim(t.attacked, t.edit), EDITS, "edit", -1, 1, "lower", 1),
     "edit-fsim": Metric(lambda t, _: fsim(t.attacked, t.edit), EDITS, "edit", 0, 1, "lower", 1),
+    "edit-fsim-diffvax": Metric(
+        lambda t, _: fsim_diffvax(t.attacked, t.edit), f"{EDITS}, as DiffVax's evaluation takes FSIM", "edit", 0, 1,
+        "lower", 1, named=True,
+    ),
     "edit-vif": Metric(lambda t, _: vif(t.attacked, t.edit), EDITS, "edit", 0, inf, "lower", 1),
     "edit-lpips": Metric(
         lambda t, source: lpips(t.attacked, t.edit, source=source),

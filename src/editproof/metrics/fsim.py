@@ -34,15 +34,16 @@ def fsim(images: Tensor, reference: Tensor, mask: Tensor | None = None) -> Tenso
     factor = max(1, round(min(images.shape[-2:]) / SHORTER_SIDE))
     (y1, i1, q1), (y2, i2, q2) = (F.avg_pool2d(yiq(x), factor).split(1, 1) for x in (images, reference))
     phase1, phase2 = phase_congruency(y1), phase_congruency(y2)
-    similarity = _similar(phase1, phase2, T1) * _similar(_gradient(y1), _gradient(y2), T2)
-    chroma = _similar(i1, i2, T3) * _similar(q1, q2, T3)
+    similarity = similar(phase1, phase2, T1) * similar(_gradient(y1), _gradient(y2), T2)
+    chroma = similar(i1, i2, T3) * similar(q1, q2, T3)
     weight = torch.maximum(phase1, phase2) + TINY
     if mask is not None:
         weight = weight * F.avg_pool2d(mask.to(weight), factor)
     return (similarity * chroma.abs() ** CHROMA * weight).sum((1, 2, 3)) / weight.sum((1, 2, 3))
 
 
-def _similar(a: Tensor, b: Tensor, constant: float) -> Tensor:
+def similar(a: Tensor, b: Tensor, constant: float) -> Tensor:
+    """How alike values of at least 0 are, 1 where they are equal; differences far below the constant do not count."""
     return (2 * a * b + constant) / (a**2 + b**2 + constant)
 
 
