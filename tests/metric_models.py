@@ -1,7 +1,9 @@
 """Small random models in the formats of the published ones that metrics take."""
 
+from functools import partial
 from pathlib import Path
 
+import onnx
 import tiny
 import torch
 from safetensors.torch import save_file
@@ -58,4 +60,54 @@ def save_all(folder: Path) -> dict[str, Path]:
             "lpips": folder / "lpips",
             CLIP: clip(folder / "clip"),
             "brisque": regression(folder / "svm.txt"),
+            "onnx": insight(folder / "insight"),
         }
+
+
+def _onnx(path: Path, nodes: list, weights: dict[str, torch.Tensor], side: int | str, outputs: list[str]) -> Path:
+    """A network of `pixels` (N,3,side,side) as an ONNX file."""
+    value = partial(onnx.helper.make_tensor_value_info, elem_type=onnx.TensorProto.FLOAT)
+    tensors = [onnx.numpy_helper.from_array(tensor.numpy(), name) for name, tensor in weights.items()]
+    graph = onnx.helper.make_graph(
+        nodes, "tiny", [value("pixels", shape=["n", 3, side, side])],
+        [value(name, shape=["rows", "columns"]) for name in outputs], tensors,
+    )  # fmt: skip
+    model = onnx.helper.make_model(graph, opset_imports=[onnx.helper.make_opsetid("", 17)], ir_version=10)
+    onnx.checker.check_model(model)
+    onnx.save(model, path)
+    return path
+
+
+def insight(folder: Path) -> Path:
+    """A detector and a recogniser of faces as insightface's are: other files, the same kinds of inputs and outputs.
+
+    The detector finds faces where it is bright, of about its stride's size; of three levels and two boxes a place.
+    """
+    folder.mkdir()
+    node, nodes, weights = onnx.helper.make_node, [], {}
+    # of each kind: numbers a box, how much brightness adds to them, what they are about, and how far they vary
+    for kind, width, bright, middle, spread in (
+        ("score", 1, 1.0, -1.0, 0.3),
+        ("box", 4, 0.0, 3.0, 0.5),
+        ("points", 10, 0.0, 0.0, 0.3),
+    ):
+        weights[f"rows-{kind}"] = torch.tensor([-1, width])
+        for stride in (8, 16, 32):
+            name = f"{kind}-{stride}"
+            weights[f"w-{name}"] = (torch.randn(2 * width, 3, stride, stride) + bright) / stride**2
+            weights[f"b-{name}"] = middle + spread * torch.randn(2 * width)
+            logits = f"logits-{stride}" if kind == "score" else name
+            nodes += [
+                node("Conv", ["pixels", f"w-{name}", f"b-{name}"], [f"c-{name}"], strides=[stride, stride]),
+                node("Transpose", [f"c-{name}"], [f"t-{name}"], perm=[0, 2, 3, 1]),
+                node("Reshape", [f"t-{name}", f"rows-{kind}"], [logits]),
+            ]
+            if kind == "score":
+                nodes.append(node("Sigmoid", [logits], [name]))
+    outputs = [f"{kind}-{stride}" for kind in ("score", "box", "points") for stride in (8, 16, 32)]
+    _onnx(folder / "det.onnx", nodes, weights, "side", outputs)
+    weights = {"w": torch.randn(4, 3, 16, 16) / 16, "dense": torch.randn(4 * 49, 8) / 8, "bias": torch.randn(8)}
+    nodes = [node("Conv", ["pixels", "w"], ["c"], strides=[16, 16]), node("Flatten", ["c"], ["f"]),
+             node("Gemm", ["f", "dense"], ["d"]), node("Add", ["d", "bias"], ["embedding"])]  # fmt: skip
+    _onnx(folder / "rec.onnx", nodes, weights, 112, ["embedding"])
+    return folder

@@ -17,7 +17,7 @@ from editproof.metrics import METRICS, Trial
 SIDE = 96
 SMALLEST = {"ssim": 7, "disruption": 7, "change": 7, "chance": 7, "fsim": 2, "vif": 41, "lpips": 32, "brisque": 16}
 NO_DIRECTION = ("clip-t", "brisque", "obeyed", "success", "broken", "structure", "chance",  # see test_success.py
-                "fdfr-fault", "brisque-fault")  # fmt: skip
+                "fdfr-fault", "brisque-fault", "ism-arcface", "fdfr-retinaface", "ser-fiq")  # fmt: skip
 PROMPTS = ["a portrait photo, plain red background", "a cat on a red chair, blue background"]
 
 

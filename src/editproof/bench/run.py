@@ -130,6 +130,10 @@ def resolve(config: BenchConfig) -> BenchConfig:
             parse_bench_budget(text)
     for name in (*config.metrics, *(config.sources or {})):
         if name not in METRICS:
+            if name == "fid":
+                raise UserError(
+                    "metric 'fid' is of sets, not of a photo; allowed: `editproof fid OUT` once the run is done"
+                )
             raise UserError(f"metric '{name}' is unknown; allowed: {', '.join(METRICS)}")
     for name in config.sources or {}:
         if METRICS[name].source is None and METRICS[name].extra is None and METRICS[name].can_use is None:

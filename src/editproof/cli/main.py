@@ -18,6 +18,7 @@ from editproof.cli import bulk as bulk_cli
 from editproof.cli import check as check_cli
 from editproof.cli import demo as demo_cli
 from editproof.cli import export as export_cli
+from editproof.cli import fid as fid_cli
 from editproof.cli import info as info_cli
 from editproof.cli import serve as serve_cli
 from editproof.cli import shortcut as shortcut_cli
@@ -239,7 +240,7 @@ def edit(
 
 
 for commands in (
-    app_cli.app, bench_cli.app, bulk_cli.app, check_cli.app, demo_cli.app, export_cli.app, info_cli.app,
+    app_cli.app, bench_cli.app, bulk_cli.app, check_cli.app, demo_cli.app, export_cli.app, fid_cli.app, info_cli.app,
     serve_cli.app, shortcut_cli.app, show_cli.app, train_cli.app, verify_cli.app,
     watch_cli.app,
 ):  # fmt: skip

@@ -7,6 +7,7 @@ from math import inf
 from torch import Tensor
 
 from editproof.errors import UserError
+from editproof.metrics.arcface import arcface_cosine, retinaface_missing, ser_fiq
 from editproof.metrics.brisque import brisque
 from editproof.metrics.clip import SOURCE as CLIP
 from editproof.metrics.clip import clip_image, clip_text
@@ -186,6 +187,21 @@ METRICS: dict[str, Metric] = {
     "fdfr-fault": Metric(
         lambda t, _: missing(t.attacked, t.original),
         "the same as `fdfr`, read as papers do: a fault of the edit", "identity", 0, 1, "lower", 0, "faces",
+    ),
+    "ism-arcface": Metric(
+        lambda t, source: arcface_cosine(t.attacked, t.original, source),
+        f"{FACE}, cosine of ArcFace's embeddings, as papers read ISM; nan without a face", "identity", -1, 1, "lower",
+        1, "onnx",
+    ),
+    "fdfr-retinaface": Metric(
+        lambda t, source: retinaface_missing(t.attacked, source),
+        "1 if RetinaFace finds no face in the edit of the protected photo, else 0; read as a fault of the edit",
+        "identity", 0, 1, "lower", None, "onnx",
+    ),
+    "ser-fiq": Metric(
+        lambda t, source: ser_fiq(t.attacked, source),
+        "the face in the edit of the protected photo: how usable it is for recognition; nan without a face", "quality",
+        0, 1, "lower", None, "onnx",
     ),
     "brisque": Metric(
         lambda t, source: brisque(t.attacked, source),
