@@ -69,10 +69,10 @@ def test_fid_of_a_benchmark_is_that_of_its_edits(
     network: Path, sets: tuple[Path, Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     lines = []
-    for method, folder in (("none", sets[0]), ("noise", sets[1])):
+    for number, (method, folder) in enumerate((("none", sets[0]), ("noise", sets[1]))):
         for i in range(NUMBER):
-            names = {"edit": f"e{i:031d}", "attacked": f"{method[1]}{i:031d}"}
-            for what, source in (("edit", sets[0]), ("attacked", folder)):
+            names = {"original": f"b{i:031d}", "edit": f"e{i:031d}", "attacked": f"{number}{i:031d}"}
+            for what, source in (("original", sets[1]), ("edit", sets[0]), ("attacked", folder)):
                 path = picture_path(tmp_path, names[what])
                 path.parent.mkdir(parents=True, exist_ok=True)
                 path.write_bytes((source / f"{i}.png").read_bytes())
@@ -82,7 +82,9 @@ def test_fid_of_a_benchmark_is_that_of_its_edits(
     assert main(["fid", str(tmp_path), "--network", str(network), "--json"]) == 0
     rows = {row["method"]: row for row in json.loads(capsys.readouterr().out)}
     assert rows["noise"]["fid"] == pytest.approx(expected(network, *sets), rel=1e-3)
-    assert abs(rows["none"]["fid"]) < 1e-3 * rows["noise"]["fid"] and rows["none"]["pictures"] == NUMBER
+    assert rows["none"]["fid_photos"] == pytest.approx(rows["noise"]["fid"], rel=1e-3)
+    assert max(abs(rows["none"]["fid"]), abs(rows["noise"]["fid_photos"])) < 1e-3 * rows["noise"]["fid"]
+    assert rows["none"]["pictures"] == NUMBER
     assert main(["fid", str(tmp_path), "--network", str(network)]) == 0
     assert "noise" in capsys.readouterr().out
 

@@ -12,6 +12,8 @@ from editproof.metrics.fid import fid
 from editproof.photo.decoding import SUFFIXES
 from editproof.photo.reading import open_photo
 
+WHAT = "attacked", "edit", "original"
+
 
 def fid_of_folders(first: str | Path, second: str | Path, network: str | Path) -> float:
     """The distance of the pictures in two folders. Raises UserError."""
@@ -19,9 +21,10 @@ def fid_of_folders(first: str | Path, second: str | Path, network: str | Path) -
 
 
 def fid_of_benchmark(folder: str | Path, network: str | Path) -> list[dict[str, Any]]:
-    """For each editor, method, budget and counter-attack: the distance of protected photos' edits from the originals'.
+    """For each editor, method, budget and counter-attack: how far protected photos' edits are from the originals'.
 
-    A row has these four, `pictures` (how many edits) and `fid`. Raises UserError, also where edits are no longer kept.
+    A row has these four, `pictures` (how many edits), `fid` and `fid_photos`, the distance from the photos themselves.
+    Raises UserError, also where pictures are no longer kept.
     """
     groups: dict[tuple[str, ...], list[dict[str, Any]]] = {}
     for line in read_lines(Path(folder) / "pictures.jsonl"):
@@ -34,10 +37,10 @@ def fid_of_benchmark(folder: str | Path, network: str | Path) -> list[dict[str, 
         raise UserError(f"'{folder}' has no edits of `editproof bench`; allowed: its --out, or two folders of pictures")
     rows = []
     for (editor, method, budget, counter), lines in sorted(groups.items()):
-        edits, attacked = ([picture_path(Path(folder), line[what]) for line in lines] for what in ("edit", "attacked"))
-        value = fid(_pictures(attacked), _pictures(edits), network)
+        kept = {what: [picture_path(Path(folder), line[what]) for line in lines] for what in WHAT}
+        near = [fid(_pictures(kept["attacked"]), _pictures(kept[what]), network) for what in ("edit", "original")]
         rows.append({"editor": editor, "method": method, "budget": budget, "counter": counter,
-                     "pictures": len(lines), "fid": value})  # fmt: skip
+                     "pictures": len(lines), "fid": near[0], "fid_photos": near[1]})  # fmt: skip
     return rows
 
 

@@ -34,5 +34,5 @@ def fid(
     if as_json:
         print(json.dumps(rows, indent=2))
     else:
-        OUT.print(make_table("FID, edits of protected photos against those of the originals",
-                             [{**row, "fid": f"{row['fid']:.4f}"} for row in rows]))  # fmt: skip
+        shown = [{**row, "fid": f"{row['fid']:.4f}", "fid_photos": f"{row['fid_photos']:.4f}"} for row in rows]
+        OUT.print(make_table("FID of protected photos' edits, from the originals' edits and from the photos", shown))

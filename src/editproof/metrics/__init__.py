@@ -200,8 +200,8 @@ METRICS: dict[str, Metric] = {
     ),
     "ser-fiq": Metric(
         lambda t, source: ser_fiq(t.attacked, source),
-        "the face in the edit of the protected photo: how usable it is for recognition; nan without a face", "quality",
-        0, 1, "lower", None, "onnx",
+        "the face in the edit of the protected photo: how usable it is, a merit of the edit; nan without a face",
+        "quality", 0, 1, "higher", None, "onnx",
     ),
     "brisque": Metric(
         lambda t, source: brisque(t.attacked, source),
