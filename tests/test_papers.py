@@ -99,6 +99,37 @@ def test_prompts_to_measure_with_are_kept_from_the_attacks() -> None:
         assert len(config["seeds"]) == 30
 
 
+# Scripts, options, configuration keys, files and metrics of the three repositories, as they are called there.
+THEIRS = """
+app.py scripts/demo.py scripts/compare_baselines.py scripts/train.py scripts/download_dataset.py scripts/evaluate.py
+notebooks/diffvax_demo.ipynb diffvax_comparison.ipynb checkpoints/diffvax_trained.pth configs/train.yml
+--image --mask --image-index --edit-prompt --checkpoint --data-dir --save-dir --seed --no-display --attack-model
+--run-baselines --pg-steps --dg-steps --images --output --pg-enc-steps --pg-diff-steps --pg-diff-grad-reps --config
+--output-dir --repo-id iter_num learning_rate batch_size alpha immunization_model train_all project_name
+attack_model_link
+images_subdir masks_subdir image_prompt_json image_index_list _original.png _immunized _edited_original
+_edited_immunized
+_comparison _immunized_photoguard.png _edited_photoguard _immunized_diffusionguard _edited_diffusionguard
+_baseline_comparison.png psnr ssim fsim clip DDIM PNDM euler LMS KDPM
+scripts/attack_kontext.sh attack/attack_Flux_Kontext/attack_decontext.py attack_diffPPGD.py scripts/attack_step1x.sh
+attack/attack_Step1X_Edit/attack.py inference/kontext_inference.py inference/step1x_inference.py
+--pretrained_model_name_or_path --condition_images_dir --output_dir --resolution --alpha --eps --attack_steps
+--mixed_precision --max_sequence_length --target_base_dir --condition_image_name --model_path --version --context_image
+--prompt --guidance_scale --num_inference_steps --width --height --device adversarial_<name>_step_800.png
+perturbation_<name>_step_800.png ISM FDFR BRISQUE CLIP-I SER-FIQ FID RetinaFace ArcFace
+run_protection.py dataset_dir surrogate_prompt inference_steps num_timesteps_per_step guidance_scale double_stream
+single_stream layer_indices entropy_slices epsilon step_size steps momentum_decay constraint.type image_size
+run_name_template wandb veto.evaluation.runner demo/app.py LPIPS
+"""
+
+
+def test_everything_of_the_papers_repositories_is_told() -> None:
+    """In the left column of a table of docs/papers.md."""
+    text = (Path(__file__).parents[1] / "docs" / "papers.md").read_text()
+    left = "\n".join(line.split(" | ")[0] for line in text.splitlines() if line.startswith("| "))
+    assert [name for name in THEIRS.split() if name not in left] == []
+
+
 @pytest.mark.parametrize(("options", "step"), [
     (["--preset", "fast", "--steps", "2"], 8 / 255), (["--preset", "fast", "--steps", "2", "--eps", "4/255"], 4 / 255),
     (["--steps", "2"], 2.5 * 8 / 255 / 2), (["--preset", "fast", "--steps", "2", "--set", "step_size=.01"], 0.01),
