@@ -1,6 +1,7 @@
 """Clips: what is kept, that perturbations hold still, runs that were killed, masks, and files that cannot be used."""
 
 import base64
+import io
 import json
 import os
 import random
@@ -97,6 +98,28 @@ def test_what_is_not_the_picture_is_kept(name: str, clips: Callable[..., Path], 
         said = {key.lower(): value for key, value in clip.metadata.items()}
     assert said["title"] == "A title" and said["comment"] == f"Mine {MARK}"
     assert sorted(file.name for file in tmp_path.iterdir()) == sorted([result.name, f"{path.stem}-protected.json"])
+
+
+@pytest.mark.parametrize("suffix", [".avi", ".mov", ".mkv"])
+def test_motion_jpeg_whose_frames_have_exif(suffix: str, tmp_path: Path) -> None:
+    """As cameras write it: FFmpeg hands EXIF out beside each frame, of which PyAV has no name."""
+    path, exif = tmp_path / f"a{suffix}", Image.Exif()
+    exif[0x112], exif[0x10F] = 6, "Camera"  # turned by a quarter
+    with av.open(str(path), "w") as target:
+        stream = target.add_stream("mjpeg", rate=25)
+        stream.width, stream.height, stream.pix_fmt, stream.time_base = 64, 48, "yuvj420p", Fraction(1, 25)
+        for number, frame in enumerate(numbered()):
+            file = io.BytesIO()
+            frame.save(file, "JPEG", exif=exif)
+            packet = av.Packet(file.getvalue())
+            packet.stream, packet.pts, packet.dts, packet.time_base = stream, number, number, Fraction(1, 25)
+            packet.is_keyframe = True
+            target.mux(packet)
+    report = video.protect_clip(path, tmp_path, NOISE, codec="h264")
+    before, after = open_clip(path), open_clip(tmp_path / report["protected"])
+    assert report["not_taken_along"] == ["EXIF of its frames"] and before.size == after.size == (64, 48)
+    assert before.turns == after.turns == 3 and before.matrix == after.matrix and after.frames == 5
+    assert b"Camera" not in (tmp_path / report["protected"]).read_bytes()
 
 
 def test_subtitles_and_chapters_are_kept(clips: Callable[..., Path], tmp_path: Path) -> None:
@@ -469,16 +492,20 @@ def test_clips_in_folders_are_protected_with_the_photos(
     (folder / "below").mkdir(parents=True)
     (folder / "a.mp4").write_bytes(clips("plain.mp4").read_bytes())
     (folder / "bad.mp4").write_text("no clip")
+    os.mkfifo(folder / "pipe.mp4")  # read, it would keep the run waiting
+    (folder / "gone.mov").symlink_to("nowhere")
     first, *others = numbered()
     first.save(folder / "below" / "moves.gif", save_all=True, append_images=others, duration=40)
     Image.new("RGB", (64, 48), "gray").save(folder / "b.png")
     command = ["protect", str(folder), "--recursive", "--method", "noise", "--codec", "h264", "--out", str(out)]
     assert main(command) == 1
     said = capfd.readouterr()
-    assert "3 protected, 1 failed" in said.out and "bad.mp4" in said.err and said.err.count("\n") == 1
+    assert "3 protected, 3 failed" in said.out and said.err.count("\n") == 3
+    assert all(name in said.err for name in ("bad.mp4", "pipe.mp4", "gone.mov"))
     results = sorted(path.relative_to(out).as_posix() for path in out.rglob("*.*") if path.suffix != ".json")
     assert results == ["a-protected.mp4", "b-protected.png", "below/moves-protected.mp4"]
-    (folder / "bad.mp4").unlink()
+    for name in ("bad.mp4", "pipe.mp4", "gone.mov"):
+        (folder / name).unlink()
     (out / "a-protected.mp4").unlink()
     assert main(command) == 0
     assert "1 protected, 2 done before" in capfd.readouterr().out

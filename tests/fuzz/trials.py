@@ -11,7 +11,7 @@ from PIL import Image
 
 from editproof.errors import UserError
 from editproof.photo.exif import clean_exif
-from editproof.photo.formats import FORMATS, decode, encode
+from editproof.photo.formats import FORMATS, check_format, decode, encode
 from editproof.photo.masks import read_mask
 from editproof.photo.reading import Photo, open_photo
 from editproof.photo.xmp import clean_xmp, is_marked
@@ -55,6 +55,7 @@ def _try(path: Path, number: int) -> str | None:
         read_mask(path)
     try:
         photo = open_photo(path)
+        check_format(photo, LOSSLESS[number % len(LOSSLESS)])
     except UserError as error:
         return f"two lines: {error}" if "\n" in str(error) else None
     return _check_result(photo, LOSSLESS[number % len(LOSSLESS)])

@@ -19,6 +19,7 @@ PICTURE_BRANDS = (b"avif", b"avis", b"heic", b"heix", b"heim", b"heis", b"hevc",
 ATOMS = (b"ftyp", b"moov", b"mdat", b"wide", b"free", b"skip")  # a QuickTime file begins with one of these
 SIDES = (16, 8192)  # pixels
 MAX_PIXELS = 8192 * 4352
+EXIF = 31  # FFmpeg's number of EXIF beside a frame, as of Motion JPEG
 ALLOWED = "allowed: MP4, MOV, MKV, WebM, AVI, moving GIF, PNG and WebP"
 
 
@@ -60,7 +61,15 @@ def pyav(path: str | Path) -> Any:
         raise UserError(
             f"clip '{path}' is a video, which needs an extra; allowed: pip install 'editproof[video]'"
         ) from None
+    av.sidedata.sidedata.Type._missing_ = classmethod(_unnamed)  # type: ignore[assignment]
     return av
+
+
+def _unnamed(kind: Any, number: int) -> Any:
+    """What PyAV is to call a kind of side data that this FFmpeg knows and PyAV does not, instead of an exception."""
+    member = object.__new__(kind)
+    member._name_, member._value_ = "EXIF" if number == EXIF else f"UNNAMED_{number}", number
+    return member
 
 
 @contextlib.contextmanager

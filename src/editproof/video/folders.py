@@ -17,7 +17,8 @@ def clips_in(inputs: Sequence[Path], out: Path) -> list[tuple[Path, Path]]:
     """The clips in those of the inputs that are folders, pictures that move among them, with the folder that each
     one's result belongs in."""
     named = {path for path in inputs if not path.is_dir()}
-    found = [pair for pair in find(inputs, out, (*SUFFIXES, *PICTURES)) if pair[0].is_file() and pair[0] not in named]
+    found = [pair for pair in find(inputs, out, (*SUFFIXES, *PICTURES)) if pair[0] not in named]
+    found = [pair for pair in found if not pair[0].is_dir()]  # but pipes and broken links, which are to be told
     return [pair for pair in found if pair[0].suffix.lower() in SUFFIXES or is_animated(pair[0])]
 
 

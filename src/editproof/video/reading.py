@@ -31,7 +31,11 @@ EXACT = 0x4 | 0x2000 | 0x4000 | 0x40000  # swscale: bicubic, full chroma both wa
 COLOURS = ("color_range", "color_primaries", "color_trc", "colorspace")
 FULL = 2  # FFmpeg's number of the colour range 0 to 255
 HDR = {16: "PQ", 18: "HLG"}  # FFmpeg's numbers of transfers
-AROUND = {"SPHERICAL": "how a 360-degree picture is projected", "STEREO3D": "which eye sees what"}
+AROUND = {
+    "SPHERICAL": "how a 360-degree picture is projected",
+    "STEREO3D": "which eye sees what",
+    "EXIF": "EXIF of its frames",
+}
 
 
 @dataclass(frozen=True)
@@ -110,7 +114,7 @@ def open_clip(path: str | Path, *, whole: bool = True) -> Clip:
             matrix=None if matrix is None else tuple(np.frombuffer(bytes(matrix), np.int32).tolist()),
             marked=MARK in " ".join(container.metadata.values()),
             sha256=digest(path),
-            lost=tuple(what for name, what in AROUND.items() if name in first.side_data),
+            lost=tuple(what for name, what in AROUND.items() if name in {data.type.name for data in first.side_data}),
         )
     return _looked_through(clip) if whole else clip
 
