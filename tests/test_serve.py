@@ -115,6 +115,11 @@ def test_a_mask_is_a_second_file(pool: Pool) -> None:
         (b"x", f"{PHOTO}?seed=-1", 422, "bad_setting"),
         (b"x", f"{PHOTO}?mask=file", 422, "bad_setting"),
         (b"x", f"{PHOTO}?mask=auto&invert_mask=true", 422, "bad_setting"),
+        (b"x", f"{PHOTO}?invert_mask=true", 422, "bad_setting"),
+        (b"x", f"{PHOTO}?epsilon=16/255", 422, "bad_setting"),
+        (b"x", f"{PHOTO}?eps=4/255&eps=8/255", 422, "bad_setting"),
+        (b"x", f"{PHOTO}?%0d%0a%1b=1", 422, "bad_setting"),
+        (b"x", "/v1/check?eps=4/255", 422, "bad_setting"),
         (b"x", "/v2", 404, "not_found"),
     ],
 )
@@ -133,6 +138,34 @@ def test_multipart_bodies_hold_a_photo_and_perhaps_a_mask(pool: Pool, files: dic
     assert (answer.status_code, answer.json()["error"]["code"]) == (400, "bad_multipart")
     broken = {"content-type": "multipart/form-data; boundary=x"}
     assert post(pool, b"nonsense", headers=broken).status_code == 400
+    loud = {"content-type": "Multipart/Form-Data; boundary=x"}
+    assert post(pool, b"nonsense", headers=loud).json()["error"]["code"] == "bad_multipart"
+
+
+@pytest.mark.parametrize("headers", [{"origin": "http://here"}, {"origin": "null"}, {"sec-fetch-site": "none"}])
+def test_pages_may_not_use_a_service_without_keys(pool: Pool, headers: dict[str, str]) -> None:
+    """A page that a visitor has open, by a name of its own for this computer (DNS rebinding), too."""
+    answer = post(pool, b"abc", headers=headers, pages=False)
+    assert (answer.status_code, answer.json()["error"]["code"]) == (403, "page")
+    assert post(pool, b"abc", headers=headers).status_code == post(pool, b"abc", pages=False).status_code == 200
+
+
+def test_whoever_leaves_in_the_middle_of_an_upload_is_no_fault(pool: Pool) -> None:
+    messages = iter([{"type": "http.request", "body": b"ab", "more_body": True}, {"type": "http.disconnect"}])
+    scope = {"type": "http", "method": "POST", "path": PHOTO, "headers": [], "query_string": b"", "client": None,
+             "server": None, "scheme": "http", "root_path": "", "http_version": "1.1"}  # fmt: skip
+    sent: list[Any] = []
+
+    async def receive() -> Any:
+        return next(messages)
+
+    async def send(message: Any) -> None:
+        sent.append(message)
+
+    metrics = observe.Metrics(pool)
+    asyncio.run(build(pool, Limits(), metrics)(scope, receive, send))
+    assert sent[0]["status"] == 400
+    assert metrics.requests.labels(PHOTO, "499")._value.get() == 1
 
 
 def test_an_upload_is_checked(pool: Pool) -> None:

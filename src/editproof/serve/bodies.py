@@ -5,7 +5,7 @@ from collections.abc import AsyncGenerator
 from pathlib import Path
 
 from starlette.formparsers import MultiPartException, MultiPartParser
-from starlette.requests import Request
+from starlette.requests import ClientDisconnect, Request
 
 from editproof.serve.answers import Refused
 
@@ -28,12 +28,20 @@ async def read_body(request: Request, most: int, seconds: float) -> bytes:
         raise Refused(
             408, "slow_upload", f"the body took longer than {seconds:g} s, which are allowed", close=True
         ) from None
+    except ClientDisconnect:
+        request.state.log["status"] = 499
+        raise Refused(400, "left", "whoever asked has left") from None
     return b"".join(parts)
+
+
+def is_multipart(request: Request) -> bool:
+    """Whether the body says that it is multipart/form-data."""
+    return request.headers.get("content-type", "").partition(";")[0].strip().lower() == "multipart/form-data"
 
 
 async def photo_and_mask(request: Request, body: bytes) -> tuple[bytes, str, bytes | None]:
     """The photo, its name ("photo" if it has none) and the mask of a body: multipart/form-data, or the photo itself."""
-    if not request.headers.get("content-type", "").startswith("multipart/form-data"):
+    if not is_multipart(request):
         return body, "photo", None
     files = await files_of(request, body, ("photo",), ("mask",))
     photo, name = files["photo"]
@@ -48,7 +56,7 @@ async def files_of(
     Raises Refused where one that is `needed` is not there, and for files that are neither needed nor one of `more`.
     """
     allowed = f"allowed: one file for each of {', '.join((*needed, *more))}"
-    if not request.headers.get("content-type", "").startswith("multipart/form-data"):
+    if not is_multipart(request):
         raise Refused(400, "bad_multipart", f"the body is not multipart/form-data; {allowed}")
 
     async def once() -> AsyncGenerator[bytes, None]:

@@ -16,6 +16,8 @@ from editproof.serve.observe import Metrics
 from editproof.serve.wishes import Comparison, Failed, Wish
 from editproof.serve.workers import Full, Pool, TooLong, WorkerLost
 
+FROM_PAGES = {"origin", "sec-fetch-site"}  # headers that browsers send and programs do not
+
 
 @dataclass
 class Limits:
@@ -25,6 +27,7 @@ class Limits:
     upload_seconds: float = 30.0
     rate: Rate | None = None
     keys: Mapping[str, str] = field(default_factory=dict)  # digest -> name; empty: no key is asked for
+    pages: bool = True  # whether pages in browsers may ask
     draining: bool = False
 
 
@@ -49,6 +52,11 @@ class Desk:
 
     def _admit(self, request: Request) -> None:
         limits = self.limits
+        if not limits.pages and FROM_PAGES & set(request.headers):
+            raise Refused(
+                403, "page", "a page in a browser may not use a service that asks for no keys; allowed: programs, "
+                "or start it with --keys or --no-keys"
+            )  # fmt: skip
         name = name_of(request.headers, limits.keys) if limits.keys else _address(request)
         if name is None:
             raise Refused(401, "no_key", "no API key, or one that is not known; allowed: Authorization: Bearer KEY")

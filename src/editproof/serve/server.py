@@ -53,8 +53,9 @@ def serve(
     from editproof.serve.wishes import start_worker
 
     limits = Limits(
-        most_bytes, upload_seconds, None if rate is None else Rate(rate), {} if keys is None else read_keys(keys)
-    )
+        most_bytes, upload_seconds, None if rate is None else Rate(rate), {} if keys is None else read_keys(keys),
+        pages=keys is not None or no_keys,
+    )  # fmt: skip
     log_to()
     signal.signal(signal.SIGTERM, signal.default_int_handler)  # while it loads, as process 1, too
     lost: list[Metrics] = []

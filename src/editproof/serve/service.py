@@ -12,6 +12,7 @@ from starlette.responses import JSONResponse, Response
 
 from editproof import __version__
 from editproof.errors import UserError
+from editproof.files import printable
 from editproof.parsing import parse_eps
 from editproof.serve.answers import Refused, photo_answer, refusal
 from editproof.serve.bodies import files_of, photo_and_mask, read_body
@@ -66,6 +67,7 @@ async def protect(
 ) -> Response:
     """Protect one photo: its bytes in, the protected file's bytes out, as `editproof protect` writes them."""
     desk = _desk(request)
+    _check_names(request)
     with desk.accepted(request):
         body = await read_body(request, desk.limits.bytes, desk.limits.upload_seconds)
         photo, name, mask_data = await photo_and_mask(request, body)
@@ -86,6 +88,7 @@ async def protect(
 async def check(request: Request) -> JSONResponse:
     """Say what an upload left of a protection, as `editproof check --editors none --json` does."""
     desk = _desk(request)
+    _check_names(request)
     with desk.accepted(request):
         body = await read_body(request, 3 * desk.limits.bytes, desk.limits.upload_seconds)
         files = await files_of(request, body, COMPARED)
@@ -118,6 +121,18 @@ async def numbers(request: Request) -> Response:
 def _desk(request: Request) -> Desk:
     desk: Desk = request.app.state.desk
     return desk
+
+
+def _check_names(request: Request) -> None:
+    """Raise Refused for a setting that there is not, which would change nothing, or that is there twice."""
+    known = [field.alias for field in request.scope["route"].dependant.query_params]
+    named = [name for name, _ in request.query_params.multi_items()]
+    for name in named:
+        if name not in known:
+            allowed = ", ".join(known) or "none"
+            raise Refused(422, "bad_setting", f"there is no setting '{printable(name)}'; allowed: {allowed}")
+        if named.count(name) > 1:
+            raise Refused(422, "bad_setting", f"setting '{name}' is there twice; allowed: once")
 
 
 def _count(request: Request, bytes_in: int, made: Made) -> None:

@@ -63,6 +63,8 @@ def check_wish(wish: Wish) -> None:
     check_metadata(wish.metadata)
     if wish.mask == AUTO and wish.invert_mask:
         raise UserError("an inverted mask 'auto' would give people away; allowed: a mask file with invert_mask")
+    if wish.mask == "none" and wish.invert_mask:
+        raise UserError("there is no mask that invert_mask would invert; allowed: a mask file with invert_mask")
     if (wish.mask == "file") != (wish.mask_data is not None):
         raise UserError("mask 'file' and a part 'mask' of a multipart body belong together; allowed: both or neither")
 
