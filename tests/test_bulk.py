@@ -6,6 +6,7 @@ import errno
 import io
 import json
 import os
+import shutil
 import subprocess
 import sys
 import tarfile
@@ -19,6 +20,7 @@ import pytest
 import tiny
 import torch
 from PIL import Image
+from test_kills import Killed, killed_after
 
 import editproof
 from editproof.bulk import storage
@@ -27,7 +29,9 @@ from editproof.bulk.sources import Unit, find_units
 from editproof.bulk.work import do_units
 from editproof.cli.main import main
 from editproof.errors import UserError
+from editproof.files import digest
 from editproof.immunizer.network import NestedUNet, save_immunizer
+from editproof.protection import in_memory
 from editproof.protection.files import protect_photos
 from editproof.protection.settings import ProtectSettings
 
@@ -138,6 +142,69 @@ def test_what_is_done_is_left_and_what_is_other_is_not_overwritten(here: None, w
     (tmp_path / "again" / "y.png").write_bytes((tmp_path / "out" / "a.png-protected.png").read_bytes())
     rows = protect_many(str(tmp_path / "again"), str(tmp_path / "twice"), asked(weights))
     assert statuses(rows) == {"x.png": "protected", "y.png": "protected already"}
+
+
+def test_a_kill_after_any_step_leaves_no_report_beside_another_result(here: None, tmp_path: Path) -> None:
+    """Killed while it overwrites another run's results; then the same command goes on from there."""
+    noise, other = (ProtectSettings(method="noise", seed=seed) for seed in (0, 1))
+    fill(tmp_path / "photos", ["a.png", "b.png"])
+    tar_of(tmp_path / "photos" / "s.tar", {"x/1.png": picture(0)})
+
+    def run(out: Path, settings: ProtectSettings, overwrite: bool = False) -> dict[str, str]:
+        return statuses(protect_many(str(tmp_path / "photos"), str(out), settings, overwrite=overwrite))
+
+    steps: list[str] = []
+    with killed_after(None, steps):
+        run(tmp_path / "whole", noise, overwrite=True)
+    whole = files(tmp_path / "whole", reports=True)
+    run(tmp_path / "before", other)
+    for point in range(len(steps) + 4):
+        out = tmp_path / str(point)
+        shutil.copytree(tmp_path / "before", out)
+        with contextlib.suppress(Killed), killed_after(point, []):
+            run(out, noise, overwrite=True)
+        for report in out.glob("_reports/*.json*"):
+            told = json.loads(report.read_text().splitlines()[0] if report.suffix == ".jsonl" else report.read_text())
+            result = out / ("s.tar" if report.suffix == ".jsonl" else f"{report.stem}-protected.png")
+            assert not result.exists() or digest(result) == told["protected_sha256"], (point, result)
+        run(out, noise, overwrite=True)
+        assert files(out, reports=True) == whole, point
+        assert not list(out.rglob(".editproof-*")), point
+
+
+def test_results_of_others_stay(here: None, tmp_path: Path) -> None:
+    """A file that no run wrote, a result that somebody has changed, a damaged report."""
+    noise = ProtectSettings(method="noise")
+    fill(tmp_path / "photos", ["a.png", "b.png", "c.png", "d.png"])
+    run = [str(tmp_path / "photos"), str(tmp_path / "out")]
+    storage.write(f"{run[1]}/a.png-protected.png", b"mine")
+    found = {row["photo"]: row for row in protect_many(*run, noise)}
+    assert found["a.png"]["status"] == "failed" and "exists and is not what" in found["a.png"]["error"]
+    storage.write(f"{run[1]}/b.png-protected.png", b"changed")
+    storage.write(f"{run[1]}/_reports/c.png.json", b"[" * 9000)
+    assert statuses(protect_many(*run, noise)) == {
+        "a.png": "failed", "b.png": "failed", "c.png": "failed", "d.png": "done before",
+    }  # fmt: skip
+    assert files(run[1])["a.png-protected.png"] == b"mine"
+
+
+def test_another_run_that_is_done_meanwhile_is_not_overwritten(here: None, tmp_path: Path) -> None:
+    """Two runs with other settings at once: the later one of a photo fails, the pair of files stays whole."""
+    fill(tmp_path / "photos", ["a.png"])
+    run = [str(tmp_path / "photos"), str(tmp_path / "out")]
+    protect_contents = in_memory.protect_contents
+
+    def meanwhile(photos: Any) -> Any:
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(in_memory, "protect_contents", protect_contents)
+            assert statuses(protect_many(*run, ProtectSettings(method="noise", seed=1))) == {"a.png": "protected"}
+        return protect_contents(photos)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(in_memory, "protect_contents", meanwhile)
+        assert statuses(protect_many(*run, ProtectSettings(method="noise"))) == {"a.png": "failed"}
+    report = json.loads(storage.read(f"{run[1]}/_reports/a.png.json"))
+    assert report["seed"] == 1 and report["protected_sha256"] == digest(tmp_path / "out" / "a.png-protected.png")
 
 
 def test_a_mask_goes_with_the_settings(here: None, weights: str, tmp_path: Path) -> None:

@@ -30,6 +30,21 @@ def test_an_interrupted_write_leaves_what_was_there(
     assert (tmp_path / "a.txt").read_text() == "old"
 
 
+def test_what_has_taken_the_name_meanwhile_stays(tmp_path: Path) -> None:
+    """Two runs that were both checked before either had written."""
+
+    def write(text: bytes, overwrite: bool) -> None:
+        with atomic(tmp_path / "a", overwrite=overwrite) as file:
+            file.write(text)
+            (tmp_path / "a").write_bytes(b"another run's")
+
+    with pytest.raises(UserError, match="exists"):
+        write(b"mine", False)
+    assert [path.read_bytes() for path in tmp_path.iterdir()] == [b"another run's"]
+    write(b"mine", True)
+    assert (tmp_path / "a").read_bytes() == b"mine"
+
+
 def test_folders_that_cannot_be_written_to(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     check_folder(tmp_path / "not" / "yet")
     assert not (tmp_path / "not").exists()

@@ -23,7 +23,14 @@ from editproof.protection.files import each_protected, protect_photos
 from editproof.protection.pair import turn
 from editproof.video.reading import open_clip
 
-STEPS = ("open", "replace", "unlink", "rmdir", "mkdir")  # of module os: all of ours on a disk but for file contents
+STEPS = (
+    "open",
+    "replace",
+    "unlink",
+    "remove",
+    "rmdir",
+    "mkdir",
+)  # of module os: all of ours on a disk but for file contents
 
 
 class Killed(BaseException):
@@ -203,6 +210,31 @@ def test_unfinished_work_of_other_clips_is_told(tmp_path: Path, capsys: pytest.C
     parts.rmdir()
     assert main([*command, "--out", str(tmp_path / "out"), "--overwrite"]) == 0
     assert "unfinished work" not in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    "command",
+    [
+        "edit a.png --prompt x --out a.png", "edit a.png --prompt x --mask m.png --out m.png",
+        "edit a.png --prompt x --out ./link.png", "edit a.mkv --prompt x --out a.mkv",
+        "edit a.mkv --prompt x --mask m.mkv --out m.mkv", "protect a.png --look a.png",
+        "protect a.png --mask m.png --look m.png", "compare a.png --prompt x --out a.png",
+        "compare a.png --prompt x --mask m.png --out m.png",
+    ],
+)  # fmt: skip
+def test_what_a_result_is_made_of_is_not_overwritten(
+    command: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    for name in ("a.png", "m.png"):
+        save_png(Path(name), tiny.pictures(1, 64, 64)[0])
+    for name in ("a.mkv", "m.mkv"):
+        make(Path(name), 2, (32, 32), sound=False)
+    Path("link.png").symlink_to("a.png")
+    before = state(tmp_path)
+    assert main([*command.split(), "--overwrite"]) == 2
+    assert "one of the files that it is made of" in " ".join(capsys.readouterr().err.split())
+    assert state(tmp_path) == before
 
 
 def test_what_a_killed_edit_has_left_goes(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -22,10 +22,11 @@ LONGEST_NAME = 255  # bytes, of a file on all common file systems
 
 
 @contextlib.contextmanager
-def atomic(path: str | Path, *, private: bool = False) -> Iterator[IO[bytes]]:
+def atomic(path: str | Path, *, private: bool = False, overwrite: bool = True) -> Iterator[IO[bytes]]:
     """A file that takes its name only once it is completely written; on any error or Ctrl-C nothing is left behind.
 
     What a kill leaves is named `.editproof-<random>.tmp`; `clean` removes it. A `private` file only its owner can read.
+    Without `overwrite` what has taken the name meanwhile, such as another run's result, stays: UserError.
     """
     path = Path(path)
     check_folder(path.parent)
@@ -37,6 +38,8 @@ def atomic(path: str | Path, *, private: bool = False) -> Iterator[IO[bytes]]:
             file.flush()
             if os.name == "nt":  # where open files keep their names
                 file.close()
+            if not overwrite:
+                check_output(path, overwrite)
             os.replace(file.name, path)
     except BaseException:
         Path(file.name).unlink(missing_ok=True)
@@ -126,12 +129,17 @@ def _is_at(file: IO[bytes], path: Path) -> bool:
         return False
 
 
-def check_output(path: Path, overwrite: bool) -> None:
-    """Raise UserError unless a file may take this name in a folder that check_folder has passed."""
+def check_output(path: Path, overwrite: bool, inputs: Iterable[str | Path | None] = ()) -> None:
+    """Raise UserError unless a file may take this name in a folder that check_folder has passed.
+
+    What it is made of (`inputs`) is not overwritten, whatever was asked for.
+    """
     if len(os.fsencode(path.name)) > LONGEST_NAME:
         raise UserError(f"output '{path}' has too long a name; allowed: {LONGEST_NAME} bytes")
     if path.is_dir():
         raise UserError(f"output '{path}' is a folder; allowed: the name of a file")
+    if any(given is not None and os.path.realpath(path) == os.path.realpath(given) for given in inputs):
+        raise UserError(f"output '{path}' is one of the files that it is made of; allowed: another name")
     if path.exists() and not overwrite:
         raise UserError(f"output '{path}' exists; allowed: another --out, or --overwrite")
 

@@ -72,10 +72,10 @@ def compare_photos(
     `protect` if None. Everything is checked before any work. Raises UserError.
     """
     out = Path(out)
-    specs = _checked(out, overwrite, methods, preset, len(photos))
+    each = [mask] * len(photos) if mask is None or isinstance(mask, str | Path) else list(mask)
+    specs = _checked(out, overwrite, (*photos, *each), methods, preset, len(photos))
     opened = [open_photo(path) for path in photos]
     prompts = [prompt] * len(photos) if isinstance(prompt, str) else list(prompt)
-    each = [mask] * len(photos) if mask is None or isinstance(mask, str | Path) else list(mask)
     if not len(photos) == len(prompts) == len(each):
         raise UserError(f"{len(prompts)} prompts and {len(each)} masks for {len(photos)} photos; allowed: one each")
     files = [_mask_file(file, Path(path)) for file, path in zip(each, photos, strict=True)]
@@ -104,7 +104,7 @@ def compare_photos(
         compared += numbers
     heads = ["Photo", *(["Mask"] if show_mask else []), "Edited", *(f"Edited, {spec.label}" for spec in specs)]
     figure = draw(heads, rows, [photo.size for photo in opened])
-    with atomic(out) as written:
+    with atomic(out, overwrite=overwrite) as written:
         figure.save(written, format="PNG")
     return compared
 
@@ -119,14 +119,19 @@ class Subject:
 
 
 def _checked(
-    out: Path, overwrite: bool, methods: Sequence[str] | None, preset: str | None, photos: int
+    out: Path,
+    overwrite: bool,
+    inputs: Sequence[str | Path | None],
+    methods: Sequence[str] | None,
+    preset: str | None,
+    photos: int,
 ) -> list[MethodSpec]:
     """The methods of a figure that may be written. Raises UserError."""
     if out.suffix.lower() != ".png":
         raise UserError(f"output '{out}' is not a PNG file; allowed: a name that ends in .png")
     check_folder(out.parent)
     clean([out.parent])
-    check_output(out, overwrite)
+    check_output(out, overwrite, inputs)
     if methods is not None and not methods:
         raise UserError("methods is empty; allowed: one or more names")
     usual = [name for name, method in METHODS.items() if method.compared]

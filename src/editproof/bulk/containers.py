@@ -12,7 +12,7 @@ from typing import IO, Any
 from editproof.bulk import storage
 from editproof.bulk.plan import Plan, row
 from editproof.bulk.sources import Unit, kind_of
-from editproof.bulk.work import Row, done_before, failed, made, protected, report_url
+from editproof.bulk.work import Row, done_before, failed, made, my_turn, protected, report_url
 from editproof.errors import AlreadyProtected, UserError
 from editproof.photo.formats import FORMATS
 
@@ -34,20 +34,24 @@ def do_parquet(unit: Unit, plan: Plan, task: Any) -> list[Row]:
 
 
 def _whole(unit: Unit, plan: Plan, write: Writer) -> list[Row]:
-    """Do a file unless it is done; its result is written first, then the reports, by which it is known."""
-    with storage.fetched(unit.url) as source:
+    """Do a file unless it is done; result and reports are written in the order of protection.pair."""
+    with storage.fetched(unit.url) as source, my_turn(unit, plan):
         sha256 = hashlib.file_digest(source, "sha256").hexdigest()  # type: ignore[arg-type]
         result = storage.join(plan.target, unit.name)
         if done_before(unit, sha256, plan, result):
             return [row(unit.name, "done before")]
         source.seek(0)
-        if plan.overwrite:
-            storage.remove(report_url(unit, plan))
         with storage.writing(result) as target:
             rows, reports = write(source, target)
-    first = {"photo": unit.name, "photo_sha256": sha256, "request": plan.request, "photos": len(reports)}
-    lines = "".join(json.dumps(line, allow_nan=False) + "\n" for line in (first, *reports))
-    storage.write(report_url(unit, plan), lines.encode(), private=True)
+            target.seek(0)
+            written = hashlib.file_digest(target, "sha256").hexdigest()  # type: ignore[arg-type]
+            first = {
+                "photo": unit.name, "photo_sha256": sha256, "request": plan.request, "photos": len(reports),
+                "protected_sha256": written,
+            }  # fmt: skip
+            lines = "".join(json.dumps(line, allow_nan=False) + "\n" for line in (first, *reports))
+            storage.remove(result)  # where it is to be overwritten
+            storage.write(report_url(unit, plan), lines.encode(), private=True)
     return rows
 
 

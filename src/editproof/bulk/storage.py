@@ -75,7 +75,7 @@ def exists(url: str) -> bool:
 def remove(url: str) -> None:
     """Remove a file, if there is one."""
     system, path = file_system(url)
-    with contextlib.suppress(FileNotFoundError):
+    with contextlib.suppress(FileNotFoundError, NotADirectoryError):
         system.rm_file(path)
 
 

@@ -1,5 +1,6 @@
 """What a worker does with units: read, protect by the steps of `editproof protect`, write; skip what is done."""
 
+import contextlib
 import hashlib
 import json
 from collections.abc import Callable, Sequence
@@ -8,6 +9,8 @@ from typing import Any
 from editproof.bulk import storage
 from editproof.bulk.plan import Plan, row
 from editproof.bulk.sources import Unit
+from editproof.errors import UserError
+from editproof.files import digest
 
 Row = dict[str, Any]
 FATAL = "fatal"  # the status of a row that ends the run: a full disk
@@ -56,16 +59,19 @@ def protected(photos: Sequence[tuple[bytes, str]], task: Any) -> list[Any]:
 
 
 def _written(unit: Unit, data: bytes, outcome: Any, plan: Plan) -> Row:
-    """Write what became of a photo: the result first, then the report, by which another run knows that it is done."""
+    """Write what became of a photo, in the order of protection.pair, unless another run has done so meanwhile."""
     from editproof.protection.pair import report_bytes
 
     if isinstance(outcome, Exception):
         return failed(unit.name, outcome)
     try:
-        if plan.overwrite:
-            storage.remove(report_url(unit, plan))
-        storage.write(result_url(unit, plan, data), outcome.data)
-        storage.write(report_url(unit, plan), report_bytes(outcome.report), private=True)
+        result = result_url(unit, plan, data)
+        with my_turn(unit, plan):
+            if done_before(unit, hashlib.sha256(data).hexdigest(), plan, result):
+                return row(unit.name, "done before")
+            storage.remove(result)  # where it is to be overwritten
+            storage.write(report_url(unit, plan), report_bytes(outcome.report), private=True)
+            storage.write(result, outcome.data)
     except Exception as error:
         return failed(unit.name, error)
     return made(unit.name, data, outcome)
@@ -90,22 +96,41 @@ def failed(name: str, error: Exception) -> Row:
 def done_before(unit: Unit, sha256: str, plan: Plan, result: str) -> bool:
     """Whether a run has made the result of a unit from this very content, as these settings ask for.
 
-    Raises UserError if something else has: it stays.
+    Raises UserError if something else has: it stays. A report alone is what a killed run has left; of results on this
+    machine it is looked at whether they are what was written.
     """
-    from editproof.errors import UserError
-
     if plan.overwrite:
         return False
-    found = storage.read_if_there(report_url(unit, plan))
-    if found is None:
+    found, there = storage.read_if_there(report_url(unit, plan)), storage.exists(result)
+    if found is None and not there:
         return False
-    report = json.loads(found.split(b"\n", 1)[0] if unit.kind != "photo" else found)
+    report = _told(found or b"", unit.kind)
     if report.get("request") == plan.request and report.get("photo_sha256") == sha256:
-        return storage.exists(result)
+        if not there or not storage.is_local(result) or "protected_sha256" not in report:
+            return there
+        if report["protected_sha256"] == digest(storage.local_path(result)):
+            return True
     raise UserError(
-        f"'{result}' exists and is not what these settings make of '{unit.name}'; allowed: another target, or "
-        "--overwrite"
+        f"'{result if there else report_url(unit, plan)}' exists and is not what these settings make of "
+        f"'{unit.name}'; allowed: another target, or --overwrite"
     )
+
+
+def _told(report: bytes, kind: str) -> dict[str, Any]:
+    """What a report says, of a file of many photos its first line; nothing if it is none."""
+    try:
+        found = json.loads(report if kind == "photo" else report.split(b"\n", 1)[0])
+    except (ValueError, RecursionError):
+        return {}
+    return found if isinstance(found, dict) else {}
+
+
+def my_turn(unit: Unit, plan: Plan) -> contextlib.AbstractContextManager[None]:
+    """Keep other runs of this machine from a unit's result and report meanwhile."""
+    from editproof.protection.pair import turn
+
+    url = report_url(unit, plan)
+    return turn(storage.local_path(url)) if storage.is_local(url) else contextlib.nullcontext()
 
 
 def result_url(unit: Unit, plan: Plan, data: bytes) -> str:

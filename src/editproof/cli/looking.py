@@ -21,7 +21,7 @@ def show_part(files: Sequence[Path], look: Path, mask: str | None, invert: bool,
         raise UserError(f"--look '{look}' is not a PNG file; allowed: a name that ends in .png")
     check_inverted(mask, invert)
     check_folder(look.parent)
-    check_output(look, overwrite)
+    check_output(look, overwrite, (*files, mask))
     if is_clip(files[0]):
         levels = mask_preview(files[0], mask, invert)
     else:
@@ -36,5 +36,5 @@ def show_part(files: Sequence[Path], look: Path, mask: str | None, invert: bool,
         levels = photo.levels
         if region is not None:
             levels = (levels * (1 - region[0, 0, ..., None] * (1 - DARK))).round().byte()
-    save_levels(look, levels)
+    save_levels(look, levels, overwrite=overwrite)
     OUT.print(f"{files[0]} -> {look}: what would be protected; keep it to yourself", markup=False, soft_wrap=True)

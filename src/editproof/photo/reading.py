@@ -124,9 +124,16 @@ def save_png(path: str | Path, pixels: Tensor, *, alpha: Tensor | None = None, i
     save_levels(path, to_levels(pixels), alpha=alpha, icc=icc)
 
 
-def save_levels(path: str | Path, levels: Tensor, *, alpha: Tensor | None = None, icc: bytes | None = None) -> None:
-    """The same of levels (H, W, 3) uint8."""
-    with atomic(path) as file:
+def save_levels(
+    path: str | Path,
+    levels: Tensor,
+    *,
+    alpha: Tensor | None = None,
+    icc: bytes | None = None,
+    overwrite: bool = True,
+) -> None:
+    """The same of levels (H, W, 3) uint8. `overwrite`: see files.atomic."""
+    with atomic(path, overwrite=overwrite) as file:
         png.write(file, with_alpha(levels, alpha), icc=icc)
 
 

@@ -50,7 +50,7 @@ def edit_photo(
     check_size(size)
     check_folder(out.parent)
     clean([out.parent])
-    check_output(out, overwrite)
+    check_output(out, overwrite, (photo, mask))
     opened = open_photo(photo)
     check_mask(mask, invert_mask)
     if mask is not None and mask != AUTO:
@@ -66,7 +66,7 @@ def edit_photo(
         strength=strength, seed=seed, callback=lambda step, steps: progress("edit", step / steps),
     )  # fmt: skip
     repaint = None if region is None else region[0, 0] > 0.5
-    save_levels(out, painted(opened.levels, edited[0].float().cpu(), repaint), icc=opened.icc)
+    save_levels(out, painted(opened.levels, edited[0].float().cpu(), repaint), icc=opened.icc, overwrite=overwrite)
 
 
 def edit_images(editor: Editor, images: Tensor, prompt: str, *, mask: Tensor | None = None, **settings: Any) -> Tensor:

@@ -1,6 +1,5 @@
 """Edit a clip as an attacker would: every frame with one seed, at the clip's own size."""
 
-import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -52,15 +51,13 @@ def edit_clip(
     check_inverted(mask, invert_mask)
     check_size(size)
     check_folder(out.parent)
-    check_output(out, overwrite)
+    check_output(out, overwrite, (path, mask))
     clip = open_clip(path)
     encoder, quality = get_codec(codec or ("vp9" if kind == "webm" else "h264"), crf, clip)
     if kind not in MUXERS or kind not in encoder.kinds:
         raise UserError(
             f"output '{out}' is no file for the codec; allowed: {', '.join('.' + k for k in encoder.kinds)}"
         )
-    if os.path.realpath(out) == os.path.realpath(path):
-        raise UserError(f"output '{out}' is the clip to edit; allowed: another name")
     check_clip_mask(mask, invert_mask, clip, to_edit=True)
     progress(f"load {editor}", 0)
     loaded = load_editor(editor, device=device, scheduler=scheduler, plan=plan, size=size)
@@ -68,7 +65,7 @@ def edit_clip(
     settings = {"steps": steps, "guidance": guidance, "strength": strength, "seed": seed}
     clean([out.parent])
     edited: list[int] = []
-    with atomic(out) as file:
+    with atomic(out, overwrite=overwrite) as file:
         rest = rewrite(
             clip, Path(file.name), _edit(clip, loaded, prompt, mask, invert_mask, settings, edited), kind=kind,
             codec=encoder, crf=quality, progress=lambda done: progress("edit", min(1, done / clip.frames)),
