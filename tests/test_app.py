@@ -405,6 +405,26 @@ def test_other_sites_and_names_are_refused(served: app_server.Served) -> None:
     assert httpx.post(address, files=upload, headers={"origin": served.url.rstrip("/")}).status_code == 200
 
 
+def test_calls_of_what_is_not_there_are_refused_in_one_line(served: app_server.Served) -> None:
+    import httpx
+
+    for path in ("queue/join", "run/protect"):
+        body = {"data": [], "fn_index": 99999, "session_hash": "x"}
+        answer = httpx.post(f"{served.url}gradio_api/{path}", json=body)
+        assert answer.status_code == 400 and "99999" in answer.text and "\n" not in answer.text
+
+
+def test_odd_choices_over_http_are_refused(here: Visit, photo: Path) -> None:
+    from editproof.app import api
+
+    usual = {"region": "whole", "strength": "balanced", "format": "png", "method": "noise", "editor": "tiny-inpaint",
+             "seed": 0, "metadata": "keep"}  # fmt: skip
+    for odd in ({"region": "everybody"}, {"region": None}, {"region": "painted"}, {"format": None}, {"method": None},
+                {"editor": None}, {"seed": None}, {"seed": 1.5}, {"metadata": None}, {"strength": None}):  # fmt: skip
+        with pytest.raises(UserError, match="allowed"):
+            api._protect(here, str(photo), None, usual | odd, lambda what, share: None)
+
+
 def test_a_report_can_reach_nothing(tmp_path: Path) -> None:
     pytest.importorskip("gradio")
     from editproof.app.results_tab import report_frame

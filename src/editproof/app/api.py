@@ -72,6 +72,8 @@ def _protect(
     from editproof.app.protecting import BY_CHOICE, Choices, protect_one
 
     _check_editor(choices["editor"])
+    if choices["region"] not in (words.PERSON, words.WHOLE):
+        raise UserError(f"part '{choices['region']}' is unknown; allowed: {words.PERSON}, {words.WHOLE}")
     result = protect_one(mine, Path(photo), mine.new_folder(), Choices(**choices),
                          lambda done: progress("Protecting", done), mask or BY_CHOICE, pictured=False)  # fmt: skip
     return str(result.file), result.report

@@ -53,7 +53,8 @@ def _is_address(name: str) -> bool:
 
 
 class Gate:
-    """Middleware (ASGI) that answers 403 to what `refusal` names; `names` and `origins` may grow while it runs."""
+    """Middleware (ASGI) that answers 403 to what `refusal` names, and 400 to calls of what is not there, at which
+    Gradio fails; `names` and `origins` may grow while it runs."""
 
     def __init__(self, app: Any, names: set[str], origins: set[str]) -> None:
         self.app, self.names, self.origins = app, names, origins
@@ -66,4 +67,9 @@ class Gate:
 
                 await PlainTextResponse(said, 403)(scope, receive, send)
                 return
-        await self.app(scope, receive, send)
+        try:
+            await self.app(scope, receive, send)
+        except KeyError as error:  # of a function's number, before anything is answered
+            from starlette.responses import PlainTextResponse
+
+            await PlainTextResponse(f"there is no {error} to call; see /gradio_api/info", 400)(scope, receive, send)

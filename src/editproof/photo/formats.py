@@ -112,6 +112,8 @@ def chosen_format(name: str, quality: int | None = None) -> str:
 
     Raises UserError for any other, and for a quality that is none of its.
     """
+    if not isinstance(name, str):
+        raise UserError(f"format {name!r} is no text; allowed: {', '.join(FORMATS)}, {SAME}")
     name = {"jpg": "jpeg", "tif": "tiff"}.get(name.lower(), name.lower())
     get_format("jpeg" if name == SAME else name, quality)
     return name
@@ -124,8 +126,8 @@ def get_format(name: str, quality: int | None = None) -> Format:
     if quality is not None and FORMATS[name].lossless:
         lossy = ", ".join(n for n, f in FORMATS.items() if not f.lossless)
         raise UserError(f"format '{name}' is lossless, so {quality} is no quality of it; allowed with: {lossy}")
-    if quality is not None and not 1 <= quality <= 100:
-        raise UserError(f"quality {quality}; allowed: 1 to 100")
+    if quality is not None and (type(quality) is not int or not 1 <= quality <= 100):
+        raise UserError(f"quality {quality!r}; allowed: 1 to 100")
     return FORMATS[name]
 
 

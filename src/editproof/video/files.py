@@ -61,7 +61,7 @@ def pyav(path: str | Path) -> Any:
         raise UserError(
             f"clip '{path}' is a video, which needs an extra; allowed: pip install 'editproof[video]'"
         ) from None
-    av.sidedata.sidedata.Type._missing_ = classmethod(_unnamed)  # type: ignore[assignment]
+    av.sidedata.sidedata.Type._missing_ = classmethod(_unnamed)
     return av
 
 
