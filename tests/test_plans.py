@@ -1,6 +1,7 @@
 """Where weights are: memory plans on the command line, in reports and in `doctor`; weights that are streamed."""
 
 import json
+import logging
 import sys
 from collections.abc import Callable
 from importlib.util import find_spec
@@ -211,6 +212,13 @@ def test_int8_without_torchao_is_told_in_one_line(
     assert main([*command, "--editor", "tiny-kontext"]) == 2
     assert "plan 'int8' is for large editors in diffusers' layout, and editor tiny-kontext" in capsys.readouterr().err
     assert not Path("out.png").exists()
+
+
+def test_what_torchao_says_of_itself_is_not_shown() -> None:
+    """Where it is installed, each command would begin with four lines about files of its own."""
+    for library in ("torchao", "torch.utils._pytree"):
+        assert not logging.getLogger(library).isEnabledFor(logging.WARNING)
+        assert logging.getLogger(library).isEnabledFor(logging.ERROR)
 
 
 @pytest.mark.filterwarnings("ignore")  # of torchao, while it is imported

@@ -1,5 +1,6 @@
 """The editors photos are protected against: what is known of them, and loading one. Imports no torch or diffusers."""
 
+import logging
 from dataclasses import dataclass
 from importlib.resources import files
 from pathlib import Path
@@ -14,6 +15,10 @@ if TYPE_CHECKING:
     import torch
 
     from editproof.editors.pipeline import Editor
+
+# diffusers imports torchao where it is installed, which then warns of its own insides at each start
+for library in ("torchao", "torch.utils._pytree"):
+    logging.getLogger(library).setLevel(logging.ERROR)
 
 
 @dataclass(frozen=True)
