@@ -77,7 +77,12 @@ def test_outputs_that_cannot_be(tmp_path: Path) -> None:
     (tmp_path / "there").write_text("")
     check_output(tmp_path / "new", overwrite=False)
     check_output(tmp_path / "there", overwrite=True)
-    for path, said in (("there", "exists"), ("n" * 256, "too long a name"), (".", "is a folder")):
+    for path, said in (
+        ("there", "exists"),
+        ("n" * 256, "too long a name"),
+        (".", "is a folder"),
+        ("a\0b", "zero in its name"),
+    ):
         with pytest.raises(UserError, match=said):
             check_output(tmp_path / path, overwrite=False)
 

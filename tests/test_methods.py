@@ -224,7 +224,7 @@ def test_what_methods_refuse(tiny_editor: Load) -> None:
         editor = tiny_editor(ONLY_ON.get(method, ["sd-inpaint"])[0])
         with pytest.raises(UserError, match="repaint the whole picture"):
             protect(method, editor, mask=torch.ones_like(MASK))
-        with pytest.raises(UserError, match=r"the mask is \(2, 1, 16, 16\)"):
+        with pytest.raises(UserError, match=r"mask is of shape \(2, 1, 16, 16\)"):
             protect(method, editor, mask=MASK[..., :16, :16])
     with pytest.raises(UserError, match="multiples of 8"):
         protect("photoguard-diffusion", editor, tiny.pictures(2, 32, 33), tiny.hole(2, 32, 33))

@@ -18,6 +18,7 @@ from editproof.app.texts import LANGUAGES, say
 from editproof.budgets import L2, Linf
 from editproof.cli.main import main
 from editproof.errors import UserError
+from editproof.methods import METHODS
 from editproof.photo.given import as_images, as_mask
 from editproof.photo.metadata import METADATA
 from editproof.protection.settings import ProtectSettings
@@ -61,7 +62,61 @@ def test_settings_of_other_kinds_are_refused(asked: dict[str, Any], said: str) -
         protect(PHOTO, **asked)
 
 
-@pytest.mark.parametrize("asked", [{"seed": "a"}, {"seed": -5}, {"steps": "a"}, {"prompt": 5}])
+@pytest.mark.parametrize(
+    ("given", "asked", "said"),
+    [
+        (PHOTO * 255, {}, "values from"), (PHOTO - 1, {}, "values from"), (PHOTO * math.nan, {}, "values from nan"),
+        (PHOTO.long(), {}, "int64"), (PHOTO[:, :2], {}, "of shape"), (PHOTO, {"mask": PHOTO[:, :1]}, "others than 0"),
+        (PHOTO, {"mask": torch.zeros(1, 1, 8, 8)}, "mask is of shape"), (PHOTO, {"budget": "8/255"}, "budget"),
+        (PHOTO, {"steps": 0}, "steps 0"), (PHOTO, {"steps": -1}, "steps -1"), (PHOTO, {"steps": 1.5}, "steps 1.5"),
+        (PHOTO, {"seed": -1}, "seed -1"), (PHOTO, {"prompt": None}, "prompt None"),
+        (PHOTO, {"nosuch": 1}, "no setting"),
+        (PHOTO, {"callback": 3}, "callback 3"),
+    ],
+)  # fmt: skip
+@pytest.mark.parametrize("method", METHODS)
+def test_methods_called_by_themselves_check_what_they_are_given(
+    method: str, given: Any, asked: dict[str, Any], said: str
+) -> None:
+    row = METHODS[method]
+    needed = dict.fromkeys(row.required, "none.pth")
+    if row.needs == "none" and not needed:
+        with pytest.raises(UserError, match=said):
+            row(None, given, **asked)
+    for editor in ("tiny-inpaint", 5):
+        with pytest.raises(UserError, match="editor"):
+            row(editor, PHOTO, **needed)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    ("asked", "said"),
+    [
+        ({"step_size": -1}, "step_size=-1"), ({"momentum": math.nan}, "momentum=nan"), ({"sizes": "a"}, "sizes"),
+        ({"transform": "nosuch"}, "nosuch"), ({"steps": 0}, "steps 0"),
+    ],
+)  # fmt: skip
+def test_settings_of_methods_called_by_themselves(asked: dict[str, Any], said: str, tiny_editor: Any) -> None:
+    with pytest.raises(UserError, match=said):
+        METHODS["photoguard-encoder"](tiny_editor("sd-inpaint"), PHOTO, **{"steps": 1, **asked})
+
+
+def test_methods_called_by_themselves_take_what_is_unambiguous() -> None:
+    photo = torch.arange(3 * 32 * 32).reshape(1, 3, 32, 32) % 256 / 255
+    expected = METHODS["noise"](None, photo, budget=Linf(8 / 255))
+    array = (photo[0].permute(1, 2, 0) * 255).round().byte().numpy()
+    for same in ((photo * 255).round().byte(), photo.double(), photo[0], array, Image.fromarray(array)):
+        assert torch.equal(METHODS["noise"](None, same, budget=8 / 255), expected)
+
+
+@pytest.mark.parametrize(
+    "asked",
+    [
+        {"seed": "a"}, {"seed": -5}, {"steps": "a"}, {"prompt": 5}, {"method": []}, {"method": None}, {"format": None},
+        {"format": 5}, {"mask": 5}, {"mask": ""}, {"mask": True}, {"credentials": 1}, {"device": 1}, {"device": ""},
+        {"knobs": 5}, {"knobs": [1]}, {"force": "no"}, {"force": None}, {"compile": 1}, {"invert_mask": "no"},
+        {"size": 1.5}, {"budget": math.nan}, {"quality": "a", "format": "jpeg"}, {"quality": True, "format": "jpeg"},
+    ],
+)  # fmt: skip
 def test_settings_check_themselves(asked: dict[str, Any]) -> None:
     with pytest.raises(UserError, match="allowed"):
         ProtectSettings(**asked)

@@ -138,7 +138,9 @@ def check_output(path: Path, overwrite: bool, inputs: Iterable[str | Path | None
         raise UserError(f"output '{path}' has too long a name; allowed: {LONGEST_NAME} bytes")
     if path.is_dir():
         raise UserError(f"output '{path}' is a folder; allowed: the name of a file")
-    if any(given is not None and os.path.realpath(path) == os.path.realpath(given) for given in inputs):
+    check_named(path)
+    named = [os.path.realpath(given) for given in inputs if given is not None and "\0" not in str(given)]
+    if os.path.realpath(path) in named:
         raise UserError(f"output '{path}' is one of the files that it is made of; allowed: another name")
     if path.exists() and not overwrite:
         raise UserError(f"output '{path}' exists; allowed: another --out, or --overwrite")
@@ -148,10 +150,13 @@ def check_named(path: str | Path) -> None:
     """Raise UserError for an empty name, which would be taken for the current folder."""
     if not str(path).strip():
         raise UserError("the output's name is empty; allowed: the name of a folder, such as . for this one")
+    if "\0" in str(path):
+        raise UserError(f"output '{printable(str(path))}' has a zero in its name, which no file system takes")
 
 
 def check_folder(folder: str | Path) -> None:
     """Raise UserError unless files can be written to `folder`, which need not exist yet. Creates nothing."""
+    check_named(folder)
     folder = Path(folder)
     parent = next(p for p in [folder.absolute(), *folder.absolute().parents] if p.exists())
     if not parent.is_dir():

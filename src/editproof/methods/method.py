@@ -7,12 +7,14 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from torch import Tensor
 
-from editproof.budgets import Budget, Linf
+from editproof.budgets import Budget, Linf, as_budget
 from editproof.counters.transform import make_transform
 from editproof.errors import UserError
+from editproof.methods.asked import check_editor, check_setting, check_shared
 from editproof.methods.checks import kept_pixels
 from editproof.methods.sizes import at_all_sizes
 from editproof.pgd import Callback, Objective, Paper, Step, default_step, pgd
+from editproof.photo.given import as_images, as_mask
 from editproof.randomness import generators
 
 if TYPE_CHECKING:
@@ -170,7 +172,7 @@ class Method:
 
         Args:
             editor: What to protect against; methods that need none take None.
-            images: (B, 3, H, W) in [0, 1].
+            images: (B, 3, H, W) in [0, 1], or what else as_images takes.
             mask: (1 or B, 1, H, W), 1 = the editor may repaint; only pixels with 0 change. None: all may change.
             prompt: What the editor is expected to be told.
             budget: How far a photo may change; by default the paper's, or 8/255. None: for a one-pass network the bound
@@ -186,7 +188,13 @@ class Method:
         Raises:
             UserError: For an editor, a mask, photos or settings that the method cannot work with.
         """
+        check_shared({"prompt": prompt, "seed": seed, "steps": steps, "callback": callback})
+        check_editor(editor)
         self.check_required(settings)
+        for name, value in settings.items():
+            check_setting(self, name, value)
+        images = as_images(images)
+        mask = as_mask(mask, images)
         descent = Descent(
             **{"momentum": self.momentum, **{name: settings.pop(name) for name in _DESCENT if name in settings}}
         )
@@ -194,6 +202,7 @@ class Method:
             self.check(editor)
         if budget == "default" or (budget is None and not self.one_pass):
             budget = self.default_budget(*images.shape[-2:])
+        budget = as_budget(budget)
         given = Given(
             self, editor, images, mask, kept_pixels(images, mask), prompt, budget,
             self.steps if steps is None else steps, seed, callback, descent, settings,

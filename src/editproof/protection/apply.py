@@ -10,19 +10,17 @@ import torch
 from torch import Tensor
 
 from editproof.budgets import L2, LEVELS, Budget, Linf, as_budget, check_budget, grey, norms
-from editproof.counters.transform import check_transform
 from editproof.editors import pick_device
 from editproof.editors.pipeline import Editor
 from editproof.errors import UserError
 from editproof.files import digest
 from editproof.immunizer.network import load_immunizer, trained_size, weights_file
 from editproof.methods import METHODS, PRESETS
+from editproof.methods.asked import SHARED, check_editor, check_setting, check_shared
 from editproof.methods.method import Method
-from editproof.methods.sizes import check_sizes
 from editproof.photo.given import as_images, as_mask, is_one
 from editproof.photo.masks import AUTO
 from editproof.photo.reading import is_grey, to_levels
-from editproof.protection.asked import SHARED, check_editor, check_shared
 from editproof.protection.own_size import add
 from editproof.resolution import working_copy, working_mask, working_size
 
@@ -31,7 +29,6 @@ DEFAULT_METHOD = "immunizer"
 CONTEXT_METHOD = "decontext"  # what is demonstrated against in-context editors
 DEFAULT_EDITOR = "tiny-inpaint"
 DEFAULT_BUDGET = Linf(8 / 255)
-MOST = 1_000_000  # of a setting that is a number
 
 
 def protect(
@@ -228,27 +225,6 @@ def own_knobs(method: str) -> dict[str, Any]:
     return {name: parameter.default for name, parameter in get_method(method).settings.items()}
 
 
-def check_knob(method: str, name: str, value: Any) -> None:
-    """Raise UserError if a knob is not annotated to take `value`: counts are above 0, other numbers at least 0."""
-    annotation = get_method(method).settings[name].annotation
-    kind, _, optional = (annotation.__name__ if isinstance(annotation, type) else str(annotation)).partition(" | ")
-    number = isinstance(value, int | float) and not isinstance(value, bool)
-    allowed, usable = {
-        "int": ("a whole number above 0", number and isinstance(value, int) and value > 0),
-        "float": (f"a number from 0 to {MOST:,}", number and 0 <= value <= MOST),
-        "Step": (f"a number from 0 to {MOST:,}", callable(value) or (number and 0 <= value <= MOST)),
-        "Transform": ("counters, such as none,jpeg-diff:75", callable(value) or isinstance(value, str)),
-        "str": ("text", isinstance(value, str | Path)),
-        "bool": ("True or False", isinstance(value, bool)),
-    }[kind]
-    if name == "sizes" and isinstance(value, str):
-        check_sizes(value)
-    if kind == "Transform" and isinstance(value, str):
-        check_transform(value)
-    if not usable and not (optional == "None" and value is None):
-        raise UserError(f"setting {name}={value!r} of '{method}' cannot be used; allowed: {allowed}")
-
-
 def method_settings(method: str, preset: str | None, steps: int | None, knobs: Mapping[str, Any]) -> dict[str, Any]:
     """The keyword arguments for a method: the preset's, then what was asked for.
 
@@ -256,11 +232,8 @@ def method_settings(method: str, preset: str | None, steps: int | None, knobs: M
     """
     if preset is not None and preset not in PRESETS:
         raise UserError(f"preset '{preset}' is unknown; allowed: {', '.join(PRESETS)}")
-    allowed = own_knobs(method)
     for name in knobs:
-        if name not in allowed:
-            raise UserError(f"method '{method}' has no setting '{name}'; allowed: {', '.join(allowed) or 'none'}")
-        check_knob(method, name, knobs[name])
+        check_setting(METHODS[method], name, knobs[name])
     METHODS[method].check_required(knobs)
     preset_settings = METHODS[method].fast if preset in ("fast", "sizes") else {}
     if preset == "sizes" and METHODS[method].paper:

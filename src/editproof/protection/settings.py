@@ -4,12 +4,16 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
+from types import UnionType
 from typing import Any
+
+import torch
 
 from editproof.budgets import Budget, as_budget
 from editproof.editors import check_plan, check_size, load_editor
 from editproof.errors import UserError
 from editproof.methods import PRESET_SIZES
+from editproof.methods.asked import check_shared
 from editproof.photo.formats import chosen_format
 from editproof.photo.masks import check_inverted
 from editproof.photo.metadata import KEEP, check_metadata
@@ -23,8 +27,14 @@ from editproof.protection.apply import (
     method_settings,
     weights_digest,
 )
-from editproof.protection.asked import check_shared
 from editproof.protection.task import MEANT, Task
+
+TRUTH, FILE, TEXT = "True or False", "the path of a file, or None", "a name, or None"
+KINDS: dict[str, tuple[type | UnionType, str]] = {  # of settings that nothing else looks at so soon
+    "method": (str, "a name"), "device": (str | torch.device | None, TEXT), "mask": (str | Path | None, FILE),
+    "credentials": (str | Path | None, FILE), "knobs": (Mapping | None, "names with values, or None"),
+    "invert_mask": (bool, TRUTH), "compile": (bool, TRUTH), "force": (bool, TRUTH),
+}  # fmt: skip
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -85,6 +95,9 @@ class ProtectSettings:
     limit: Budget | None = field(init=False, repr=False, compare=False)  # `budget`, as a Budget
 
     def __post_init__(self) -> None:
+        for name, (kind, allowed) in KINDS.items():
+            if not isinstance(value := getattr(self, name), kind) or value == "":
+                raise UserError(f"{name} {value!r}; allowed: {allowed}")
         method = get_method(self.method)
         check_shared({"prompt": self.prompt, "seed": self.seed, "steps": self.steps})
         method_settings(self.method, self.preset, self.steps, self.knobs or {})

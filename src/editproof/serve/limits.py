@@ -25,8 +25,9 @@ def new_key(name: str, file: Path) -> str:
     key = f"ep_{secrets.token_urlsafe(32)}"
     file.parent.mkdir(parents=True, exist_ok=True)
     file.touch(mode=0o600)
+    whole = file.read_bytes().endswith(b"\n") or not file.stat().st_size  # an editor may have left the last line open
     with file.open("a") as lines:
-        lines.write(f"{name} {digest(key)}\n")
+        lines.write(f"{'' if whole else chr(10)}{name} {digest(key)}\n")
     return key
 
 
