@@ -6,6 +6,7 @@ import json
 import os
 import random
 import resource
+import struct
 import subprocess
 import sys
 from collections.abc import Callable
@@ -120,6 +121,28 @@ def test_motion_jpeg_whose_frames_have_exif(suffix: str, tmp_path: Path) -> None
     assert report["not_taken_along"] == ["EXIF of its frames"] and before.size == after.size == (64, 48)
     assert before.turns == after.turns == 3 and before.matrix == after.matrix and after.frames == 5
     assert b"Camera" not in (tmp_path / report["protected"]).read_bytes()
+
+
+SPHERE = b"""<?xml version="1.0"?><rdf:SphericalVideo xmlns:rdf="http://www.w3.org/1999/02/22-rdf-syntax-ns#"
+xmlns:GSpherical="http://ns.google.com/videos/1.0/spherical/"><GSpherical:Spherical>true</GSpherical:Spherical>
+<GSpherical:Stitched>true</GSpherical:Stitched><GSpherical:StitchingSoftware>x</GSpherical:StitchingSoftware>
+<GSpherical:ProjectionType>equirectangular</GSpherical:ProjectionType></rdf:SphericalVideo>"""
+
+
+def test_that_a_clip_is_no_longer_one_of_360_degrees_is_said(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = make(tmp_path / "a.mp4", 4, sound=False)
+    data = bytearray(path.read_bytes())
+    box = struct.pack(">I", 24 + len(SPHERE)) + b"uuid" + bytes.fromhex("ffcc8263f8554a938814587a02521fdd") + SPHERE
+    movie, track = data.index(b"moov") - 4, data.index(b"trak") - 4
+    end = track + struct.unpack_from(">I", data, track)[0]
+    for at in (movie, track):
+        struct.pack_into(">I", data, at, struct.unpack_from(">I", data, at)[0] + len(box))
+    data[end:end] = box
+    path.write_bytes(data)
+    assert main(["protect", str(path), "--method", "noise", "--out", str(tmp_path)]) == 0
+    assert "how a 360-degree picture is projected" in " ".join(capsys.readouterr().out.split())
 
 
 def test_subtitles_and_chapters_are_kept(clips: Callable[..., Path], tmp_path: Path) -> None:
