@@ -150,7 +150,8 @@ def facts(result: Protected, language: str = ENGLISH) -> str:
         lines.append(say(language, "facts_lossy", left=f"{left:.0%}"))
     if report.get("tells_place"):
         lines.append(say(language, "facts_place"))
-    for key, what in (("facts_lost", report.get("not_taken_along")), ("facts_converted", report.get("converted"))):
-        if what:  # of a clip
+    lost = [*report.get("not_taken_along", ()), *report.get("left_out", ())]  # of a clip, of a photo
+    for key, what in (("facts_lost", lost), ("facts_converted", report.get("converted"))):
+        if what:
             lines.append(say(language, key, what=", ".join(what)))
     return "\n\n".join([*lines, report["claim"]])
