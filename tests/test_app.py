@@ -129,7 +129,7 @@ def test_files_are_the_librarys(
     assert done.file.read_bytes() == (tmp_path / "out" / report["protected"]).read_bytes()
     kept = open_photo(done.file).exif
     assert suffix == "bmp" or (kept is not None and b"a description" in kept)
-    assert report["claim"] in facts(done) and f"{report['psnr_db']:.1f} dB" in facts(done)
+    assert "never impossible" in facts(done) and f"{report['psnr_db']:.1f} dB" in facts(done)
     assert ("left in the file" in facts(done)) == (written == "jpeg")
 
 
@@ -432,9 +432,9 @@ def test_a_report_can_reach_nothing(tmp_path: Path) -> None:
     pytest.importorskip("gradio")
     from editproof.app.results_tab import report_frame
 
-    assert report_frame(None) == report_frame(tmp_path) == ""
+    assert report_frame(None, "A report") == report_frame(tmp_path, "A report") == ""
     (tmp_path / "report.html").write_text('<p class="a">"</iframe><script>alert(1)</script>')
-    frame = report_frame(tmp_path)
+    frame = report_frame(tmp_path, "A report")
     assert 'sandbox="allow-scripts"' in frame and frame.count("<") == 2 and "&lt;script&gt;" in frame
 
 

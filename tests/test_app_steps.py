@@ -17,7 +17,7 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from editproof.app import check_tab, choosing, editing_both, preview, texts, words
+from editproof.app import check_tab, choosing, editing_both, preview, seeing, texts, words
 from editproof.app.choosing import drawn, look_for_people, mask_of, number_people, point_at
 from editproof.app.protecting import Choices, protect_all
 from editproof.app.visits import Visit, leave, visit
@@ -132,6 +132,26 @@ def test_where_nobody_is_found_a_click_says_what_to_protect(
     assert open_mask(mask_of(here, people), (64, 64)).mean() > 0.9  # type: ignore[arg-type]
 
 
+def test_what_was_painted_is_kept_for_each_photo(photo: Path, here: Visit) -> None:
+    layers = np.zeros((2, 60, 100, 4), np.uint8)
+    layers[0, 10:20, 10:30] = layers[1, 40:50, 60:90] = 0, 200, 83, 153
+    names = ("status", "note", "which", "found", "who", "painter", "looks", "over", "example")
+    ui = SimpleNamespace(**{name: name for name in names})
+    save_png(photo.with_name("other.png"), tiny.pictures(1, HEIGHT, WIDTH)[0])
+    here.chosen |= {"photos": [str(photo), str(photo.with_name("other.png"))], "which": 0, "region": words.PAINTED}
+    seeing.keep_painted(ui, here, {"layers": list(layers)})
+    (file,) = seeing.show_part(ui, here)["painter"]["value"]["layers"]
+    assert (np.asarray(Image.open(file)) == layers.sum(0)).all()
+    here.chosen["which"] = 1
+    assert seeing.show_part(ui, here)["painter"]["value"]["layers"] == []
+    here.chosen |= {"which": 0, "region": words.WHOLE}
+    seeing.keep_painted(ui, here, None)  # nothing of another part's
+    here.chosen["region"] = words.PAINTED
+    assert seeing.show_part(ui, here)["painter"]["value"]["layers"] == [file]
+    seeing.keep_painted(ui, here, {"layers": [np.zeros_like(layers[0])]})  # wiped off
+    assert seeing.show_part(ui, here)["painter"]["value"]["layers"] == []
+
+
 @pytest.mark.parametrize("strength", [words.WEAKEST, words.STRONGEST])
 def test_what_is_shown_is_what_is_written(strength: int, photo: Path, here: Visit) -> None:
     opened = open_photo(photo)
@@ -214,10 +234,10 @@ def test_what_is_left_is_said_plainly() -> None:
     unknown = replace(on, original=outcome(None, 0), protected=outcome(None, 2), downloaded=outcome(None, 1))
     checked = Checked((96, 128), (48, 64), "JPEG", 75, 30.0, 38.0, 0.42, "", (), (on, unknown))
     told = check_tab.plainly(partial(texts.say, "en"), checked)
-    assert "A part of the protection is left: 42%" in told and "64 x 48 pixels (JPEG, 75 %)" in told
+    assert "A part of the protection is left: 42%" in told and "64 x 48 pixels (JPEG)" in told
     assert "2 of your original worked, 0 of the protected photo, 1 of the download" in told
     assert "0 of your original look broken, 2 of the protected photo, 1 of the download" in told
-    assert "prove nothing" in told and "not on online services" in told
+    assert "prove nothing" in told and "online services is unknown" in told
     whole = replace(
         checked, downloaded_size=(96, 128), format="PNG", jpeg_quality=None, perturbation_left=1.0, editors=()
     )
@@ -236,6 +256,10 @@ def test_an_edit_is_judged_as_the_attacker_would(
     for name, value in {"kept": person, "obeyed": obeyed, "broken": broken}.items():
         monkeypatch.setattr(editing_both, name, lambda trial, value=value: torch.tensor([value]))
     monkeypatch.setattr("editproof.people.faces.installed", lambda: True)
-    told = editing_both.verdict(partial(texts.say, "en"), "original", None)  # type: ignore[arg-type]
+    say = partial(texts.say, "en")
+    told, _ = editing_both.verdict(say, "original", None)  # type: ignore[arg-type]
     assert told.startswith(f"**The edit of the original {said}") and "looks whole: yes" in told
     assert ("cannot be said" in told) == (person != person)
+    both = editing_both.sentence(say, 0.1, 0.2, "an-editor", "none", "", [None, None])  # type: ignore[list-item]
+    assert ("did not stop the edit" in both) == (said == "worked") and "the protection stopped" not in both
+    assert ("says nothing about it" in both) == (said == "failed")

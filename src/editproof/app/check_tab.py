@@ -128,10 +128,9 @@ def plainly(say: Callable[..., str], checked: Any) -> str:
     left = max(0.0, checked.perturbation_left)
     key = "check_most" if left >= MOST else "check_part" if left >= SOME else "check_little"
     (height, width), (rows, columns) = checked.original_size, checked.downloaded_size
-    file = f"{checked.format}" + ("" if checked.jpeg_quality is None else f", {checked.jpeg_quality} %")
     lines = [f"### {say(key, share=f'{min(1, left):.0%}')}"]
     same = "check_same" if (rows, columns) == (height, width) else "check_size"
-    lines.append(say(same, width=columns, height=rows, before=f"{width} x {height}", file=file))
+    lines.append(say(same, width=columns, height=rows, before=f"{width} x {height}", file=checked.format))
     for on in checked.editors:
         versions = (on.original, on.protected, on.downloaded)
         known = all(one.succeeded is not None for one in versions)
@@ -142,4 +141,4 @@ def plainly(say: Callable[..., str], checked: Any) -> str:
                 original=counts[0], protected=counts[1], downloaded=counts[2],
             )
         )  # fmt: skip
-    return "\n\n".join([*lines, *([say("check_few")] if checked.editors else []), say("does_not")])
+    return "\n\n".join([*lines, *([say("check_few")] if checked.editors else []), say("measured")])

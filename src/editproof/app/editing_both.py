@@ -24,6 +24,12 @@ from editproof.photo.reading import open_photo
 from editproof.protection.edit import edit_images
 from editproof.resolution import working_copy, working_mask
 
+SHOWN: dict[tuple[float, ...], str] = {  # whether the edits of the original and the protected photo worked -> a text
+    (1.0, 0.0): "shown_stopped",
+    (1.0, 1.0): "shown_not_stopped",
+    (0.0, 0.0): "shown_nothing",
+}
+
 
 def edit_both(
     progress: Progress,
@@ -87,7 +93,10 @@ def sentence(
     say: Say, change: float, chance: float, editor: str, counter: str, said: str, trials: Sequence[Trial] = ()
 ) -> str:
     """What two numbers show, and what they do not, in Markdown."""
-    verdicts = [verdict(say, name, trial) for name, trial in zip(("original", "protected"), trials, strict=False)]
+    told = [verdict(say, name, trial) for name, trial in zip(("original", "protected"), trials, strict=False)]
+    verdicts = [text for text, _ in told]
+    if key := SHOWN.get(tuple(worked for _, worked in told)):
+        verdicts.append(say(key))
     lines = [] if counter == "none" else [say("edit_washed", counter=say(words.COUNTERS[counter]))]
     figures = {"change": f"{change:.3f}", "chance": f"{chance:.3f}", "editor": editor}
     if chance > 0:
@@ -98,12 +107,13 @@ def sentence(
     return "\n\n".join([*verdicts, " ".join(line for line in lines if line)])
 
 
-def verdict(say: Say, name: str, trial: Trial) -> str:
-    """Whether an edit (of the "original" or "protected") got the attacker what they wanted, in Markdown."""
+def verdict(say: Say, name: str, trial: Trial) -> tuple[str, float]:
+    """Whether an edit (of the "original" or "protected") got the attacker what they wanted, in Markdown and as a number
+    (1: yes, 0: no, nan: unknown)."""
     person = kept(trial) if faces.installed() else torch.tensor([math.nan])
     answers = {"asked_person": person, "asked_told": obeyed(trial), "asked_whole": 1 - broken(trial)}
     whole = succeeded(person, answers["asked_told"], broken(trial)).item()
     result = say({1.0: f"{name}_worked", 0.0: f"{name}_failed"}.get(whole, f"{name}_unsure"))
     known = {1.0: "yes", 0.0: "no"}
     parts = ", ".join(f"{say(what)}: {say(known.get(answer.item(), 'unsaid'))}" for what, answer in answers.items())
-    return f"**{result}** ({parts})."
+    return f"**{result}** ({parts}).", whole

@@ -1,6 +1,7 @@
 """The page: its head, its tabs, its looks. Nothing here loads a model."""
 
 import inspect
+import json
 from collections.abc import Generator, Mapping
 from functools import partial
 from importlib.resources import files
@@ -12,10 +13,11 @@ import gradio as gr
 from editproof.app import api, check_tab, compare_tab, edit_tab, protect_tab, results_tab, visits, work
 from editproof.app.handlers import Updates
 from editproof.app.parts import Texts, in_language, part
-from editproof.app.texts import language_of
+from editproof.app.texts import LANGUAGES, language_of, say
 from editproof.editors import EDITORS
 
 TITLE = "editproof"
+SCRIPTED = ("upload_more", "slider_line")  # texts that assets/app.js needs
 FONT = ["system-ui", "sans-serif"]  # the visitor's own: none is fetched
 CSS = """
 .status { padding: .4em 0; }
@@ -48,6 +50,8 @@ button button { visibility: hidden; }
   .gradio-container .main { padding: 12px !important; }
   .tab-container button { padding: 0 8px !important; }
 }
+#slider .block-label, #slider label { max-width: calc(100% - 5em); }
+footer .divider { display: none; }
 progress { width: 100%; height: .8em; accent-color: var(--primary-600); }
 iframe.report { width: 100%; height: 80vh; border: 1px solid #8886; background: white; }
 .prose table { font-variant-numeric: tabular-nums; }
@@ -115,7 +119,15 @@ def left(request: gr.Request) -> None:
 
 def head() -> str:
     """What the page's head has beside Gradio's: help for those who use a keyboard or a screen reader."""
-    return f"<script>{(files('editproof') / 'assets' / 'app.js').read_text(encoding='utf-8')}</script>"
+    told = {language: {key: say(language, key) for key in SCRIPTED} for language in LANGUAGES}
+    script = (files("editproof") / "assets" / "app.js").read_text(encoding="utf-8")
+    return f"<script>const EDITPROOF = {json.dumps(told)};\n{script}</script>"
+
+
+def own_words() -> gr.I18n:
+    """What Gradio's own parts say otherwise here, where nothing is uploaded to anybody."""
+    own = {"upload_text.drop_file": "drop_here", "upload_text.click_to_upload": "click_to_choose"}
+    return gr.I18n(**{language: {of: say(language, key) for of, key in own.items()} for language in LANGUAGES})
 
 
 def theme() -> gr.themes.Base:

@@ -1,5 +1,6 @@
 """Pictures as the page shows them: small enough to send, PNG so that a perturbation survives, edits with a mark."""
 
+from functools import reduce
 from pathlib import Path
 from typing import Any
 
@@ -56,12 +57,19 @@ def amplified(protected: Image.Image, original: Image.Image) -> Image.Image:
     return Image.fromarray((127.5 + GAIN * change).round().clip(0, 255).astype(np.uint8))
 
 
+def painted_over(painted: dict[str, Any] | None) -> Image.Image | None:
+    """What was painted, without the photo, as it looks: RGBA. None if there is nothing."""
+    layers = [np.asarray(layer) for layer in (painted or {}).get("layers", []) if layer is not None]
+    layers = [layer for layer in layers if (layer[..., 3] > 0).any()]
+    return reduce(Image.alpha_composite, map(Image.fromarray, layers)) if layers else None
+
+
 def painted_mask(painted: dict[str, Any] | None, path: Path) -> bool:
     """Write what was painted as a mask file: black, to be kept, where there is paint. False if there is none."""
-    layers = [np.asarray(layer)[..., 3] > 0 for layer in (painted or {}).get("layers", []) if layer is not None]
-    if not layers or not np.any(layers):
+    over = painted_over(painted)
+    if over is None:
         return False
-    save_mask(torch.from_numpy(~np.any(layers, axis=0)).float()[None, None], path)
+    save_mask(torch.from_numpy(np.asarray(over)[..., 3] == 0).float()[None, None], path)
     return True
 
 

@@ -73,6 +73,7 @@ def _see(ui: SimpleNamespace, texts: Texts) -> None:
         sources=(), transforms=(), layers=False, buttons=[], elem_id="painter", height=420,
         brush=gr.Brush(colors=[("#00c853", 0.6)], color_mode="fixed", default_size=40),
     )  # fmt: skip
+    ui.painted = gr.Button("", visible="hidden", elem_id="painted")  # pressed by assets/app.js after each stroke
 
 
 def _protect(ui: SimpleNamespace, texts: Texts) -> None:

@@ -15,6 +15,7 @@ from editproof.app.handlers import Updates, between, pointed, quick, start_and_s
 from editproof.app.parts import Texts
 from editproof.app.protect_layout import layout
 from editproof.app.seeing import (
+    keep_painted,
     masks_for,
     nothing_seen,
     show_part,
@@ -43,7 +44,7 @@ class Outcome:
 def build(root: Path, texts: Texts, methods: list[tuple[str, str]], editors: list[str]) -> tuple[list[Any], Any]:
     """The tab's components and what they do; returns what brings a visitor's work back: its outputs and itself."""
     ui = layout(texts, methods, editors)
-    seen = [ui.status, ui.note, ui.which, ui.found, ui.who, ui.painter, ui.level, ui.looks, ui.over]
+    seen = [ui.status, ui.note, ui.which, ui.found, ui.who, ui.painter, ui.level, ui.looks, ui.over, ui.example]
     given = [ui.photos, ui.region, ui.which, ui.strength]
     result = [ui.download, ui.after, ui.picked, ui.slider, ui.details, ui.facts, ui.change, ui.reports]
     private: dict[str, Any] = {"api_visibility": "private", "show_progress": "hidden"}
@@ -58,6 +59,7 @@ def build(root: Path, texts: Texts, methods: list[tuple[str, str]], editors: lis
         event(act(look), given, [*seen, *result], **private).then(**strength)
     ui.found.select(act(show_person_clicked, pointed), None, seen, **private).then(**strength)
     ui.who.input(act(show_who), [ui.who], seen, **private).then(**strength)
+    ui.painted.click(act(keep_painted), [ui.painter], [ui.status], **private)
     for event in (ui.strength.change, ui.method.change):
         event(**strength, trigger_mode="always_last")
     asked = [ui.photos, ui.region, ui.painter, ui.strength]

@@ -154,4 +154,4 @@ def facts(result: Protected, language: str = ENGLISH) -> str:
     for key, what in (("facts_lost", lost), ("facts_converted", report.get("converted"))):
         if what:
             lines.append(say(language, key, what=", ".join(what)))
-    return "\n\n".join([*lines, report["claim"]])
+    return "\n\n".join([*lines, say(language, "measured")])

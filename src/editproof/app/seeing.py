@@ -20,7 +20,7 @@ from editproof.video.reading import is_clip
 def nothing_seen(ui: SimpleNamespace, visit: Visit) -> Updates:
     """Step two without a photo."""
     hidden = {one: gr.update(visible=False) for one in (ui.which, ui.found, ui.who, ui.painter, ui.looks, ui.over)}
-    return {ui.status: "", ui.note: _note(visit, "first_choose"), **hidden}
+    return {ui.status: "", ui.note: _note(visit, "first_choose"), ui.example: gr.update(visible=True), **hidden}
 
 
 def show_part(ui: SimpleNamespace, visit: Visit) -> Updates:
@@ -35,12 +35,14 @@ def show_part(ui: SimpleNamespace, visit: Visit) -> Updates:
         **nothing_seen(ui, visit),
         ui.which: gr.update(choices=choices, value=number, visible=len(paths) > 1),
         ui.over: gr.update(visible=True),
+        ui.example: gr.update(visible=False),
     }
     path, region = Path(paths[number]), visit.chosen.get("region", words.PERSON)
     photo = opened(visit, path)
     if region == words.PAINTED and not is_clip(path):
         canvas = pictures.save(pictures.shown(photo, pictures.PAINTED_SIDE), visit.new_folder() / "canvas.png")
-        value: dict[str, Any] = {"background": canvas, "layers": [], "composite": None}
+        painted = [str(visit.painted[path])] if path in visit.painted else []
+        value: dict[str, Any] = {"background": canvas, "layers": painted, "composite": None}
         return {**updates, ui.note: "", ui.painter: gr.update(value=value, visible=True)}
     if region == words.PERSON:
         return {**updates, **_people_shown(ui, visit, photo)}
@@ -90,6 +92,19 @@ def show_who(ui: SimpleNamespace, visit: Visit, chosen: list[str]) -> Updates:
         return {ui.status: ""}
     people.chosen = {int(number) for number in chosen}
     return {ui.status: "", **_people_shown(ui, visit, opened(visit, _path(visit)))}
+
+
+def keep_painted(ui: SimpleNamespace, visit: Visit, painted: dict[str, Any] | None) -> Updates:
+    """Something was painted or wiped off: it is there again when the page, the part or the photo comes back."""
+    from editproof.app import pictures
+
+    if visit.chosen.get("photos") and visit.chosen.get("region") == words.PAINTED:
+        over = pictures.painted_over(painted)
+        visit.painted.pop(_path(visit), None)
+        if over is not None:
+            visit.painted[_path(visit)] = Path(pictures.save(over, visit.new_folder() / "paint.png"))
+    busy = visit.running is not None and visit.running.thread.is_alive()
+    return {ui.status: gr.update() if busy else ""}
 
 
 def show_strength(ui: SimpleNamespace, visit: Visit, strength: float, method: str) -> Updates:

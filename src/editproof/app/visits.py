@@ -43,6 +43,7 @@ class Visit:
     opened: Any = None  # the photo that is looked at (photo.reading.Photo)
     chosen: dict[str, Any] = field(default_factory=dict)  # on the first tab: name of a component -> its value
     people: dict[Path, Any] = field(default_factory=dict)  # of photos: choosing.People
+    painted: dict[Path, Path] = field(default_factory=dict)  # of photos: a picture of what was painted over them
     results: list[Any] = field(default_factory=list)  # protecting.Protected
     latest: Any = None  # of results: what the last run on the first tab gave, protect_tab.Outcome
     running: Any = None  # work.Running of the first tab

@@ -18,7 +18,8 @@ function editproofForget() {
 
 (() => {
   const STEP = 0.05; // of the width of the pictures, for one key
-  const LANGUAGES = ["de", "fr", "es", "tr"]; // beside English
+  const language = Object.keys(EDITPROOF).find((name) => navigator.language.startsWith(name)) ?? "en";
+  const say = EDITPROOF[language];
 
   // The line between original and protected, moved as a mouse would.
   function move(line, share) {
@@ -69,19 +70,23 @@ function editproofForget() {
     });
   }
 
+  let shown = false; // the download: it is not to appear where nobody sees it
   function help() {
-    document.documentElement.lang = LANGUAGES.find((name) => navigator.language.startsWith(name)) ?? "en";
+    document.documentElement.lang = language;
     const picture = document.querySelector("#found img");
     if (picture !== null && picture.tabIndex !== 0) cross(picture);
+    const download = document.querySelector("#download");
+    if (download !== null && download.offsetParent !== null && !shown) download.scrollIntoView({ block: "nearest" });
+    shown = download !== null && download.offsetParent !== null;
     for (const button of document.querySelectorAll('[aria-label="common.upload"]')) {
-      button.setAttribute("aria-label", "Upload more");
+      button.setAttribute("aria-label", say.upload_more);
       button.addEventListener("click", () => button.querySelector("input").click()); // its inner button is hidden
     }
     for (const empty of document.querySelectorAll("div.empty[aria-label]:not([role])")) empty.setAttribute("role", "img");
     const line = document.querySelector('#slider [data-testid="slider"]');
     if (line === null || line.tabIndex === 0) return;
     line.tabIndex = 0;
-    const said = { role: "slider", "aria-label": "Original to the left, protected to the right of the line" };
+    const said = { role: "slider", "aria-label": say.slider_line };
     for (const [name, value] of Object.entries({ ...said, "aria-valuemin": 0, "aria-valuemax": 100, "aria-valuenow": 50 })) {
       line.setAttribute(name, value);
     }
@@ -92,6 +97,17 @@ function editproofForget() {
       move(line, share);
     });
   }
+
+  // What is painted is told to the page after each stroke, undo or press of a key: Gradio itself tells it only when asked.
+  let painting = null;
+  const painted = () => {
+    clearTimeout(painting);
+    painting = setTimeout(() => document.querySelector("#painted")?.click(), 300); // the painter is done with it then
+  };
+  let pressed = false;
+  document.addEventListener("pointerdown", ({ target }) => (pressed = Boolean(target.closest?.("#painter"))), true);
+  window.addEventListener("pointerup", () => pressed && painted(), true);
+  document.addEventListener("keyup", ({ target }) => target.closest?.("#painter") && painted(), true);
 
   // Before and after: the line follows a slider that lies over the pictures.
   document.addEventListener("input", ({ target }) => {
