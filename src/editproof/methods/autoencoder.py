@@ -14,7 +14,11 @@ from editproof.metrics.contrast import contrast_structure
 
 
 @method(
-    "autoencoder", paper=(Linf(8 / 255), 100, 8 / 255 / 40), momentum=0.9, fast={"steps": 40}, without_editor="spaces"
+    "autoencoder",
+    paper=(Linf(8 / 255), 100, 8 / 255 / 40),
+    momentum=0.9,
+    fast={"steps": 12, "start": "immunizer"},
+    without_editor="spaces",
 )
 def autoencoder(given: Given, *, spaces: str | None = None) -> Tensor:
     """Encoding and decoding take as much as can be of the photo's structure.
