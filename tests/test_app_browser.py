@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import Any
 
 import app_server
-import numpy as np
 import pytest
 import tiny
 from PIL import Image

@@ -144,7 +144,7 @@ REFUSED = {  # arguments -> what the one line must say
     f"{EDIT} --mask square.png": "50 x 50",
     f"{EDIT} --editor nothing": "'nothing'",
     "edit photo.png --prompt hat --out out.jpg": ".png",
-    "edit photo.png --prompt hat --out photo.png": "--overwrite",
+    "edit photo.png --prompt hat --out photo.png": "another name",
     "edit photo.png --prompt hat --out file/a.png": "'file'",
     "edit bomb.png --prompt hat --out out.png": "bomb.png",
     "demo --image missing.png --out out": "missing.png",

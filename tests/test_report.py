@@ -335,7 +335,8 @@ def test_figure_of_many_photos(tiny_folder: Any, tmp_path: Path, capsys: pytest.
         assert 2 * 16 + 256 + 128 < figure.height < 2 * 16 + 256 + 128 + 200
     for more, said in (([], "exists"), (["--overwrite", "--methods", "decontext"], "decontext works on"),
                        (["--overwrite", "--methods", "nothing"], "unknown"),
-                       (["--overwrite", "--mask", str(tmp_path / "figure.png")], "black-and-white"),
+                       (["--overwrite", "--mask", photos[0]], "black-and-white"),
+                       (["--overwrite", "--mask", str(tmp_path / "figure.png")], "another name"),
                        (["--overwrite", "--mask", str(tmp_path)], "") ,
                        (["--out", str(tmp_path / "f.jpg")], ".png")):  # fmt: skip
         capsys.readouterr()
