@@ -19,6 +19,7 @@ from editproof.budgets import L2, Linf
 from editproof.cli.main import main
 from editproof.errors import UserError
 from editproof.methods import METHODS
+from editproof.methods.method import Given, method
 from editproof.photo.given import as_images, as_mask
 from editproof.photo.metadata import METADATA
 from editproof.protection.settings import ProtectSettings
@@ -174,3 +175,15 @@ def test_names_that_a_console_cannot_write_are_written_out(tmp_path: Path) -> No
 def test_every_choice_of_metadata_has_words(language: str) -> None:
     for name in METADATA:
         assert say(language, f"metadata_{name.replace('-', '_')}")
+
+
+def test_a_setting_of_a_kind_of_ones_own_is_the_methods_to_check() -> None:
+    def plugged(given: Given, *, corners: tuple[int, ...] = (1, 2)) -> torch.Tensor:
+        if len(corners) != 2:
+            raise UserError(f"corners {corners}; allowed: two")
+        return given.images
+
+    run = method("plugged", needs="none")(plugged)
+    assert torch.equal(run(None, PHOTO, corners=(3, 4)), PHOTO)
+    with pytest.raises(UserError, match=r"^corners \(3,\); allowed: two"):
+        run(None, PHOTO, corners=(3,))

@@ -122,14 +122,14 @@ def test_a_student_resumes_and_is_checked_against_its_teacher(script: Callable, 
 def test_a_narrower_student_is_fitted_layer_by_layer_and_trained_on(
     script: Callable, work: Path, tmp_path: Path
 ) -> None:
-    shared = ["--weights", work / "weights", "--packs", work / "packs", "--space", "sd1", "--unseen", 1, *COMMON]
+    shared = ["--weights", work / "weights", "--packs", work / "packs", "--space", "sd1", "--unseen", 1]
     lines = script("narrow", *shared, "--out", tmp_path / "narrow", "--width", 60, "--side", 32, "--batch", 6,
                    "--places", 3000, "--steps", 3)  # fmt: skip
     blocks = [line for line in lines if "fitted" in line]
     assert len(blocks) == 20 and all(line["solved"] < 0.1 for line in blocks)  # a random teacher is an easy one
     assert next(line for line in lines if "latent_error" in line)["latent_error"] < 0.3
     on = script("students", *shared, "--out", tmp_path / "on", "--resume", tmp_path / "narrow", "--max-steps", 1,
-                "--side", 32, "--composed", 0)  # fmt: skip
+                "--side", 32, "--composed", 0, *COMMON)  # fmt: skip
     assert on[-1]["latent_error"] < 0.5
     model = AutoencoderTiny.from_pretrained(tmp_path / "on" / "model")
     assert model.encoder.layers[0].out_channels == model.decoder.layers[0].out_channels == 60

@@ -9,13 +9,14 @@ earlier ones got wrong and makes up for it. Photos as they are, noisy, after JPE
 holds a model folder, which students.py trains on as a whole (--resume), samples.png and log.jsonl.
 """
 
+import argparse
 import random
 from pathlib import Path
 
 import torch
 import torch.nn.functional as F
 from channels import choose, patches, places_in, segments
-from common import begin, log, save_grid, stage_parser
+from common import begin, log, save_grid
 from diffusers import AutoencoderTiny
 from diffusers.models.autoencoders.vae import AutoencoderTinyBlock
 from pictures import crops, load_pool, noisy
@@ -77,10 +78,10 @@ def descend(block: nn.Module, x: Tensor, wanted: Tensor, steps: int, lr: float) 
     return (sum(errors[-10:]) / max(1, len(errors[-10:]))) ** 0.5
 
 
-def fit(student: nn.Sequential, teacher: nn.Sequential, x: Tensor, start: Tensor, kept: dict[str, list[int]],
-        most: int, steps: int, lr: float) -> None:  # fmt: skip
-    """Fit a half of the student: x goes into the teacher, `start` into the student."""
-    owners, s = segments(teacher), start
+def fit(student: nn.Sequential, teacher: nn.Sequential, x: Tensor, kept: dict[str, list[int]], most: int, steps: int,
+        lr: float) -> None:  # fmt: skip
+    """Fit a half of the student: x goes into both."""
+    owners, s = segments(teacher), x  # s: what the student makes of it
     for index, (layer, truth) in enumerate(zip(student, teacher, strict=True)):
         if isinstance(layer, AutoencoderTinyBlock):
             stream = kept[str(owners[index])]
@@ -89,15 +90,18 @@ def fit(student: nn.Sequential, teacher: nn.Sequential, x: Tensor, start: Tensor
                 inner = truth.conv[place](inner)
                 solve(layer.conv[place], own, inner[:, kept[f"{index}.{place}"]], most)
                 inner, own = F.relu(inner), F.relu(layer.conv[place](own))
-            wanted = truth.conv[4](inner).add_(x)[:, stream]
-            solve(layer.conv[4], own, wanted - s, most)
-            wanted = F.relu(wanted)
+            told = truth.conv[4](inner) + x
+            solve(layer.conv[4], own, told[:, stream] - s, most)
+            told = F.relu(told)
+            wanted = told[:, stream]
             before = float(((layer(s) - wanted) / wanted.std((1, 2, 3), keepdim=True)).square().mean() ** 0.5)
             after = descend(layer, s, wanted, steps, lr)
             log(layer=index, solved=before, fitted=after)
-        elif isinstance(layer, nn.Conv2d):
-            log(layer=index, solved=solve(layer, s, truth(x)[:, kept[str(index)]], most))
-        x, s = truth(x), layer(s)
+        else:
+            told = truth(x)
+            if isinstance(layer, nn.Conv2d):
+                log(layer=index, solved=solve(layer, s, told[:, kept[str(index)]], most))
+        x, s = told, layer(s)
 
 
 def pictures_for(teacher: Space, pool: Tensor, count: int, side: int, rng: random.Random) -> Tensor:
@@ -111,21 +115,27 @@ def pictures_for(teacher: Space, pool: Tensor, count: int, side: int, rng: rando
 
 @torch.no_grad()
 def main() -> None:
-    parser = stage_parser(__doc__, seconds=0, batch=96, lr=4e-4)
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--out", type=Path, required=True, help="gets log.jsonl, samples.png and the model")
     parser.add_argument("--space", choices=CHANNELS, required=True)
     parser.add_argument("--weights", type=Path, required=True, help="folder of the teachers")
     parser.add_argument("--packs", type=Path, required=True)
-    parser.add_argument("--width", type=int, default=48, help="channels of the student; the teacher has 64")
+    parser.add_argument("--batch", type=int, default=96, help="crops that all layers are fitted to")
+    parser.add_argument("--width", type=int, default=56, help="channels of the student; the teacher has 64")
     parser.add_argument("--side", type=int, default=128, help="of the crops")
     parser.add_argument("--places", type=int, default=60_000, help="places of each layer's output to fit at")
     parser.add_argument("--steps", type=int, default=100, help="gradient steps of each block")
     parser.add_argument("--unseen", type=int, default=32, help="pictures that are checked on")
+    parser.add_argument("--lr", type=float, default=4e-4, help="of these steps")
+    parser.add_argument("--seed", type=int, default=1)
     args = parser.parse_args()
+    args.device = "cpu"
     device = begin(args)
     teacher, rng = load_space(args.space, args.weights, device), random.Random(args.seed)
     pool, unseen = load_pool(args.packs, "train", device), load_pool(args.packs, "val", device)
     unseen = unseen[:: max(1, len(unseen) // args.unseen)].float() / 255
     images = pictures_for(teacher, pool, args.batch, args.side, rng)
+    log(stage="pictures", count=len(images))
     widths = (args.width,) * 4
     model = AutoencoderTiny(
         latent_channels=CHANNELS[args.space], encoder_block_out_channels=widths, decoder_block_out_channels=widths
@@ -134,16 +144,16 @@ def main() -> None:
     student = Space(model.encoder, model.decoder, CHANNELS[args.space], signed=True)
     for half in ("encoder", "decoder"):
         if half == "encoder":
-            x = start = images  # as its layers see them
+            x = images  # as its layers see them
         else:  # what a diffusion model makes is not quite what an encoder makes
             x = teacher.encode(images)
             x = x + 0.1 * torch.rand(len(x), 1, 1, 1) * torch.randn_like(x) * x.std()
-            x = start = torch.tanh(x / 3) * 3
+            x = torch.tanh(x / 3) * 3
         layers, truth = getattr(model, half).layers, getattr(teacher, half).layers
         few = x[:: max(1, len(x) // 48)]
         kept = choose(truth, few, args.width, args.places // 3)
         log(half=half, kept=kept)
-        fit(layers, truth, x, start, kept, args.places, args.steps, args.lr)
+        fit(layers, truth, x, kept, args.places, args.steps, args.lr)
         log(half=half, **check(student, teacher, unseen))
     rows = [unseen[:10], teacher(unseen[:10]), student(unseen[:10])]
     save_grid(rows, args.out / "samples.png")

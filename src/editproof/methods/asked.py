@@ -52,7 +52,7 @@ def check_setting(method: "Method", name: str, value: Any) -> None:
         "Transform": ("counters, such as none,jpeg-diff:75", callable(value) or isinstance(value, str)),
         "str": ("text", isinstance(value, str | Path)),
         "bool": ("True or False", isinstance(value, bool)),
-    }[kind.strip("'\"")]
+    }.get(kind.strip("'\""), ("what it is annotated with", True))  # other kinds are the method's own to check
     if name == "sizes" and isinstance(value, str):
         check_sizes(value)
     if kind == "Transform" and isinstance(value, str):
