@@ -121,7 +121,7 @@ def main() -> None:
     network.trained_eps, network.size = EPS, 512
     fused = device.type == "cuda"
     optimizer = torch.optim.AdamW(network.parameters(), lr=args.lr, betas=(0.9, 0.99), weight_decay=1e-4, fused=fused)
-    stage, rng = Stage(args, network, [optimizer], 0.995), random.Random(args.seed + 3)
+    stage, rng = Stage(args, network, [optimizer], 0.998), random.Random(args.seed + 3)
     for step, done in stage.steps():
         editor = rng.choice(editors) if editors and rng.random() < args.edit_share else None
         eps = rng.choice([EPS, EPS, 0.75 * EPS, 1.5 * EPS])

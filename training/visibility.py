@@ -44,7 +44,7 @@ def visibility(images: Tensor, protected: Tensor, eps: float) -> tuple[Tensor, d
     """A penalty, one number, of what a person would see, and its parts for the log.
 
     Above the aims at 8/255 (scaled with `eps`): mean colour difference 1.4, 3.5 at most, 35 dB. Always: low frequencies
-    (tints, halos, stripes), most where the photo is smooth, and more than a quarter of `eps` there.
+    (tints, halos, stripes), most where the photo is smooth, and more than .3 of `eps` there.
     """
     scale, delta = eps / (8 / 255), (protected - images).float()
     smooth = 1 - texture(images).detach()
@@ -53,6 +53,6 @@ def visibility(images: Tensor, protected: Tensor, eps: float) -> tuple[Tensor, d
     high = (difference - 3.5 * scale).relu().mean((1, 2))
     noise = ((delta.square().mean((1, 2, 3)) + 1e-9).sqrt() / (scale * 10 ** (-35 / 20)) - 1).relu()
     low = ((blur(delta, 3.0, 8) / eps).square() * (0.2 + smooth)).mean((1, 2, 3))
-    rough = (blur(delta.square(), 2.0, 6) / eps**2 - (1 - 0.75 * smooth) ** 2).relu().mean((1, 2, 3))
-    parts = {"mean": 2 * mean, "high": high, "noise": 2 * noise, "low": 8 * low, "rough": 4 * rough}
+    rough = (blur(delta.square(), 2.0, 6) / eps**2 - (1 - 0.7 * smooth) ** 2).relu().mean((1, 2, 3))
+    parts = {"mean": 2 * mean, "high": high, "noise": 2 * noise, "low": 8 * low, "rough": 2 * rough}
     return sum(parts.values(), torch.zeros_like(mean)).mean(), {k: v.mean().item() for k, v in parts.items()}

@@ -19,7 +19,7 @@ ASSETS = Path(__file__).parents[1] / "assets"
 SPACES = {
     "sd1": str(ASSETS / "tiny-inpaint" / "vae"),
     "sdxl": "madebyollin/taesdxl",
-    "flux1": str(ASSETS / "spaces" / "flux1"),
+    "flux1": str(ASSETS / "tiny-kontext" / "vae"),
     "flux2": "black-forest-labs/FLUX.2-klein-4B",
 }
 CLASSES = ("AutoencoderTiny", "AutoencoderKL", "AutoencoderKLFlux2")
