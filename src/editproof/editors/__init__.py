@@ -60,7 +60,7 @@ EDITORS: dict[str, EditorInfo] = {
                    pipeline="StableDiffusionInpaintPipeline"),
         EditorInfo("tiny-kontext", "kontext", "tiny-kontext", "MIT", 256, False,
                    "embedded: a small FLUX Kontext trained for editproof, edits the whole picture by instruction",
-                   embedded=True, weights=9, largest=1, first_block=5, pipeline="FluxKontextPipeline"),
+                   embedded=True, weights=21, largest=2, first_block=5, pipeline="FluxKontextPipeline"),
         EditorInfo("sd-inpaint", "inpaint", "stable-diffusion-v1-5/stable-diffusion-inpainting",
                    "CreativeML OpenRAIL-M", 512, True, "Stable Diffusion 1.5 inpainting", weights=1067, largest=38,
                    pipeline="StableDiffusionInpaintPipeline"),
