@@ -65,7 +65,7 @@ def test_instructions_have_their_exact_results(kontext: Editor) -> None:
     picture, _ = astronaut(256)
     truths = exact_results(picture)
     edits = kontext.edit(picture.expand(4, -1, -1, -1), list(truths), steps=8, seed=3)
-    assert (psnr(edits, torch.cat(list(truths.values()))) > 26).all()
+    assert (psnr(edits, torch.cat(list(truths.values()))) > 23).all()
 
 
 def test_the_plain_call_edits_as_ours_does(kontext: Editor) -> None:
@@ -76,7 +76,7 @@ def test_the_plain_call_edits_as_ours_does(kontext: Editor) -> None:
         num_inference_steps=4, generator=torch.Generator().manual_seed(3), output_type="pt",
     ).images  # fmt: skip
     ours = kontext.edit(picture, "mirror the picture", steps=4, seed=3)
-    assert psnr(plain, picture.flip(-1)).item() > 26 and psnr(plain, ours).item() > 32
+    assert psnr(plain, picture.flip(-1)).item() > 23 and psnr(plain, ours).item() > 32
 
 
 def test_the_immunizer_is_as_its_card_says() -> None:
@@ -103,7 +103,7 @@ def test_the_models_are_small_and_their_sources_are_named() -> None:
     weights = sum(file.stat().st_size for file in ASSETS.rglob("*.safetensors"))
     assert weights < 42 * 2**20
     cards = sorted(card.parent.name for card in ASSETS.glob("**/README.md"))
-    assert cards == ["flux1", "immunizer", "people", "tiny-inpaint", "tiny-kontext"]
+    assert cards == ["immunizer", "people", "tiny-inpaint", "tiny-kontext"]
     with (ASSETS / "CREDITS.csv").open() as file:
         credits = list(csv.DictReader(file))
     assert len(credits) > 600
