@@ -477,3 +477,10 @@ def test_editors_are_loaded_in_threads(tiny_folder: Folder) -> None:
     for thread in threads:
         thread.join()
     assert not failed and not torch.nn.Linear(2, 2).weight.is_meta
+
+
+@pytest.mark.parametrize("seed", [2**70, -1, 1.0, True, "3"])
+def test_a_seed_that_cannot_be_used_is_refused(tiny_editor: Load, seed: object) -> None:
+    editor = tiny_editor("sd-inpaint")
+    with pytest.raises(UserError, match=r"seed .*; allowed: a whole number from 0 to"):
+        editor.edit(IMAGES, "a red hat", mask=MASK, steps=1, seed=seed)

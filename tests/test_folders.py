@@ -295,3 +295,12 @@ def test_killed_and_started_again_it_ends_with_the_same_files(tmp_path: Path) ->
     assert not left.exists()
     assert results(tmp_path / "killed") == results(tmp_path / "unbroken")
     assert len(results(tmp_path / "unbroken")) == 80
+
+
+def test_a_name_too_long_for_its_result_fails_alone_and_again(tree: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Python's own question whether such a file exists is an error; so the first run, without a folder, passed."""
+    photo(tree / ("n" * 251 + ".png"))
+    for _ in range(2):
+        assert run(tree) == 1
+        said = capsys.readouterr()
+        assert "too long a name" in said.err and "2 failed" in said.out + said.err

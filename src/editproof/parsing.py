@@ -18,6 +18,12 @@ LONGEST_YAML, MOST_ALIASES, DEEPEST = 1_000_000, 1000, 50
 LARGEST_SEED = 2**63 - 1
 
 
+def check_seed(seed: object) -> None:
+    """Raise UserError for what no random numbers can start from."""
+    if not isinstance(seed, int) or isinstance(seed, bool) or not 0 <= seed <= LARGEST_SEED:
+        raise UserError(f"seed {seed!r}; allowed: a whole number from 0 to {LARGEST_SEED}")
+
+
 def parse_number(text: str, option: str, largest: float) -> float:
     """'8/255' or '0.03' -> a number above 0 and at most `largest`, or a UserError."""
     matched = re.fullmatch(r"\s*(\d+\.?\d*|\.\d+)\s*(?:/\s*(\d+\.?\d*|\.\d+)\s*)?", text)

@@ -20,6 +20,7 @@ from editproof.editors.speed.graphs import Graphs, without_cudnn
 from editproof.editors.speed.memory import roomy
 from editproof.editors.speed.settled import answers, settled
 from editproof.errors import UserError
+from editproof.parsing import check_seed
 from editproof.photo.given import as_images, as_mask
 from editproof.randomness import Generators, generators
 from editproof.resolution import working_size
@@ -247,6 +248,7 @@ class Editor:
         blackens what it objects to. Same seed, same edit, in any batch. Photos and masks in other forms: see
         `editproof.photo.given`.
         """
+        check_seed(seed)
         images = as_images(images)
         mask = as_mask(mask, images)
         edited = self.sample(

@@ -8,7 +8,7 @@ from editproof.counters.transform import check_transform
 from editproof.editors.pipeline import Editor
 from editproof.errors import UserError
 from editproof.methods.sizes import check_sizes
-from editproof.parsing import LARGEST_SEED
+from editproof.parsing import check_seed
 
 if TYPE_CHECKING:
     from editproof.methods.method import Method
@@ -22,8 +22,7 @@ def check_shared(asked: Mapping[str, Any]) -> None:
     prompt, seed, steps = asked.get("prompt", ""), asked.get("seed", 0), asked.get("steps")
     if not isinstance(prompt, str):
         raise UserError(f"prompt {prompt!r}; allowed: text")
-    if not _is_whole(seed) or not 0 <= seed <= LARGEST_SEED:
-        raise UserError(f"seed {seed!r}; allowed: a whole number from 0 to {LARGEST_SEED}")
+    check_seed(seed)
     if steps is not None and (not _is_whole(steps) or steps < 1):
         raise UserError(f"steps {steps!r}; allowed: a whole number of at least 1, or None")
     if asked.get("callback") is not None and not callable(asked["callback"]):

@@ -93,7 +93,7 @@ def plan_folders(
             done = not overwrite and is_done(output, report, request, photo)
             if os.path.realpath(output) in originals and read_report(report).get("protected") != output.name:
                 raise UserError(f"photo '{photo}' would become '{output}', which is one of the photos to protect")
-            if not done and not overwrite and output.exists():
+            if not done and not overwrite and os.path.exists(output):
                 raise UserError(
                     f"output '{output}' exists and is not what these settings make of '{photo}'; allowed: another "
                     "--out, or --overwrite"

@@ -62,7 +62,7 @@ def check_pair(
         check_output(file, overwrite=True)
     if overwrite:
         return
-    left = not output.exists() and _asked(read_report(report_file), request, source)
+    left = not os.path.exists(output) and _asked(read_report(report_file), request, source)
     for file in (output, report_file) if not left else ():
         check_output(file, overwrite=False)
 
