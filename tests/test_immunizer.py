@@ -189,7 +189,7 @@ def test_weights_round_trip(tmp_path: Path, kind: str) -> None:
 
 
 def test_half_precision_weights_are_loaded_as_float32(tmp_path: Path) -> None:
-    save_immunizer(small(), tmp_path, half=True)
+    save_immunizer(small(), tmp_path, bits=16)
     assert load_file(tmp_path / "model.safetensors")["final.weight"].dtype == torch.float16
     assert load_immunizer(tmp_path).final.weight.dtype == torch.float32
 

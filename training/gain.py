@@ -50,6 +50,7 @@ def main() -> None:
     parser.add_argument("--spaces", nargs="+", choices=CHANNELS, default=["sd1", "flux1"])
     parser.add_argument("--count", type=int, default=5, help="portraits, and as many scenes")
     parser.add_argument("--out", type=Path, help="saves the network with the one gain given")
+    parser.add_argument("--bits", type=int, choices=(8, 16, 32), default=8, help="of a weight of --out")
     args = parser.parse_args()
     if args.packs and args.weights:
         packs = load_packs(args.packs, "train", "cpu")
@@ -73,7 +74,7 @@ def main() -> None:
         network = strengthen(load_immunizer(args.model), gain)
         config = json.loads((args.model / "config.json").read_text())
         notes = {name: config[name] for name in ("trained_against", "steps")}
-        save_immunizer(network, args.out, half=True, **notes, gain=gain)
+        save_immunizer(network, args.out, bits=args.bits, **notes, gain=gain)
 
 
 if __name__ == "__main__":

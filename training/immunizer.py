@@ -148,7 +148,7 @@ def main() -> None:
             log(step=stage.before + step, done=done, on=name, side=side, kept=kept.item(), seen=seen.item(), **parts)
     steps = stage.save()
     network.eval()
-    save_immunizer(network, args.out / "model", half=True, trained_against=[*args.spaces, *args.editors], steps=steps)
+    save_immunizer(network, args.out / "model", bits=16, trained_against=[*args.spaces, *args.editors], steps=steps)
     unseen = load_packs(args.packs, "val", str(device)).portraits[: args.unseen].float() / 255
     unseen = torch.nn.functional.interpolate(unseen, scale_factor=2.0, mode="bicubic").clamp(0, 1)
     check(network, spaces, unseen, 4)

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from editproof.building import ONE_AT_A_TIME
+from editproof.editors.packed import pack, unpack
 from editproof.editors.speed.fused import works
 from editproof.errors import UserError
 from editproof.files import atomic
@@ -205,13 +206,27 @@ def keep_grey(images: Tensor, delta: Tensor) -> Tensor:
     return torch.where(grey, delta.mean(1, keepdim=True), delta)
 
 
-def save_immunizer(network: NestedUNet, folder: str | Path, half: bool = False, **notes: Any) -> None:
-    """Writes `folder/model.safetensors` (float16 with `half`) and `folder/config.json` (the settings and `notes`)."""
+def save_immunizer(network: NestedUNet, folder: str | Path, bits: int = 32, **notes: Any) -> None:
+    """Write a network as `load_immunizer` reads it.
+
+    Args:
+        network: What is saved.
+        folder: Gets `model.safetensors`, and `config.json` with the settings and `notes`.
+        bits: Of a weight: 32, 16 (float16), or 8 (whole numbers and a scale for each output channel, see
+            `editors.packed.pack`; norms and small kernels stay in float16).
+        notes: What else `config.json` tells.
+
+    Raises:
+        UserError: For another number of bits.
+    """
+    if bits not in (8, 16, 32):
+        raise UserError(f"bits is {bits!r}; allowed: 8, 16 or 32")
     folder = Path(folder)
-    tensors = {
-        name: (value.half() if half and value.is_floating_point() else value).detach().cpu().contiguous()
-        for name, value in network.state_dict().items()
-    }
+    tensors = {name: value.detach().cpu().contiguous() for name, value in network.state_dict().items()}
+    if bits == 8:
+        tensors = pack(tensors)
+    elif bits == 16:
+        tensors = {name: value.half() if value.is_floating_point() else value for name, value in tensors.items()}
     config = {
         "in_channels": network.in_channels,
         "depths": list(network.depths),
@@ -244,7 +259,7 @@ def load_immunizer(path: str | Path | None = None) -> NestedUNet:
     config = _read_config(file)
     try:
         safe = file.suffix == ".safetensors"
-        tensors = load_file(file) if safe else torch.load(file, map_location="cpu", weights_only=True)
+        tensors = unpack(load_file(file)) if safe else torch.load(file, map_location="cpu", weights_only=True)
         levels = sum(f"conv{level}_0.conv1.weight" in tensors for level in range(len(tensors)))
         with ONE_AT_A_TIME:
             network = NestedUNet(
