@@ -16,7 +16,9 @@ from editproof.photo import icc, png
 from editproof.photo.exif import clean_exif, has_place, left_out, orientation
 from editproof.photo.given import as_images
 from editproof.photo.prose import reads_as_text
+from editproof.photo.reading import open_photo
 from editproof.photo.xmp import LONGEST, clean_xmp, is_marked, mark
+from editproof.video.reading import is_clip, open_clip
 from fuzz import seeds
 from fuzz.trials import fault
 
@@ -28,6 +30,16 @@ quick = settings(max_examples=150, deadline=None, derandomize=True, suppress_hea
 def test_damaged_files_are_read_or_refused(first: int, tmp_path: Path) -> None:
     faults = {number: said for number in range(first, first + 40) if (said := fault(number, tmp_path))}
     assert not faults, "python tests/fuzz/run.py --number N tries one again"
+
+
+def test_files_that_end_after_some_bytes_are_refused(tmp_path: Path) -> None:
+    moving = b"RIFF\0\0\0\0WEBPVP8X\x0a\0\0\0\2" + bytes(40)
+    for name, data in [*seeds.all_seeds(), ("moving.webp", moving)]:
+        for length in range(1, 48):
+            path = tmp_path / name
+            path.write_bytes(data[:length])
+            with contextlib.suppress(UserError):
+                (open_clip if is_clip(path) else open_photo)(path)
 
 
 def test_a_number_is_always_the_same_file() -> None:

@@ -17,7 +17,7 @@ def is_animated(path: Path) -> bool:
         return False
     if not (start.startswith((b"GIF8", b"\x89PNG")) or (start[:4] == b"RIFF" and start[8:12] == b"WEBP")):
         return False
-    if start[:4] == b"RIFF" and (start[12:16] != b"VP8X" or not start[20] & 2):
+    if start[:4] == b"RIFF" and (start[12:16] != b"VP8X" or not start.ljust(21, b"\0")[20] & 2):
         return False
     try:
         if start[1:4] == b"PNG":
