@@ -25,6 +25,7 @@ from editproof.photo.jpeg_quality import jpeg_quality
 from editproof.photo.masks import AUTO, check_mask, edit_mask, found_mask
 from editproof.photo.reading import Photo, open_photo
 from editproof.resolution import working_copy, working_mask, working_size
+from editproof.surroundings import undisturbed
 
 SIDE = 256  # at which the rest of the perturbation is measured: that of the embedded editors
 STEPS = 8  # of an edit
@@ -88,6 +89,7 @@ class Checked:
         return {"sentences": self.sentences(), **_plain(asdict(self))}
 
 
+@undisturbed
 def check_download(
     original: str | Path,
     protected: str | Path,

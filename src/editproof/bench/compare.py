@@ -28,6 +28,7 @@ from editproof.photo.masks import AUTO, check_something_to_protect, edit_mask
 from editproof.photo.reading import Photo, open_photo
 from editproof.protection.apply import DEFAULT_BUDGET
 from editproof.resolution import working_copy, working_mask
+from editproof.surroundings import undisturbed
 
 PANEL, GAP, HEAD, FOOT, MARGIN = 256, 8, 34, 24, 16  # pixels
 LARGEST = 120_000_000  # pixels of a figure
@@ -44,6 +45,7 @@ class Compared:
     seconds: float  # of protecting
 
 
+@undisturbed
 def compare_photos(
     photos: Sequence[str | Path],
     prompt: str | Sequence[str],

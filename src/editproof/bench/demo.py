@@ -27,6 +27,7 @@ from editproof.photo.masks import AUTO, check_mask, check_something_to_protect, 
 from editproof.photo.reading import Photo, open_photo, save_png
 from editproof.protection.apply import CONTEXT_METHOD, DEFAULT_METHOD
 from editproof.resolution import working_copy, working_mask
+from editproof.surroundings import undisturbed
 
 ASTRONAUT_BOX = (133, 14, 317, 198)  # left, top, right, bottom in scikit-image's picture: the face fills 60 % of it
 PROMPT = "a portrait photo, plain red background"
@@ -65,6 +66,7 @@ def astronaut(side: int) -> tuple[Tensor, Tensor]:
     return pixels[None], mask
 
 
+@undisturbed
 def run_demo(
     out: str | Path,
     *,

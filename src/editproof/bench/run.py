@@ -40,8 +40,10 @@ from editproof.people import faces
 from editproof.protection.report import versions
 from editproof.randomness import same_bits
 from editproof.resolution import working_size
+from editproof.surroundings import undisturbed
 
 
+@undisturbed
 def run_bench(
     config: BenchConfig,
     out: str | Path,

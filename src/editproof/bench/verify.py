@@ -26,6 +26,7 @@ from editproof.methods import METHODS
 from editproof.methods.prompts import HELD_OUT, HELD_OUT_SCENES
 from editproof.photo.reading import save_png
 from editproof.protection.apply import DEFAULT_METHOD
+from editproof.surroundings import undisturbed
 
 ROW = "leaderboard.json"
 COUNTERS = ("none", "jpeg:75", "resize:0.5")
@@ -52,6 +53,7 @@ class Cost:
     size: tuple[int, int]  # (height, width) at which the editor sees the first photo
 
 
+@undisturbed
 def prepare(
     editor: str,
     out: Path,
@@ -94,6 +96,7 @@ def prepare(
     return config, loaded
 
 
+@undisturbed
 def probe(config: BenchConfig, editor: Editor) -> Cost:
     """How long a verification takes and how much memory, from two steps of each part on the first photo."""
     photos = read_photos(config.data, config.limit)

@@ -28,6 +28,7 @@ from editproof.counters.jpeg_diff import jpeg_diff
 from editproof.counters.purify import regenerate, vae
 from editproof.errors import UserError
 from editproof.plugins import add_plugins
+from editproof.surroundings import undisturbed
 
 if TYPE_CHECKING:
     from editproof.editors.pipeline import Editor
@@ -138,6 +139,7 @@ def parse_counter(text: str, editor: "Editor | None" = None, load: "Load | None"
     """
     stages = make_stages(text, editor, load)
 
+    @undisturbed
     @torch.no_grad()
     def counter(images: Tensor, *, seed: int = 0) -> Tensor:
         for number, stage in enumerate(stages):
@@ -148,6 +150,7 @@ def parse_counter(text: str, editor: "Editor | None" = None, load: "Load | None"
     return counter
 
 
+@undisturbed
 def move_mask(text: str, mask: Tensor, *, seed: int = 0) -> Tensor:
     """Where a mask (B,1,H,W), 1 = repaint, of the photo is after a counter with the same seed: crop, rotate, flip."""
     for number, (name, strength, _) in enumerate(parse_chain(text)):

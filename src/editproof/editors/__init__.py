@@ -10,6 +10,7 @@ from editproof.building import ONE_AT_A_TIME
 from editproof.editors.hub import model_index
 from editproof.errors import UserError
 from editproof.plugins import add_plugins
+from editproof.surroundings import undisturbed
 
 if TYPE_CHECKING:
     import torch
@@ -140,6 +141,7 @@ PLANS = {
 FIRST_BLOCK, INT8 = "first-block", "int8"
 
 
+@undisturbed
 def load_editor(
     name: str | Path,
     device: "str | torch.device | None" = None,

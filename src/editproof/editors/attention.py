@@ -24,6 +24,7 @@ from editproof.editors.speed.graphs import Graphs, without_cudnn
 from editproof.editors.speed.memory import room
 from editproof.errors import UserError
 from editproof.randomness import Generators
+from editproof.surroundings import undisturbed
 
 if TYPE_CHECKING:
     from editproof.editors.pipeline import Editor, Prompt
@@ -47,6 +48,7 @@ class Wanted(NamedTuple):
     compiled: bool = False
 
 
+@undisturbed
 def context_mass(
     editor: "Editor",
     images: Tensor,
@@ -68,6 +70,7 @@ def context_mass(
     return _mean_over_blocks(editor.denoiser, tokens, timestep, guidance, blocks, _mass, compiled)
 
 
+@undisturbed
 def slice_entropy(
     editor: "Editor",
     images: Tensor,
@@ -94,6 +97,7 @@ def slice_entropy(
     return _mean_over_blocks(editor.denoiser, tokens, timestep, guidance, blocks, Entropy(SLICES))
 
 
+@undisturbed
 def token_context_mass(
     transformer: nn.Module,
     target: Tensor,
@@ -122,6 +126,7 @@ def token_context_mass(
     return _mean_over_blocks(transformer, tokens, timestep, guidance, blocks, _mass, compiled)
 
 
+@undisturbed
 def token_slice_entropy(
     transformer: nn.Module,
     target: Tensor,

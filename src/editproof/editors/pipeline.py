@@ -24,6 +24,7 @@ from editproof.parsing import check_seed
 from editproof.photo.given import as_images, as_mask
 from editproof.randomness import Generators, generators
 from editproof.resolution import working_size
+from editproof.surroundings import undisturbed
 
 if TYPE_CHECKING:
     from editproof.editors.prompt_cache import PromptCache
@@ -32,6 +33,18 @@ KEPT = 2300  # values that a denoiser's call keeps for the backward pass, for ea
 LARGE = 10**9  # parameters of a denoiser from which memory is spared
 Reading = dict[str, Tensor]  # what a text encoder has made of prompts: the pipeline's arguments
 Prompt = str | Sequence[str] | Reading
+# what programs call, of editors of every kind
+CALLED = (
+    "encode",
+    "decode",
+    "posterior",
+    "tokens",
+    "noise_levels",
+    "encode_prompt",
+    "first_prediction",
+    "sample",
+    "edit",
+)
 NO_TOKENS = "{} does not read the photo as tokens: in-context editors do, such as flux-kontext"
 
 
@@ -72,6 +85,10 @@ class Editor:
                 part.requires_grad_(False).eval()
         pipe.set_progress_bar_config(disable=True)
 
+    def __init_subclass__(cls) -> None:
+        for name in vars(cls).keys() & set(CALLED):
+            setattr(cls, name, undisturbed(getattr(cls, name)))
+
     @property
     def denoiser(self) -> Any:
         """The network that is called at every step."""
@@ -100,6 +117,7 @@ class Editor:
             if isinstance(kept, Graphs):
                 kept.forget()
 
+    @undisturbed
     def encode(self, images: Tensor, mask: Tensor | None = None) -> Tensor:
         """Latents of images (B,3,H,W), scaled as the denoiser takes them: the mean, no sampling; differentiable.
 
@@ -115,12 +133,14 @@ class Editor:
         """Whether its autoencoder gives a distribution over latents; a tiny one gives one code."""
         return type(self.pipe.vae).__name__ != "AutoencoderTiny"
 
+    @undisturbed
     def posterior(self, images: Tensor, mask: Tensor | None = None) -> Any:
         """The VAE's distribution over latents, `.mean` and `.logvar` (B,C,h,w), of what `encode` is given."""
         if mask is not None and self.masked:
             images = torch.where(mask.to(images.device) >= 0.5, 0.5, images)
         return self._posterior(2 * images - 1)
 
+    @undisturbed
     def decode(self, latents: Tensor) -> Tensor:
         """Images (B,3,H,W) of scaled latents, float32, about [0,1] but not clamped; differentiable."""
         config = self.pipe.vae.config
@@ -135,6 +155,7 @@ class Editor:
         """How much of an in-context editor's latents is noise at each of `steps` steps; UserError for the others."""
         raise UserError(NO_TOKENS.format(self.name))
 
+    @undisturbed
     def encode_prompt(self, images: Tensor, prompt: Prompt) -> Reading:
         """What the text encoder makes of a prompt for all of images (B,3,H,W), or one each: usable in a prompt's place.
 
@@ -159,6 +180,7 @@ class Editor:
         if self.prompt_cache is not None and missing:
             self._encoded |= self.prompt_cache(missing, self._encode_prompt)
 
+    @undisturbed
     def first_prediction(
         self, images: Tensor, prompt: Prompt = "", *, mask: Tensor | None = None, steps: int = 4, generator: Generators
     ) -> Tensor:
@@ -186,6 +208,7 @@ class Editor:
         """
         return values
 
+    @undisturbed
     def sample(
         self,
         images: Tensor,
@@ -228,6 +251,7 @@ class Editor:
         rows = [checkpoint(self.decode, row, use_reentrant=False, preserve_rng_state=False) for row in latents.split(1)]
         return torch.cat(rows)
 
+    @undisturbed
     @torch.no_grad()
     def edit(
         self,

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from editproof.errors import UserError
 from editproof.files import atomic
 from editproof.immunizer.network import NestedUNet, load_immunizer, perturb
+from editproof.surroundings import undisturbed
 
 OPSET = 17
 
@@ -38,6 +39,7 @@ class Perturbation(nn.Module):
         return delta if bounded else delta + 0 * eps
 
 
+@undisturbed
 def export_onnx(file: str | Path, weights: str | Path | None = None) -> dict[str, Any]:
     """Write the network of `weights` (None: the embedded one) as an ONNX file; returns what its metadata says.
 

@@ -16,6 +16,7 @@ from editproof.editors.packed import pack, unpack
 from editproof.editors.speed.fused import works
 from editproof.errors import UserError
 from editproof.files import atomic
+from editproof.surroundings import undisturbed
 
 DEPTHS = (32, 64, 128, 256, 512)
 WIDE = 5_000_000  # parameters of a network that takes more than a second for 512x512 pixels on two cores in float32
@@ -241,6 +242,7 @@ def save_immunizer(network: NestedUNet, folder: str | Path, bits: int = 32, **no
         file.write(save(tensors))
 
 
+@undisturbed
 def load_immunizer(path: str | Path | None = None) -> NestedUNet:
     """A one-pass network: UNet++ (Zhou et al. 2018) as DiffVax (arXiv 2411.17957) has it.
 

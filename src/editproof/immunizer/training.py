@@ -37,6 +37,7 @@ from editproof.immunizer.dataset import Entry, PhotoPrompts, fetch_missing, read
 from editproof.immunizer.network import NestedUNet, perturb, save_immunizer
 from editproof.immunizer.ranks import Ranks, joined
 from editproof.randomness import same_bits
+from editproof.surroundings import undisturbed
 
 LOGGED = ("loss", "edit", "perturbation")
 MAY_CHANGE = ("iter_num", "checkpoint_every", "resume", "workers")  # between a checkpoint and its continuation
@@ -85,6 +86,7 @@ class Progressing:
     step: int = 0
 
 
+@undisturbed
 def train(
     config: TrainConfig,
     data_dir: str | Path,

@@ -16,6 +16,7 @@ from editproof.methods.sizes import at_all_sizes
 from editproof.pgd import Callback, Objective, Paper, Step, default_step, pgd
 from editproof.photo.given import as_images, as_mask
 from editproof.randomness import generators
+from editproof.surroundings import undisturbed
 
 if TYPE_CHECKING:
     from editproof.counters.transform import Transform
@@ -155,6 +156,7 @@ class Method:
         """The budget that is kept to if none is given: the paper's, otherwise 8/255."""
         return self.values(height, width)[0] if self.paper else Linf(8 / 255)
 
+    @undisturbed
     def __call__(
         self,
         editor: "Editor | None",

@@ -25,6 +25,7 @@ from editproof.metrics.trial import Trial
 from editproof.metrics.vif import vif
 from editproof.people.faces import SAME_PERSON
 from editproof.plugins import add_plugins
+from editproof.surroundings import undisturbed
 
 __all__ = [
     "METRICS",
@@ -71,6 +72,9 @@ class Metric:
     source: str | None = None  # the default model, a hub id
     can_use: str | None = None  # a model that is used only where the user names one
     named: bool = False  # taken only where it is named, not by default
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "measure", undisturbed(self.measure))
 
 
 PHOTOS = "the protected photo with the original"

@@ -6,8 +6,10 @@ from editproof.editors.pipeline import Editor
 from editproof.metrics.ssim import ssim
 from editproof.metrics.trial import Trial
 from editproof.metrics.trying import try_edits
+from editproof.surroundings import undisturbed
 
 
+@undisturbed
 def edit_change(edited: Tensor, reference: Tensor, mask: Tensor | None = None) -> Tensor:
     """1 - SSIM between two edits, its map averaged over the repainted region (mask 1, or everywhere): (B,)."""
     return 1 - ssim(edited, reference, mask)
@@ -22,6 +24,7 @@ def trial_disruption(trial: Trial, mask: Tensor | None) -> Tensor:
     return edit_change(trial.attacked, trial.edit, mask) / edit_change(trial.other, trial.edit, mask)
 
 
+@undisturbed
 def disruption(
     editor: Editor,
     originals: Tensor,

@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from editproof.building import ONE_AT_A_TIME
 from editproof.errors import UserError
 from editproof.resolution import resize
+from editproof.surroundings import undisturbed
 
 SIDE = 299  # pixels: Inception's, for ONNX files that do not say theirs
 ALLOWED = (
@@ -22,6 +23,7 @@ ALLOWED = (
 )
 
 
+@undisturbed
 def fid(first: Iterable[Tensor], second: Iterable[Tensor], network: str | Path) -> float:
     """The Frechet distance of the features of two sets of pictures; 0 where the sets are alike.
 

@@ -16,6 +16,7 @@ from torch import Tensor
 
 from editproof.errors import UserError
 from editproof.resolution import resize, working_copy
+from editproof.surroundings import undisturbed
 
 SAME_PERSON = 0.6  # L2 distance of embeddings
 NETWORK = "dlib_face_recognition_resnet_model_v1.dat"
@@ -23,6 +24,7 @@ MISSING = "faces cannot be found without dlib and its models: pip install 'editp
 SIDE = 512  # pixels: the longer side at which faces are looked for; the detector knows faces from 80 pixels
 
 
+@undisturbed
 def embeddings(images: Tensor, like: Tensor | None = None) -> Tensor:
     """(B, 3, H, W) in [0, 1] -> (B, 128) float32 on the CPU: the largest face of each picture, nan where none is found.
 
@@ -42,6 +44,7 @@ def embeddings(images: Tensor, like: Tensor | None = None) -> Tensor:
     return rows
 
 
+@undisturbed
 def face_boxes(image: Tensor) -> list[tuple[float, float, float, float]]:
     """Where faces are in a picture (3, H, W), in [0, 1] or uint8: (left, top, right, bottom) in shares of its sides.
 
@@ -54,6 +57,7 @@ def face_boxes(image: Tensor) -> list[tuple[float, float, float, float]]:
     return [(b.left() / width, b.top() / height, b.right() / width, b.bottom() / height) for b in boxes]
 
 
+@undisturbed
 def landmarks(image: Tensor) -> Tensor:
     """Five points (x, y) of each face in a picture (3, H, W) in [0, 1], largest face first, in shares of its sides.
 

@@ -17,6 +17,7 @@ from editproof.building import ONE_AT_A_TIME
 from editproof.errors import UserError
 from editproof.people.faces import face_boxes
 from editproof.resolution import working_copy
+from editproof.surroundings import undisturbed
 
 Box = tuple[float, float, float, float]  # left, top, right, bottom, in shares of the picture
 EMBEDDED = Path(__file__).parents[1] / "assets" / "people" / "model.safetensors"
@@ -158,6 +159,7 @@ def with_faces(seen: Tensor, boxes: Sequence[Box]) -> tuple[Tensor, int, int]:
     return seen, people, len(missed)
 
 
+@undisturbed
 def find_people(images: Tensor) -> Tensor:
     """Photos (B,3,H,W) in [0,1] -> masks (B,1,H,W): 0 a person, 1 may be repainted; all 1 if nobody is found.
 
@@ -183,6 +185,7 @@ def at_size(cleaned: Tensor, size: tuple[int, int]) -> Tensor:
     return (functional.interpolate(grown, size, mode="bilinear") <= 0.5).float()
 
 
+@undisturbed
 def auto_mask(image: Tensor) -> tuple[Tensor | None, str]:
     """The mask of a photo that keeps the people who are found in it.
 

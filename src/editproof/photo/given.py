@@ -111,6 +111,8 @@ def _numbers(given: Tensor | np.ndarray, name: str, allowed: str) -> Tensor:
             raise UserError(f"{name} is an array of {given.dtype}; {allowed}") from None
     if given.layout != torch.strided or given.is_meta:
         raise UserError(f"{name} is {'without memory' if given.is_meta else 'sparse'}; {allowed}")
+    if given.is_inference():
+        given = given.clone()  # or no gradient could go through it
     if given.dtype not in (*FLOATS, torch.uint8, torch.bool):
         raise UserError(f"{name} is of {str(given.dtype).removeprefix('torch.')}; {allowed}")
     return given

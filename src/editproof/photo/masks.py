@@ -14,6 +14,7 @@ from editproof.photo.decoding import exif_of, opened, upright
 from editproof.photo.exif import orientation
 from editproof.photo.reading import Photo
 from editproof.resolution import working_mask
+from editproof.surroundings import undisturbed
 
 ASPECT_TOLERANCE = 0.02
 LOW, HIGH = 50, 205  # levels that are black up to here, and white from here
@@ -23,6 +24,7 @@ FEW, MOST_BETWEEN = 0.02, 0.15  # shares of a mask: of one grey, or coloured; of
 AUTO = "auto"  # as a text; a file of that name is "./auto"
 
 
+@undisturbed
 def open_mask(path: str | Path, size: tuple[int, int], invert: bool = False, data: bytes | None = None) -> Tensor:
     """Read a mask of any format and size (see read_mask) and bring it to a photo's size.
 

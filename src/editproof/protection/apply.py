@@ -23,6 +23,7 @@ from editproof.photo.masks import AUTO
 from editproof.photo.reading import is_grey, to_levels
 from editproof.protection.own_size import add
 from editproof.resolution import working_copy, working_mask, working_size
+from editproof.surroundings import undisturbed
 
 SMALLEST = 64  # pixels along a side: the embedded network does not enlarge photos from here on
 DEFAULT_METHOD = "immunizer"
@@ -31,6 +32,7 @@ DEFAULT_EDITOR = "tiny-inpaint"
 DEFAULT_BUDGET = Linf(8 / 255)
 
 
+@undisturbed
 def protect(
     images: Any,
     *,

@@ -15,8 +15,10 @@ from editproof.photo.masks import AUTO, check_inverted, check_mask, check_someth
 from editproof.photo.reading import open_photo, save_levels
 from editproof.protection.own_size import painted
 from editproof.resolution import resize, working_copy, working_mask
+from editproof.surroundings import undisturbed
 
 
+@undisturbed
 def edit_photo(
     photo: str | Path,
     prompt: str,
@@ -69,6 +71,7 @@ def edit_photo(
     save_levels(out, painted(opened.levels, edited[0].float().cpu(), repaint), icc=opened.icc, overwrite=overwrite)
 
 
+@undisturbed
 def edit_images(editor: Editor, images: Tensor, prompt: str, *, mask: Tensor | None = None, **settings: Any) -> Tensor:
     """What the editor makes of photos of any one size: (B, 3, H, W) in [0, 1] -> the same shape.
 

@@ -17,6 +17,7 @@ from editproof.protection.pair import check_pair
 from editproof.protection.report import check_unprotected
 from editproof.protection.settings import ProtectSettings, load_task
 from editproof.protection.task import Job
+from editproof.surroundings import undisturbed
 
 
 def plan_jobs(
@@ -56,6 +57,7 @@ def plan_jobs(
     return jobs
 
 
+@undisturbed
 def protect_photos(photos: str | Path | Sequence[str | Path], out: str | Path, **settings: Any) -> list[dict[str, Any]]:
     """Protect photo files: writes `<stem>-protected.png` and `.json` to `out` and returns the reports (the JSON).
 

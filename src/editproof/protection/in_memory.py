@@ -12,6 +12,7 @@ from typing import Any
 from editproof.photo.formats import FORMATS, written_as
 from editproof.photo.reading import open_photo
 from editproof.protection.task import Job, Ready, Task, perturb, read, result_of
+from editproof.surroundings import undisturbed
 
 
 @dataclass(frozen=True)
@@ -38,6 +39,7 @@ def protect_content(content: Content, task: Task) -> Protected:
     return outcome
 
 
+@undisturbed
 def protect_contents(asked: Sequence[tuple[Content, Task]]) -> list[Protected | Exception]:
     """Protect photos, each as its task says: of each the result, or what went wrong with it.
 

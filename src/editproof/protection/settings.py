@@ -28,6 +28,7 @@ from editproof.protection.apply import (
     weights_digest,
 )
 from editproof.protection.task import MEANT, Task
+from editproof.surroundings import undisturbed
 
 TRUTH, FILE, TEXT = "True or False", "the path of a file, or None", "a name, or None"
 KINDS: dict[str, tuple[type | UnionType, str]] = {  # of settings that nothing else looks at so soon
@@ -146,6 +147,7 @@ class ProtectSettings:
         }  # fmt: skip
 
 
+@undisturbed
 def load_task(settings: ProtectSettings, request: Mapping[str, Any] | None = None, **more: Any) -> Task:
     """The task: the editor loaded, its budget resolved. `request` and `more` are fields of Task."""
     loaded = None

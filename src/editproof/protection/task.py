@@ -25,6 +25,7 @@ from editproof.protection.apply import DEFAULT_EDITOR, budget_at, perturbation, 
 from editproof.protection.pair import turn, write_pair
 from editproof.protection.report import PROTECTION, check_unprotected, claim, effective, protected_share, versions
 from editproof.resolution import working_copy, working_mask
+from editproof.surroundings import undisturbed
 
 if TYPE_CHECKING:
     from editproof.protection.settings import ProtectSettings
@@ -82,6 +83,7 @@ class Ready:
     found: str | None = None  # who, for an automatic mask
 
 
+@undisturbed
 def read(job: Job, task: Task) -> Ready:
     """Open a photo and its mask and scale both down. Raises UserError."""
     started = time.perf_counter()
@@ -102,6 +104,7 @@ def read(job: Job, task: Task) -> Ready:
     return Ready(job, photo, small, small_mask, keep, time.perf_counter() - started, found)
 
 
+@undisturbed
 def perturb(batch: Sequence[Ready], task: Task, callback: Callable[[int, int, float], None]) -> list[Tensor]:
     """What the method adds to photos of one working size, all with a mask or none: (3, h, w) each."""
     masks = [ready.small_mask for ready in batch if ready.small_mask is not None]
@@ -127,6 +130,7 @@ def finish(ready: Ready, delta: Tensor, task: Task, seconds: float) -> dict[str,
     return report
 
 
+@undisturbed
 def result_of(ready: Ready, delta: Tensor, task: Task, seconds: float) -> tuple[memoryview, dict[str, Any]]:
     """Add the perturbation at the photo's own size; returns the content of the protected file, and its report.
 

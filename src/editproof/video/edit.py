@@ -14,11 +14,13 @@ from editproof.photo.masks import AUTO, check_inverted
 from editproof.photo.reading import to_levels
 from editproof.protection.edit import paste_back
 from editproof.resolution import resize, working_copy, working_mask
+from editproof.surroundings import undisturbed
 from editproof.video.masks import check_clip_mask, follow_people, mask_of_people, masks_from, next_mask
 from editproof.video.reading import Clip, open_clip
 from editproof.video.writing import MUXERS, Kept, get_codec, rewrite
 
 
+@undisturbed
 def edit_clip(
     path: str | Path,
     prompt: str,

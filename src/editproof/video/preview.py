@@ -8,12 +8,14 @@ from torch import Tensor
 from editproof.errors import UserError
 from editproof.photo.masks import AUTO
 from editproof.resolution import resize
+from editproof.surroundings import undisturbed
 from editproof.video.masks import check_clip_mask, follow_people, mask_of_people, masks_from, next_mask
 from editproof.video.reading import Clip, frames_of, levels_of, open_clip
 
 FRAMES, WIDTH, DARK = 6, 320, 0.25  # that are shown, the pixels of each, and what is left of what may be repainted
 
 
+@undisturbed
 def mask_preview(path: str | Path, mask: str | Path | None, invert: bool = False) -> Tensor:
     """Frames of a clip below each other, evenly apart, the part that is not protected dark.
 

@@ -22,6 +22,7 @@ from editproof.protection.pair import check_pair, is_done, turn, write_pair
 from editproof.protection.report import check_unprotected, claim, versions
 from editproof.protection.settings import ProtectSettings, load_task
 from editproof.protection.task import MEANT, perturbation_left
+from editproof.surroundings import undisturbed
 from editproof.video.masks import check_clip_mask, mask_of_people, masks_from, next_mask
 from editproof.video.reading import MARK, Clip, frames_of, levels_of, open_clip
 from editproof.video.report import Tally, described
@@ -41,6 +42,7 @@ class NothingToDo(UserError):
         self.reason = reason
 
 
+@undisturbed
 def protect_clip(
     path: str | Path,
     out: str | Path,
