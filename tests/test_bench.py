@@ -675,8 +675,6 @@ def test_methods_with_settings(tmp_path: Path) -> None:
     assert parse_method(f"diffvax:weights={tmp_path}/weights.pth", None).identity != first.identity
     with pytest.raises(UserError, match=r"nowhere\.pth': no such file"):
         parse_method("diffvax:weights=nowhere.pth", None)
-    with pytest.raises(UserError, match="'diffvax' needs weights; allowed: weights=FILE"):
-        parse_method("diffvax", None)
 
 
 def test_numbers_that_json_has_not() -> None:

@@ -133,7 +133,6 @@ REFUSED = {  # arguments -> what the one line must say
     f"{DIFFUSION} --set step_size={'(' * 5000}": "step_size='((",
     f"{PROTECT} --set weights=5": "weights=5 of 'immunizer' cannot be used; allowed: text",
     f"{PROTECT} --set weights": "NAME=VALUE",
-    f"{PROTECT} --method diffvax": "'diffvax' needs weights; allowed: weights=FILE (--set weights=FILE): the authors'",
     f"{PROTECT} --set weights=missing.pth": "missing.pth",
     f"{PROTECT} --editor sd-inpaint": "'sd-inpaint' would change nothing",
     f"{PROTECT} --method diffusionguard --editor nothing": "'nothing'",
@@ -242,7 +241,7 @@ def test_every_method_by_its_name(method: str, folder: Path, tiny_folder: object
     editor = [] if method in ("noise", "immunizer", "diffvax") else ["--editor", str(tiny_folder(name)), "--size", "32"]  # type: ignore[operator]
     arguments = [*PROTECT.split(), "--method", method, "--steps", "1", "--eps", "0.02", "--mask", "quarter.png"]
     own = ["--set", "samples=2"] if method == "photoguard-diffusion" else []
-    if method == "diffvax":  # of which no weights are embedded
+    if method == "diffvax":
         torch.save(NestedUNet(depths=(4, 8, 16)).state_dict(), "diffvax_trained.pth")
         own = ["--set", "weights=diffvax_trained.pth"]
     kept = 20
@@ -410,8 +409,6 @@ def test_list_says_what_the_registries_hold(capsys: pytest.CaptureFixture[str]) 
         "method", "needs_editor", "settings", "description", "editor", "side", "mask", "on_disk", "licence", "source",
         "counter", "default", "range", "strength", "gradient",
     }  # fmt: skip
-    described = {row["method"]: row["description"] for row in found["methods"]}
-    assert [name for name, text in described.items() if "needs weights" in text] == ["diffvax"]
     assert {row["method"]: row["settings"] for row in found["methods"]} == {m: list(own_knobs(m)) for m in METHODS}
     for what in (["list"], ["list", "methods"], ["list", "editors"], ["list", "counters"], ["doctor"]):
         assert main(what) == 0

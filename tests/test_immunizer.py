@@ -188,10 +188,26 @@ def test_weights_round_trip(tmp_path: Path, kind: str) -> None:
     assert all(torch.equal(value, loaded.state_dict()[name]) for name, value in network.state_dict().items())
 
 
-def test_half_precision_weights_are_loaded_as_float32(tmp_path: Path) -> None:
-    save_immunizer(small(), tmp_path, bits=16)
-    assert load_file(tmp_path / "model.safetensors")["final.weight"].dtype == torch.float16
-    assert load_immunizer(tmp_path).final.weight.dtype == torch.float32
+@pytest.mark.parametrize("bits", [8, 16, 32])
+def test_weights_in_fewer_bits_are_loaded_as_float32(tmp_path: Path, bits: int) -> None:
+    network = NestedUNet(depths=(16, 32), batch_norm="photo")
+    save_immunizer(network, tmp_path, bits=bits)
+    size, kernel = (tmp_path / "model.safetensors").stat().st_size, "conv0_1.conv1.weight"
+    assert size < 1.3 * bits / 8 * sum(p.numel() for p in network.parameters())
+    expected = {8: torch.int8, 16: torch.float16, 32: torch.float32}[bits]
+    assert load_file(tmp_path / "model.safetensors")[kernel].dtype == expected
+    loaded = load_immunizer(tmp_path)
+    assert loaded.final.weight.dtype == loaded.state_dict()[kernel].dtype == torch.float32
+    images = torch.rand(1, 3, 32, 32, generator=torch.Generator().manual_seed(0))
+    with torch.no_grad():
+        first, second = (perturb(n.eval(), images, None, 8 / 255) for n in (network, loaded))
+    assert (first - second).abs().mean() < {8: 0.05, 16: 1e-3, 32: 1e-9}[bits] * first.abs().mean()
+
+
+def test_other_bits_give_one_line(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="bits is 4; allowed: 8, 16 or 32"):
+        save_immunizer(small(), tmp_path / "weights", bits=4)
+    assert not (tmp_path / "weights").exists()
 
 
 @pytest.mark.parametrize("content", [None, b"", b"not weights", "other"])

@@ -1,6 +1,7 @@
 """immunizer and diffvax over their kinds of weights, budgets, masks, sizes and batch statistics."""
 
 import functools
+import shutil
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -10,11 +11,16 @@ import torch
 from torch import Tensor
 
 from editproof.bench.config import make_config
+from editproof.bench.methods import parse_method
 from editproof.bench.run import resolve
+from editproof.bench.weights import weights_of
 from editproof.budgets import L2, Budget, Linf, norms
+from editproof.cli.main import main
 from editproof.errors import UserError
-from editproof.immunizer.network import EMBEDDED, NestedUNet, save_immunizer
+from editproof.files import digest
+from editproof.immunizer.network import NestedUNet, embedded, save_immunizer
 from editproof.methods import METHODS, ready
+from editproof.methods.diffvax import WEIGHTS
 from editproof.methods.method import Given
 from editproof.photo.reading import save_png
 from editproof.protection.apply import protect
@@ -159,10 +165,27 @@ def test_missing_weights_give_one_line() -> None:
     for method in (immunizer, diffvax):
         with pytest.raises(UserError, match="weights 'nowhere': no such file"):
             method(None, photos(), weights="nowhere")
-    with pytest.raises(UserError, match=r"'diffvax' needs weights; allowed: weights=FILE .*diffvax_trained\.pth"):
-        diffvax(None, photos(), mask=half(photos()))
-    with pytest.raises(UserError, match="'diffvax' needs weights"):
+
+
+@pytest.fixture
+def without_weights(monkeypatch: pytest.MonkeyPatch) -> None:
+    """diffvax as it is where its network is not among the assets."""
+    monkeypatch.setitem(METHODS, "diffvax", replace(diffvax, required={"weights": WEIGHTS}))
+
+
+@pytest.mark.usefixtures("without_weights")
+def test_what_has_no_weights_is_refused_in_one_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    said = r"'diffvax' needs weights; allowed: weights=FILE .*diffvax_trained\.pth"
+    with pytest.raises(UserError, match=said):
+        METHODS["diffvax"](None, photos(), mask=half(photos()))
+    with pytest.raises(UserError, match=said):
         protect(photos(), method="diffvax")
+    with pytest.raises(UserError, match=said):
+        parse_method("diffvax", None)
+    save_png(tmp_path / "a.png", photos(1)[0])
+    assert main(["protect", str(tmp_path / "a.png"), "--method", "diffvax", "--out", str(tmp_path / "out")]) == 2
+    assert "'diffvax' needs weights" in " ".join(capsys.readouterr().err.split()) and not (tmp_path / "out").exists()
+    assert main(["list", "methods"]) == 0 and capsys.readouterr().out.count("needs weights") == 1
 
 
 def test_the_same_weights_do_the_same_by_either_name(weights: tuple[str, Path]) -> None:
@@ -172,6 +195,7 @@ def test_the_same_weights_do_the_same_by_either_name(weights: tuple[str, Path]) 
     assert torch.equal(*protected)
 
 
+@pytest.mark.usefixtures("without_weights")
 def test_what_has_no_weights_is_taken_by_nobody_who_does_not_name_it() -> None:
     assert set(METHODS) - set(ready()) == {"diffvax"}
     config = resolve(make_config({"data": "photos"}))
@@ -181,12 +205,54 @@ def test_what_has_no_weights_is_taken_by_nobody_who_does_not_name_it() -> None:
     assert {name for _, name in page.method_choices()} == set(ready()) and page.method_choices()[0][1] == "immunizer"
 
 
-@pytest.mark.skipif(not EMBEDDED.exists(), reason="the embedded weights are not here yet")
+ONE_PASS = [name for name, row in METHODS.items() if row.one_pass]
+
+
+@pytest.fixture
+def assets(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The folder of embedded networks, with a random one in the place of each that is not there."""
+    for name in ONE_PASS:
+        if embedded(name).is_dir():
+            shutil.copytree(embedded(name), tmp_path / "assets" / name)
+        else:
+            with torch.random.fork_rng():
+                torch.manual_seed(4)
+                network = NestedUNet(depths=(8, 16, 32), batch_norm="photo")
+            network.trained_eps = 8 / 255
+            save_immunizer(network, tmp_path / "assets" / name, bits=8)
+        monkeypatch.setitem(METHODS, name, replace(METHODS[name], required={}))
+    monkeypatch.setattr("editproof.immunizer.network.ASSETS", tmp_path / "assets")
+    return tmp_path / "assets"
+
+
 @pytest.mark.parametrize("masked", [False, True])
-def test_embedded_weights(masked: bool) -> None:
+@pytest.mark.parametrize("name", ONE_PASS)
+def test_embedded_weights(name: str, masked: bool, assets: Path) -> None:
     images = photos(2, 64, 50)
     mask = half(images) if masked else None
-    protected = immunizer(None, images, mask=mask)
+    protected = METHODS[name](None, images, mask=mask)
     delta = (protected - images).abs()
     assert 1 / 255 - 1e-6 <= delta.max() <= 8 / 255 + 1e-6
     assert mask is None or not (delta * mask).any()
+    assert torch.equal(protected, METHODS[name](None, images, mask=mask, weights=str(assets / name)))
+    assert {method for method in ONE_PASS if torch.equal(protected, METHODS[method](None, images, mask=mask))} == {name}
+
+
+@pytest.mark.parametrize("name", ONE_PASS)
+def test_embedded_weights_are_told_apart(name: str, assets: Path, tmp_path: Path) -> None:
+    """By the report beside a photo, and by the table's rows, which are of that network alone."""
+    save_png(tmp_path / "a.png", photos(1, 64, 64)[0])
+    [report] = protect_photos([tmp_path / "a.png"], tmp_path / "out", method=name, device="cpu")
+    assert report["weights_sha256"] == digest(assets / name / "model.safetensors")
+    spec = parse_method(name, None)
+    assert list(weights_of([spec], [])) == [name] and report["weights_sha256"] in spec.identity
+    assert spec.told == (name != "immunizer")
+
+
+@pytest.mark.usefixtures("assets")
+def test_a_network_that_was_told_masks_says_so(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    save_png(tmp_path / "a.png", photos(1, 64, 64)[0])
+    save_png(tmp_path / "mask.png", half(photos(1, 64, 64))[0].expand(3, -1, -1))
+    for more in (["--method", "diffvax"], ["--method", "diffvax", "--mask", str(tmp_path / "mask.png")], []):
+        assert main(["protect", str(tmp_path / "a.png"), *more, "--out", str(tmp_path / "out"), "--overwrite"]) == 0
+        assert ("with the mask told" in " ".join(capsys.readouterr().err.split())) == (more[1:] == ["diffvax"])

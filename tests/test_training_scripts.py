@@ -191,6 +191,28 @@ def test_the_immunizer_learns_from_round_trips_and_editors(script: Callable, wor
     assert 0 < float((protected - photo).abs().max()) < 8.6 / 255
 
 
+def test_diffvax_learns_through_an_editor(script: Callable, work: Path, tmp_path: Path) -> None:
+    pictures(script, work)
+    script("tiny_inpaint", "--pictures", work / "pictures", "--vae", student(script, work, "sd1") / "model",
+           "--sample-steps", 1, "--out", tmp_path / "editor", "--max-steps", 1, *COMMON)  # fmt: skip
+    shared = ["--packs", work / "packs", "--editor", tmp_path / "editor" / "model", "--unseen", 1, "--check-steps", 1,
+              "--denoising-steps", 2]  # fmt: skip
+    first = script("diffvax", *shared, "--out", tmp_path / "one", "--max-steps", 2, *COMMON)
+    assert [line["alpha"] for line in first if "alpha" in line] == [0, 4] and first[1]["perturbation"] == 0
+    lines = script("diffvax", *shared, "--out", tmp_path / "two", "--resume", tmp_path / "one", "--max-steps", 1,
+                   "--ease", 0, *COMMON)  # fmt: skip
+    assert lines[0]["before"] == 2 and lines[-1]["steps"] == 3 and lines[1]["perturbation"] > 0
+    checked = {line["check"]: line for line in lines if "check" in line}
+    assert set(checked) == {"photo", "signs", "protected"}
+    assert abs(checked["signs"]["psnr"] - checked["protected"]["psnr"]) < 1
+    with Image.open(tmp_path / "two" / "samples.png") as grid:
+        assert grid.size == (SIZE, 5 * SIZE)
+    photo, mask = torch.rand(1, 3, 40, 40), torch.zeros(1, 1, 40, 40)
+    mask[..., 20:] = 1
+    protected = METHODS["diffvax"](None, photo, mask=mask, budget=None, weights=str(tmp_path / "two" / "model"))
+    assert 0 < float((protected - photo)[..., :20].abs().max()) < 8.6 / 255
+
+
 def test_what_shows_on_smooth_parts_counts_more(script: Callable) -> None:
     visible = importlib.import_module("visibility")
     smooth = torch.full((1, 3, 64, 64), 0.5)

@@ -91,7 +91,7 @@ def main() -> None:
     parser.add_argument("--editor", default="tiny-inpaint", help="an inpainting editor's name or folder")
     parser.add_argument("--eps", default="8/255", help="Linf bound; 0: none, as the paper")
     parser.add_argument("--alpha", type=float, default=TrainConfig.alpha, help="weight of the perturbation's size")
-    parser.add_argument("--ease", type=float, default=0.3, help="the share of the stage in which alpha rises from 0")
+    parser.add_argument("--ease", type=float, default=0.5, help="the share of the stage in which alpha rises from 0")
     parser.add_argument("--denoising-steps", type=int, default=TrainConfig.steps)
     parser.add_argument("--guidance", type=float, default=TrainConfig.guidance)
     parser.add_argument("--depths", type=int, nargs="+", default=DEPTHS)

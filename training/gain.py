@@ -5,7 +5,7 @@
 
 The gain multiplies the network's output before its tanh, within the same bound. Measured on photos of the training
 split, at 512x512, so that nothing is chosen on what is reported. --out: saves the network with the (one) gain in its
-last layer, as it is shipped.
+last layer and --bits a weight, as it is shipped; `--gains 1` changes the bits only.
 """
 
 import argparse
@@ -74,7 +74,7 @@ def main() -> None:
         network = strengthen(load_immunizer(args.model), gain)
         config = json.loads((args.model / "config.json").read_text())
         notes = {name: config[name] for name in ("trained_against", "steps")}
-        save_immunizer(network, args.out, bits=args.bits, **notes, gain=gain)
+        save_immunizer(network, args.out, bits=args.bits, **notes, gain=config.get("gain", 1.0) * gain)
 
 
 if __name__ == "__main__":

@@ -15,7 +15,7 @@ from editproof.bench.config import BenchConfig, editor_label
 from editproof.bench.data import BenchPhoto, truth_at
 from editproof.bench.methods import NONE, MethodSpec, match_visibility, parse_bench_budget, parse_match, protect_with
 from editproof.bench.store import Store, digest
-from editproof.bench.weights import IMMUNIZER, uses_immunizer
+from editproof.bench.weights import embedded_in
 from editproof.budgets import LEVELS, Budget, Linf, on_grid
 from editproof.counters import COUNTERS, Counter, move_mask, parse_chain
 from editproof.editors import load_editor
@@ -156,9 +156,10 @@ def protect_chunk(
         return chunk.originals, chunk.names, [{"norm": None, "eps": 0.0}] * len(chunk.names)
     against = run.editor(spec.on or name) if spec.needs_editor else None
     told = chunk.masks if spec.told else None
-    weights = run.weights.get(IMMUNIZER if uses_immunizer(spec) else editor_label(spec.on or name))
+    network = embedded_in(spec)
+    weights = run.weights.get(network or editor_label(spec.on or name))
     model = None if against is None else [editor_label(against.name), str(against.dtype), against.side or against.size]
-    model = [model, weights] if model is not None or uses_immunizer(spec) else None
+    model = [model, weights] if model is not None or network is not None else None
 
     def hashed(i: int, *more: Any) -> str:
         mask = None if told is None else told[i]

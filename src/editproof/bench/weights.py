@@ -9,28 +9,26 @@ from editproof.bench.config import editor_label
 from editproof.bench.methods import NONE, MethodSpec
 from editproof.editors import EDITORS
 from editproof.files import digest
-from editproof.immunizer.network import EMBEDDED
+from editproof.immunizer.network import embedded
 from editproof.methods import METHODS
-
-IMMUNIZER = "immunizer"  # the embedded one, among the names of editors
 
 
 def weights_of(specs: Sequence[MethodSpec], editors: Iterable[str]) -> dict[str, str]:
-    """What tells the weights of editors, and of the embedded immunizer where a method uses it: label -> hash.
+    """What tells the weights of editors, and of embedded one-pass networks that methods use: label -> hash.
 
     Of an editor that is embedded or a folder, a hash of its files; of one on the hub, the commit that is on this
     machine ("" if there is none yet).
     """
     found = {editor_label(name): _of_editor(name) for name in dict.fromkeys(editors)}
-    if any(uses_immunizer(spec) for spec in specs):
-        found[IMMUNIZER] = _of_folder(EMBEDDED)
-    return found
+    used = (embedded_in(spec) for spec in specs)
+    return found | {name: _of_folder(embedded(name)) for name in used if name is not None}
 
 
-def uses_immunizer(spec: MethodSpec) -> bool:
-    """Whether a method's result depends on the embedded one-pass network."""
-    alone = spec.name != NONE and METHODS[spec.name].one_pass and not spec.settings.get("weights")
-    return alone or spec.settings.get("start") == IMMUNIZER
+def embedded_in(spec: MethodSpec) -> str | None:
+    """The embedded one-pass network that a method's result depends on, by the name of its method; None: none."""
+    if spec.name != NONE and METHODS[spec.name].one_pass and not spec.settings.get("weights"):
+        return spec.name
+    return "immunizer" if spec.settings.get("start") == "immunizer" else None
 
 
 def _of_editor(name: str) -> str:

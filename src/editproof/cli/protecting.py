@@ -8,7 +8,8 @@ from pathlib import Path
 from rich.markup import escape
 
 from editproof.cli.clips import show_clip, show_clips, tell_of_parts
-from editproof.cli.display import OUT, print_summary, progress_bar, protected_line, rate_shown, tell_of_unread
+from editproof.cli.display import ERR, OUT, print_summary, progress_bar, protected_line, rate_shown, tell_of_unread
+from editproof.methods import METHODS
 from editproof.protection.files import each_protected
 from editproof.protection.folders import find
 from editproof.protection.settings import ProtectSettings
@@ -40,6 +41,9 @@ def protect_all(
     A line a photo; with `recursive` a summary. Raises UserError.
     """
     made = Made()
+    if METHODS[settings.method].told and settings.mask is None:
+        hint = f"{settings.method} was trained with the mask told: --mask FILE or --mask auto tells it"
+        ERR.print(hint, soft_wrap=True)
     any_photo = not in_folders or next(find(photos, out), None) is not None
     with progress_bar() as bar:
         for clip in clips:

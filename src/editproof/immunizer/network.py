@@ -20,7 +20,8 @@ from editproof.surroundings import undisturbed
 
 DEPTHS = (32, 64, 128, 256, 512)
 WIDE = 5_000_000  # parameters of a network that takes more than a second for 512x512 pixels on two cores in float32
-EMBEDDED = Path(__file__).parents[1] / "assets" / "immunizer"
+ASSETS = Path(__file__).parents[1] / "assets"
+EMBEDDED = ASSETS / "immunizer"
 
 
 def has_bfloat16() -> bool:
@@ -279,7 +280,7 @@ def load_immunizer(path: str | Path | None = None) -> NestedUNet:
 def ready_immunizer(path: str | Path | None, batch_norm: str | None, device: torch.device) -> NestedUNet:
     """load_immunizer's network on a device, its norms switched to `batch_norm` (None: as it was trained).
 
-    The last one is kept while its file stays what it is, and shared: change nothing in it.
+    The last two are kept while their files stay what they are, and shared: change nothing in them.
     """
     file = weights_file(path)
     files = [file, file.with_name("config.json")]
@@ -287,12 +288,17 @@ def ready_immunizer(path: str | Path | None, batch_norm: str | None, device: tor
     return _ready(file, batch_norm, device, stamps)
 
 
-@lru_cache(maxsize=1)
+@lru_cache(maxsize=2)
 def _ready(file: Path, batch_norm: str | None, device: torch.device, stamps: object) -> NestedUNet:
     network = load_immunizer(file)
     if batch_norm is not None:
         network.use_batch_norm(batch_norm)
     return network.on(device)
+
+
+def embedded(method: str) -> Path:
+    """The folder of the network that is embedded for a one-pass method, which need not be there."""
+    return ASSETS / method
 
 
 def trained_size(path: str | Path | None = None) -> int:

@@ -3,6 +3,7 @@
 import inspect
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from torch import Tensor
@@ -10,6 +11,7 @@ from torch import Tensor
 from editproof.budgets import Budget, Linf, as_budget
 from editproof.counters.transform import make_transform
 from editproof.errors import UserError
+from editproof.immunizer.network import embedded
 from editproof.methods.asked import check_editor, check_setting, check_shared
 from editproof.methods.checks import kept_pixels
 from editproof.methods.sizes import at_all_sizes
@@ -91,7 +93,8 @@ class Method:
     fast: dict[str, Any] = field(default_factory=dict)  # --preset fast: settings that fit a CPU
     without_editor: str | None = None  # a setting that names what is attacked instead of an editor
     needs_faces: bool = False  # in every photo
-    one_pass: bool = False  # a trained network's, chosen by the setting `weights`
+    one_pass: bool = False  # a trained network's, chosen by the setting `weights`, or the one embedded for its name
+    told: bool = False  # of one pass: its network was trained with masks told, and works worse without one
     required: Mapping[str, str] = field(default_factory=dict)  # settings without which it cannot run: what they may be
     first_block: bool = False  # the first block of an editor's transformer is enough (--plan first-block)
     compared: bool = False  # by `editproof compare` if no methods are named
@@ -141,6 +144,10 @@ class Method:
         """Whether it needs an editor when it is told these settings."""
         instead = self.without_editor is not None and settings.get(self.without_editor) is not None
         return self.needs != "none" and not instead
+
+    def network(self, settings: Mapping[str, Any]) -> str | Path:
+        """Where a one-pass method reads its network from: the setting `weights`, or the folder of its embedded one."""
+        return settings.get("weights") or embedded(self.name)
 
     def check_required(self, settings: Mapping[str, Any]) -> None:
         """UserError if a setting is missing without which it cannot run."""

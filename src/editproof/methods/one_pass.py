@@ -15,7 +15,8 @@ def one_pass(given: Given, weights: str | None, batch_norm: str | None) -> Tenso
     Args:
         given: `budget`: a network that was trained with a bound is scaled to it, the output of any other is projected
             into it; None is the bound that the weights were trained with, and no bound for weights without one.
-        weights: A file or folder of a network (see `immunizer.network.load_immunizer`); None: the embedded one.
+        weights: A file or folder of a network (see `immunizer.network.load_immunizer`); None: the one that is embedded
+            for the method.
         batch_norm: "photo" (each photo's own statistics) or "stored"; None: as the weights were trained.
 
     Returns:
@@ -25,7 +26,7 @@ def one_pass(given: Given, weights: str | None, batch_norm: str | None) -> Tenso
         UserError: For weights that cannot be used, and photos too small for the network.
     """
     images, budget = given.images, given.budget
-    network = ready_immunizer(weights, batch_norm, images.device)
+    network = ready_immunizer(given.method.network({"weights": weights}), batch_norm, images.device)
     hole = None if given.kept is None else 1 - given.kept
     if network.trained_eps is None:
         delta = perturb(network, images.float(), hole)

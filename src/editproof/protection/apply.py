@@ -155,16 +155,16 @@ def size_to_work_at(
 ) -> tuple[int, int]:
     """The size that a method works at, of a photo's own (both height, width).
 
-    That is the editor's (see Editor.size_for), else the area of `side`, or if None of what its network was trained at:
-    a one-pass method's `weights`, the embedded ones for a method without a network. For these, photos from SMALLEST on
-    are not enlarged: half of a fine pattern would be lost when it is made smaller again.
+    That is the editor's (see Editor.size_for), else the area of `side`, or if None of what its network was trained at,
+    the immunizer for a method without a network. For embedded networks, photos from SMALLEST on are not enlarged: half
+    of a fine pattern would be lost when it is made smaller again.
     """
     if editor is not None:
         return editor.size_for(*photo)
-    weights = settings.get("weights") if get_method(method).one_pass else None
+    row = get_method(method)
     if side is None:
-        side = trained_size(weights)
-        if weights is None:
+        side = trained_size(row.network(settings) if row.one_pass else None)
+        if not (row.one_pass and settings.get("weights")):
             side = min(side, max(SMALLEST, round(math.sqrt(photo[0] * photo[1]))))
     return working_size(*photo, side)
 
@@ -180,7 +180,7 @@ def budget_in_effect(
     if budget is not None:
         return budget
     if get_method(method).one_pass:
-        eps = load_immunizer(settings.get("weights")).trained_eps
+        eps = load_immunizer(get_method(method).network(settings)).trained_eps
         return None if eps is None else Linf(eps)
     return get_method(method).default_budget(*size)
 
@@ -196,7 +196,7 @@ def weights_digest(method: str, arguments: Mapping[str, Any]) -> str | None:
     """SHA-256 of the file that a one-pass method's network is read from; None for other methods. Raises UserError."""
     if not get_method(method).one_pass:
         return None
-    file = weights_file(arguments.get("weights"))
+    file = weights_file(get_method(method).network(arguments))
     return _digest(file, file.stat().st_mtime_ns, file.stat().st_size)
 
 
