@@ -5,7 +5,7 @@ from typing import Any
 
 import gradio as gr
 
-from editproof.app import words
+from editproof.app import bodies, words
 from editproof.app.handlers import COMPUTE
 from editproof.app.visits import Visit, keep, soon_over, visit
 from editproof.app.work import TAKEN, Stopped, follow
@@ -43,6 +43,8 @@ def build(root: Path) -> None:
         except Stopped:
             raise gr.Error("Stopped", print_exception=False) from None
         except Exception as error:
+            if isinstance(error, UserError):
+                bodies.note(str(error))
             raise gr.Error(words.explain(error, mine.uploads), print_exception=False) from None
         finally:
             soon_over(mine)

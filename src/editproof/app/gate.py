@@ -10,6 +10,8 @@ from collections.abc import Iterable
 from typing import Any
 from urllib.parse import urlsplit
 
+from editproof.app import bodies
+
 SAFE = ("GET", "HEAD", "OPTIONS")  # methods that change nothing
 
 
@@ -53,23 +55,68 @@ def _is_address(name: str) -> bool:
 
 
 class Gate:
-    """Middleware (ASGI) that answers 403 to what `refusal` names, and 400 to calls of what is not there, at which
-    Gradio fails; `names` and `origins` may grow while it runs."""
+    """Middleware (ASGI) that answers 403 to what `refusal` names, and 400 to calls that Gradio would fail at; `names`
+    and `origins` may grow while it runs, `blocks` is the page with its functions."""
 
-    def __init__(self, app: Any, names: set[str], origins: set[str]) -> None:
-        self.app, self.names, self.origins = app, names, origins
+    def __init__(self, app: Any, names: set[str], origins: set[str], blocks: Any) -> None:
+        self.app, self.names, self.origins, self.blocks = app, names, origins, blocks
 
     async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
+        from starlette.responses import PlainTextResponse
+
         if scope["type"] in ("http", "websocket"):
             headers = {name.decode("latin-1").lower(): value.decode("latin-1") for name, value in scope["headers"]}
             if said := refusal(headers, scope.get("method", "GET"), self.names, self.origins):
-                from starlette.responses import PlainTextResponse
-
                 await PlainTextResponse(said, 403)(scope, receive, send)
                 return
+        if scope["type"] == "http" and scope["method"] == "POST" and bodies.CALL.search(scope["path"]):
+            body = await _read(receive)
+            if body is None:
+                said = f"the body has more than {bodies.LARGEST:,} bytes; allowed: photos as uploads"
+                await PlainTextResponse(said, 413)(scope, receive, send)
+                return
+            try:
+                bodies.check_call(scope["path"], body, self.blocks)
+            except bodies.Refusal as error:
+                await PlainTextResponse(str(error), 400)(scope, receive, send)
+                return
+            told: list[str] = []
+            bodies.refused.set(told)
+            receive, send = _again(body, receive), _as_refused(send, told)
         try:
             await self.app(scope, receive, send)
         except KeyError as error:  # of a function's number, before anything is answered
-            from starlette.responses import PlainTextResponse
-
             await PlainTextResponse(f"there is no {error} to call; see /gradio_api/info", 400)(scope, receive, send)
+
+
+async def _read(receive: Any) -> bytes | None:
+    """The body of a request; None where it is too long."""
+    body, more = b"", True
+    while more:
+        message = await receive()
+        body += message.get("body", b"")
+        if len(body) > bodies.LARGEST:
+            return None
+        more = message.get("more_body", False)
+    return body
+
+
+def _again(body: bytes, receive: Any) -> Any:
+    """A `receive` that gives a body that has been read, then what follows it."""
+    waiting = [{"type": "http.request", "body": body, "more_body": False}]
+
+    async def received() -> Any:
+        return waiting.pop() if waiting else await receive()
+
+    return received
+
+
+def _as_refused(send: Any, told: list[str]) -> Any:
+    """A `send` whose answer is 400 instead of 500 where the call was refused for what it asks."""
+
+    async def sent(message: Any) -> None:
+        if told and message["type"] == "http.response.start" and message["status"] == 500:
+            message = {**message, "status": 400}
+        await send(message)
+
+    return sent

@@ -43,12 +43,13 @@ def serve(
     root = prepare()
     from starlette.middleware import Middleware
 
-    from editproof.app import gate, page, visits, work
+    from editproof.app import bodies, gate, page, visits, work
 
     names, origins = gate.own_names(host, allow_hosts), {name.lower() for name in allow_hosts}
 
     logging.getLogger("httpx").setLevel(logging.WARNING)
     built = page.build(root, results, local=host in LOOPBACK and not share)
+    bodies.tidy(built)
     built.queue(max_size=2 * work.TAKEN, default_concurrency_limit=4)
     try:
         built.launch(
@@ -56,7 +57,7 @@ def serve(
             prevent_thread_lock=True, ssr_mode=False, footer_links=["api"], run_history=False,
             enable_monitoring=False, inbrowser=False, theme=page.theme(), css=page.CSS, head=page.head(),
             i18n=page.own_words(),
-            app_kwargs={"middleware": [Middleware(gate.Gate, names=names, origins=origins)]},
+            app_kwargs={"middleware": [Middleware(gate.Gate, names=names, origins=origins, blocks=built)]},
         )  # fmt: skip
     except OSError as error:
         raise UserError(f"port '{port}' on '{host}' cannot be used ({error}); allowed: another --port") from None

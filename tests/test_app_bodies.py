@@ -1,0 +1,93 @@
+"""What programs send to the app's endpoints: odd bodies are refused in one line, without a traceback in the log."""
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import app_server
+import corpus
+import pytest
+
+pytest.importorskip("gradio")
+httpx = pytest.importorskip("httpx")
+
+from editproof.app import bodies  # noqa: E402
+
+META = {"_type": "gradio.FileData"}
+REST: list[Any] = [None, "whole", "balanced", "png", "noise", "tiny-inpaint", 0, "keep"]
+ODD: dict[str, Any] = {
+    "nothing": b"", "no JSON": b"{", "null": b"null", "a list": b"[]", "no data": {}, "deep": b"[" * 30000,
+    "no text": b'{"data": ["\xff"]}', "data of names": {"data": {}}, "data null": {"data": None},
+    "too few": {"data": [None]}, "none": {"data": []}, "thirty numbers": {"data": [1] * 30},
+    "a number too many": {"data": [None, *REST, 1]}, "numbers": {"data": [1] * 9}, "lists": {"data": [[1]] * 9},
+    "names for values": {"data": [{}] * 9},
+    "huge": b'{"data": [null, null, "a", "b", "c", "d", "e", 1' + b"0" * 400 + b', "f"]}',
+    "infinite": b'{"data": [null, null, "a", "b", "c", "d", "e", 1e999, "f"]}',
+    "NaN": b'{"data": [null, null, "a", "b", "c", "d", "e", NaN, "f"]}',
+    "text for a number": {"data": [None, *REST[:-2], "x", "keep"]},
+    "list for a text": {"data": [None, None, ["x"], *REST[2:]]},
+    "a file of the computer": {"data": [{"path": "/etc/passwd", "meta": META}, *REST]},
+    "a folder": {"data": [{"path": "/tmp", "meta": META}, *REST]},
+    "a file of a site": {"data": [{"path": "http://127.0.0.1:1/a.png", "meta": META}, *REST]},
+    "a path with NUL": {"data": [{"path": "a\0b", "meta": META}, *REST]},
+    "a path that is a number": {"data": [{"path": 5, "meta": META}, *REST]},
+    "a path alone": {"data": ["a.png", *REST]},
+    "no photo": {"data": [None, *REST]},
+    "a function's name": {"data": [None, *REST], "fn_index": "x"},
+    "no function": {"data": [None, *REST], "fn_index": -1},
+}  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[app_server.Served]:
+    with app_server.running(tmp_path_factory.mktemp("bodies") / "log") as running:
+        yield running
+
+
+def post(served: app_server.Served, path: str, body: Any) -> Any:
+    content = body if isinstance(body, bytes) else json.dumps(body).encode()
+    headers = {"content-type": "application/json"}
+    return httpx.post(f"{served.url}gradio_api/{path}", content=content, headers=headers, timeout=600)
+
+
+@pytest.mark.parametrize("name", ODD)
+def test_odd_bodies(name: str, served: app_server.Served) -> None:
+    for path in ("run/protect", "api/protect"):
+        answer = post(served, path, ODD[name])
+        assert answer.status_code == 400, answer.text
+        assert len(answer.text.strip().splitlines()) == 1
+    for path in ("call/protect", "call/v2/protect", "queue/join"):
+        answer = post(served, path, ODD[name])
+        assert answer.status_code < 500  # a file that is no upload is told later
+    assert "Traceback" not in served.log.read_text()
+
+
+def test_no_function_of_the_page_fails_at_odd_values(served: app_server.Served) -> None:
+    for function in httpx.get(f"{served.url}config").json()["dependencies"]:
+        many = len(function["inputs"])
+        for value in ("x", {}, [], [[1]], True, {"path": "a.png", "meta": META}):
+            body = {"data": [value] * many, "fn_index": function["id"], "session_hash": "odd"}
+            assert post(served, "run/x", body).status_code < 500, (function["api_name"], value)
+        if many:
+            assert post(served, "run/x", {"data": [], "fn_index": function["id"]}).status_code == 400
+
+
+def test_bodies_of_many_bytes_are_refused(served: app_server.Served) -> None:
+    answer = post(served, "run/protect", b'{"data": ["' + b"x" * bodies.LARGEST + b'"]}')
+    assert answer.status_code == 413 and "allowed" in answer.text
+
+
+@pytest.mark.parametrize("path", ["run/protect", "call/v2/protect"])
+def test_a_right_call_comes_through(path: str, served: app_server.Served, tmp_path: Path) -> None:
+    corpus.RGB.save(tmp_path / "a.png")
+    files = {"files": ("a.png", (tmp_path / "a.png").read_bytes(), "image/png")}
+    (stored,) = httpx.post(f"{served.url}gradio_api/upload", files=files).json()
+    photo = {"path": stored, "meta": META}
+    if path == "run/protect":
+        answer = post(served, path, {"data": [photo, *REST]}).json()
+        assert answer["data"][1]["method"] == "noise"
+        return
+    event = post(served, path, {"photo": photo, "mask": None, "part": "whole", "method": "noise"}).json()["event_id"]
+    told = httpx.get(f"{served.url}gradio_api/call/protect/{event}", timeout=600).text
+    assert "event: complete" in told and '"method": "noise"' in told
