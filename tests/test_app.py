@@ -19,7 +19,7 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from editproof.app import gate, pictures, visits, words, work
+from editproof.app import gate, pictures, protecting, visits, words, work
 from editproof.app.editing_both import edit_both
 from editproof.app.protecting import Choices, facts, protect_all
 from editproof.app.regions import repainted_part
@@ -31,9 +31,10 @@ from editproof.counters import COUNTERS, parse_chain, parse_counter
 from editproof.editors.pipeline import Editor
 from editproof.errors import UserError
 from editproof.files import held
+from editproof.methods import METHODS
 from editproof.photo.decoding import SUFFIXES
 from editproof.photo.reading import open_photo, save_png
-from editproof.protection.apply import DEFAULT_BUDGET
+from editproof.protection.apply import DEFAULT_BUDGET, DEFAULT_METHOD
 from editproof.protection.files import protect_photos
 from editproof.protection.settings import ProtectSettings
 from editproof.video.protect import protect_clip
@@ -131,6 +132,40 @@ def test_files_are_the_librarys(
     assert suffix == "bmp" or (kept is not None and b"a description" in kept)
     assert "never impossible" in facts(done) and f"{report['psnr_db']:.1f} dB" in facts(done)
     assert ("left in the file" in facts(done)) == (written == "jpeg")
+
+
+@pytest.mark.parametrize("method", words.HOW)
+def test_both_ways_give_the_librarys_bytes(method: str, here: Visit, photo: Path, tmp_path: Path) -> None:
+    choices = Choices(method=words.method_of(method, ""), editor="tiny-inpaint", strength=words.USUAL)
+    (done,), wrong = protect_all(here, [photo], choices, quiet)
+    settings = ProtectSettings(method=method, editor=None if method == "immunizer" else "tiny-inpaint", mask="auto",
+                               preset="fast")  # fmt: skip
+    (report,) = protect_photos([photo], tmp_path / "out", settings=settings)
+    assert not wrong and done.report["method"] == method
+    assert done.file.read_bytes() == (tmp_path / "out" / report["protected"]).read_bytes()
+
+
+def test_which_method_runs() -> None:
+    assert list(words.HOW) == [DEFAULT_METHOD, "autoencoder"] and set(words.HOW) <= set(METHODS)
+    assert words.method_of("autoencoder", "") == words.method_of("autoencoder", None) == "autoencoder"
+    assert words.method_of("autoencoder", "mist") == words.method_of(None, "mist") == "mist"
+    assert words.method_of(None, None) == words.method_of(None, "") == DEFAULT_METHOD
+
+
+def test_long_clips_are_for_quick(here: Visit, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    pytest.importorskip("av", reason="pip install 'editproof[video]'")
+    clip = clip_maker.make(tmp_path / "film.mp4")
+    frames = protecting.open_clip(clip).frames
+    monkeypatch.setattr(protecting, "SHORT", frames - 1)
+    choices = Choices(region=words.WHOLE, method="autoencoder", editor="tiny-inpaint", again=True)
+    done, (said,) = protect_all(here, [clip], choices, quiet)
+    assert not done and said.startswith(f"“film.mp4” has {frames} frames. For clips of more than {frames - 1} frames")
+    assert "choose “Quick”" in said and "\n" not in said
+    here.language = "de"
+    assert "„Schnell“" in protect_all(here, [clip], choices, quiet)[1][0]
+    protecting.check_clip(here, clip, DEFAULT_METHOD)
+    monkeypatch.setattr(protecting, "SHORT", frames)
+    protecting.check_clip(here, clip, "autoencoder")
 
 
 def test_clips_are_the_librarys(here: Visit, tmp_path: Path) -> None:

@@ -125,10 +125,13 @@ def download(page: Any) -> bytes:
 
 
 @cache
-def library(photo: Path, mask: str | None = "auto", eps: float = 8 / 255) -> Path:
+def library(photo: Path, mask: str | None = "auto", eps: float = 8 / 255, method: str = "immunizer") -> Path:
     """What the library makes of a photo with the page's settings: the file."""
-    out = photo.parent / f"library-{round(eps * 255)}"
-    (report,) = protect_photos([photo], out, mask=mask, preset="fast", budget=Linf(eps))
+    out = photo.parent / f"library-{method}-{round(eps * 255)}"
+    editor = None if method == "immunizer" else "tiny-inpaint"
+    (report,) = protect_photos(
+        [photo], out, method=method, editor=editor, mask=mask, preset="fast", budget=Linf(eps)
+    )  # fmt: skip
     return out / report["protected"]
 
 
@@ -161,6 +164,26 @@ def test_upload_find_protect_download(width: int, scheme: str, visitor: Callable
     check_accessible(page)
     assert download(page) == library(portrait).read_bytes()
     assert page.evaluate("document.documentElement.scrollWidth") <= width
+
+
+def test_thorough_is_chosen_on_the_first_screen(visitor: Callable, photo: Path) -> None:
+    page = visitor(390)
+    how = page.locator("#how")
+    assert how.get_by_label("Quick", exact=True).is_checked()
+    page.get_by_role("button", name="More settings").click()
+    page.locator("#other input").click()
+    page.get_by_role("option", name="photoguard-encoder").click()
+    sync_api.expect(how.get_by_label("Quick", exact=True)).not_to_be_checked()
+    how.get_by_label("Thorough").check()
+    sync_api.expect(page.locator("#other input")).to_have_value("None: what is chosen in step 3")
+    upload(page, photo)
+    page.locator("#looks", has_text="“Thorough” takes longer").wait_for()
+    settle(page)
+    protect(page)
+    assert download(page) == library(photo, method="autoencoder").read_bytes()
+    page.reload()
+    page.locator("#slider img").first.wait_for()
+    assert how.get_by_label("Thorough").is_checked()
 
 
 def test_by_keyboard_alone(visitor: Callable, portrait: Path) -> None:
@@ -261,7 +284,7 @@ def test_stop_ends_the_computation(visitor: Callable, served: app_server.Served,
     page, photo = visitor(), photo.rename(photo.with_name("nobody else's.png"))
     upload(page, photo)
     page.get_by_role("button", name="More settings").click()
-    page.get_by_label("Method").click()
+    page.locator("#other input").click()
     page.get_by_role("option", name="photoguard-encoder").click()
     page.locator("#protect").click()
     page.locator("#protect-status", has_text="Protecting nobody else's.png, about").wait_for()
@@ -341,7 +364,7 @@ def test_the_work_goes_on_while_the_page_is_away(visitor: Callable, served: app_
     page = visitor()
     upload(page, photo)
     page.get_by_role("button", name="More settings").click()
-    page.get_by_label("Method").click()
+    page.locator("#other input").click()
     page.get_by_role("option", name="photoguard-encoder").click()
     page.locator("#protect").click()
     page.locator("#protect-status", has_text="Protecting photo one.png, about").wait_for()

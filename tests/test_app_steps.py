@@ -177,6 +177,8 @@ def test_where_to_look(photo: Path, here: Visit, monkeypatch: pytest.MonkeyPatch
     noise, slow = (preview.looks(here, opened, None, people, 8, name) for name in ("noise", "mist"))
     assert noise != page and "noise" not in noise  # the chosen method is shown, or said not to be
     assert page.partition("</p>")[2] == slow.partition("</p>")[2] and "“mist” takes longer" in slow
+    thorough = preview.looks(here, opened, None, people, 8, "autoencoder")
+    assert "“Quick”" in thorough and "“Thorough” takes longer" in thorough and "autoencoder" not in thorough
 
 
 @pytest.mark.parametrize("language", texts.LANGUAGES)

@@ -100,7 +100,9 @@ def looks(
         pairs.append(pair(visit.language, say(visit.language, name), photo.levels[square], after[square]))
     told = say(visit.language, "look")
     if not is_quick(method):
-        told += " " + say(visit.language, "look_other", method=method, default=DEFAULT_METHOD)
+        default = say(visit.language, words.HOW[DEFAULT_METHOD])
+        name = say(visit.language, words.HOW[method]) if method in words.HOW else method
+        told += " " + say(visit.language, "look_other", default=default, method=name)
     return f'<p>{html.escape(told)}</p><div class="looks">{"".join(pairs)}</div>'
 
 

@@ -10,6 +10,7 @@ from editproof.app.parts import Say, Texts, part
 from editproof.app.protecting import MOST_PHOTOS
 from editproof.photo.decoding import SUFFIXES
 from editproof.photo.metadata import KEEP, METADATA
+from editproof.video.protect import SHORT
 from editproof.video.reading import SUFFIXES as CLIPS
 
 LARGEST_MB = 200
@@ -77,7 +78,12 @@ def _see(ui: SimpleNamespace, texts: Texts) -> None:
 
 
 def _protect(ui: SimpleNamespace, texts: Texts) -> None:
+    def ways(say: Say) -> dict[str, Any]:
+        choices = [(say(key), name) for name, key in words.HOW.items()]
+        return {"label": say("how"), "info": say("how_info", most=SHORT), "choices": choices}
+
     _heading(texts, "step_3")
+    ui.how = part(texts, gr.Radio, ways, value=words.method_of(None, None), elem_id="how")
     ui.strength = part(
         texts, gr.Slider, lambda say: {"label": say("strength"), "info": say("strength_info")},
         minimum=words.WEAKEST, maximum=words.STRONGEST, value=words.USUAL, step=1, buttons=[], elem_id="strength",
@@ -106,13 +112,15 @@ def _more(ui: SimpleNamespace, texts: Texts, methods: list[tuple[str, str]], edi
         choices = [(say(f"metadata_{name.replace('-', '_')}"), name) for name in METADATA]
         return {"label": say("metadata"), "info": say("metadata_info"), "choices": choices}
 
+    def others(say: Say) -> dict[str, Any]:
+        choices = [(say("other_none"), ""), *((label, name) for label, name in methods if name not in words.HOW)]
+        return {"label": say("other"), "choices": choices}
+
     with part(texts, gr.Accordion, lambda say: {"label": say("more")}, open=False):
         ui.format = part(texts, gr.Radio, formats, value="png")
         ui.metadata = part(texts, gr.Radio, metadata, value=KEEP, elem_id="metadata")
         ui.again = part(texts, gr.Checkbox, lambda say: {"label": say("again")})
-        ui.method = part(
-            texts, gr.Dropdown, lambda say: {"label": say("method")}, choices=methods, value=methods[0][1]
-        )  # fmt: skip
+        ui.other = part(texts, gr.Dropdown, others, value="", elem_id="other")
         ui.editor = part(
             texts, gr.Dropdown, lambda say: {"label": say("editor"), "info": say("editor_info")}, choices=editors,
             value=editors[0],

@@ -2,7 +2,7 @@
 
 import zipfile
 from collections.abc import Generator, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from types import SimpleNamespace
@@ -29,7 +29,7 @@ from editproof.app.work import Running, watch
 from editproof.protection.apply import DEFAULT_METHOD
 
 EXAMPLE_SIDE = 512  # pixels
-MORE = ("method", "editor", "format", "again", "seed", "metadata")  # settings that are remembered once they were used
+MORE = ("how", "other", "editor", "format", "again", "seed", "metadata")  # remembered once they were used
 
 
 @dataclass(frozen=True)
@@ -53,17 +53,19 @@ def build(root: Path, texts: Texts, methods: list[tuple[str, str]], editors: lis
         return handler(partial(work, ui), ui.status, root)
 
     strength: dict[str, Any] = {
-        "fn": act(show_strength), "inputs": [ui.strength, ui.method], "outputs": seen, **private
+        "fn": act(show_strength), "inputs": [ui.strength, ui.how, ui.other], "outputs": seen, **private
     }  # fmt: skip
     for event in (ui.photos.change, ui.region.input, ui.which.input):
         event(act(look), given, [*seen, *result], **private).then(**strength)
     ui.found.select(act(show_person_clicked, pointed), None, seen, **private).then(**strength)
     ui.who.input(act(show_who), [ui.who], seen, **private).then(**strength)
     ui.painted.click(act(keep_painted), [ui.painter], [ui.status], **private)
-    for event in (ui.strength.change, ui.method.change):
+    for event in (ui.strength.change, ui.how.change, ui.other.change):
         event(**strength, trigger_mode="always_last")
+    ui.how.input(None, None, [ui.other], js="() => ''", **private)  # the later choice holds
+    ui.other.input(None, [ui.other], [ui.how], js=f"(other) => other ? null : {DEFAULT_METHOD!r}", **private)
     asked = [ui.photos, ui.region, ui.painter, ui.strength]
-    asked += [ui.method, ui.editor, ui.format, ui.again, ui.seed, ui.metadata]
+    asked += [ui.how, ui.other, ui.editor, ui.format, ui.again, ui.seed, ui.metadata]
     start_and_stop(ui.start, ui.stop, ui.status, partial(work, ui), asked, result, root)
     ui.picked.input(act(show), [ui.picked], [ui.status, *result], **private)
     ui.example.click(act(example), None, [ui.status, ui.photos], **private)
@@ -97,14 +99,15 @@ def look(ui: SimpleNamespace, visit: Visit, paths: list[str] | None, region: str
 
 
 def work(
-    ui: SimpleNamespace, visit: Visit, paths: list[str] | None, *values: Any
+    ui: SimpleNamespace, visit: Visit, paths: list[str] | None, region: str, painted: Any, strength: float,
+    how: str | None, other: str | None, *more: Any,
 ) -> Generator[Updates, None, None]:  # fmt: skip
     """Protect what was chosen; goes on if the page is closed meanwhile."""
     from editproof.app.protecting import Choices, protect_all
 
     keep(visit, paths or [])
-    choices = Choices(**dict(zip((f.name for f in fields(Choices)), values, strict=True)))
-    visit.chosen |= {name: getattr(choices, name) for name in MORE}
+    choices = Choices(region, painted, strength, words.method_of(how, other), *more)
+    visit.chosen |= dict(zip(MORE, (how, other, *more), strict=True))
     masks = masks_for(visit, paths or []) if choices.region == words.PERSON else {}
     visit.latest = None
 
@@ -167,7 +170,7 @@ def as_it_was(ui: SimpleNamespace, visit: Visit) -> Updates:
     updates = look(ui, visit, chosen["photos"], chosen["region"], chosen["which"], chosen["strength"])
     names = [name for name in ("photos", "region", "strength", *MORE) if name in chosen]
     updates |= {getattr(ui, name): gr.update(value=chosen[name]) for name in names}
-    looks = show_strength(ui, visit, chosen["strength"], chosen.get("method", DEFAULT_METHOD))
+    looks = show_strength(ui, visit, chosen["strength"], chosen.get("how"), chosen.get("other"))
     return updates | looks | (show_outcome(ui, visit) if visit.latest else {})
 
 

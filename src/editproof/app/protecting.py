@@ -18,8 +18,8 @@ from editproof.photo.reading import open_photo
 from editproof.protection.apply import DEFAULT_METHOD, get_method
 from editproof.protection.files import protect_photos
 from editproof.protection.settings import ProtectSettings
-from editproof.video.protect import protect_clip
-from editproof.video.reading import is_clip
+from editproof.video.protect import SHORT, protect_clip
+from editproof.video.reading import is_clip, open_clip
 
 MOST_PHOTOS = 50  # at once
 SOURCE = "source"  # the format that the photo came in
@@ -83,10 +83,20 @@ def protect_all(
         tell(0.0)
         chosen = {"mask": masks[photo]} if masks and photo in masks else {}
         try:
+            check_clip(visit, photo, choices.method)
             done.append(protect_one(visit, photo, folder / str(number + 1), choices, tell, **chosen))
         except Exception as error:
             wrong.append(words.explain(error, [photo]))
     return done, wrong
+
+
+def check_clip(visit: Visit, file: Path, method: str) -> None:
+    """Raise UserError for a clip that would take hours, as the method optimises every frame; "again" lets none pass."""
+    if not is_clip(file) or get_method(method).needs == "none":
+        return
+    if (frames := open_clip(file).frames) > SHORT:
+        quick = say(visit.language, words.HOW[DEFAULT_METHOD])
+        raise UserError(say(visit.language, "clip_long", name=file.name, count=frames, most=SHORT, quick=quick))
 
 
 def protect_one(

@@ -107,9 +107,10 @@ def keep_painted(ui: SimpleNamespace, visit: Visit, painted: dict[str, Any] | No
     return {ui.status: gr.update() if busy else ""}
 
 
-def show_strength(ui: SimpleNamespace, visit: Visit, strength: float, method: str) -> Updates:
+def show_strength(ui: SimpleNamespace, visit: Visit, strength: float, how: str | None, other: str | None) -> Updates:
     """What a strength looks like on the photo, at 100 %, with a method that takes no time, otherwise the default."""
-    visit.chosen |= {"strength": strength, "method": method}
+    visit.chosen |= {"strength": strength, "how": how, "other": other}
+    method = words.method_of(how, other)
     updates: Updates = {ui.level: level(partial(say, visit.language), strength)}
     if not visit.chosen.get("photos"):
         return updates

@@ -15,6 +15,7 @@ from editproof.parsing import LARGEST_SEED
 
 STRENGTHS = {"invisible": 4, "balanced": 8, "strong": 16}  # levels of 255
 WEAKEST, USUAL, STRONGEST = 2, 8, 16  # levels of 255 on the first tab's slider
+HOW = {"immunizer": "quick", "autoencoder": "thorough"}  # methods on the first screen -> keys of the catalogs
 LEVELS = (4, 6, 10)  # up to which of them a strength is hardly visible, faint, visible on smooth areas
 PERSON, PAINTED, WHOLE = "person", "painted", "whole"
 REGIONS = (PERSON, PAINTED, WHOLE)
@@ -51,6 +52,11 @@ def eps_of(strength: str | float) -> float:
     if strength not in STRENGTHS:
         raise UserError(f"strength '{strength}' is unknown; allowed: {', '.join(STRENGTHS)}")
     return STRENGTHS[str(strength)] / 255
+
+
+def method_of(how: str | None, other: str | None) -> str:
+    """The method that runs: `other`, for experts, goes before `how`, one of HOW; the first of HOW where neither is."""
+    return other or how or next(iter(HOW))
 
 
 def check_seed(seed: int | None) -> None:
