@@ -207,6 +207,11 @@ def test_diffvax_learns_through_an_editor(script: Callable, work: Path, tmp_path
     assert abs(checked["signs"]["psnr"] - checked["protected"]["psnr"]) < 1
     with Image.open(tmp_path / "two" / "samples.png") as grid:
         assert grid.size == (SIZE, 5 * SIZE)
+    rows = script("check_one_pass", "--packs", work / "packs", "--out", tmp_path / "check", "--count", 1, "--steps", 1,
+                  "--editor", tmp_path / "editor" / "model", "--device", "cpu",
+                  "--diffvax", tmp_path / "two" / "model")  # fmt: skip
+    psnrs = {row["method"]: row["psnr"] for row in rows}
+    assert 25 < psnrs["noise, told"] < psnrs["diffvax, told"] < psnrs["untouched"]
     photo, mask = torch.rand(1, 3, 40, 40), torch.zeros(1, 1, 40, 40)
     mask[..., 20:] = 1
     protected = METHODS["diffvax"](None, photo, mask=mask, budget=None, weights=str(tmp_path / "two" / "model"))
