@@ -15,6 +15,7 @@ from typing import IO
 from PIL import Image, ImageFile, UnidentifiedImageError
 
 from editproof.errors import UserError
+from editproof.freed import give_back
 from editproof.photo import png, profiles, raw, tiff
 from editproof.photo.colour import COLOURS, Said, of_chunks, of_numbers
 
@@ -67,6 +68,7 @@ def opened(path: Path, what: str, data: bytes | None = None) -> Iterator[ImageFi
                 image.info.pop("xmp", None)  # or Pillow turns the picture as it says (see xmp_of)
             if min(width, height) < SIDES[0] or max(width, height) > SIDES[1] or width * height > MAX_PIXELS:
                 raise UserError(f"{what} '{path}' has {width} x {height} pixels; allowed: {LIMITS}")
+            give_back(width * height)
             frames = getattr(image, "n_frames", 1)
             if frames > 1 and image.format != "MPO":
                 raise UserError(f"{what} '{path}' has {frames} frames or pages; allowed: one")

@@ -20,6 +20,7 @@ ASPECT_TOLERANCE = 0.02
 LOW, HIGH = 50, 205  # levels that are black up to here, and white from here
 COLOURED = 60  # levels between the channels of a colour
 LOOKED_AT = 4_000_000  # pixels
+ROWS = 256  # of a strip
 FEW, MOST_BETWEEN = 0.02, 0.15  # shares of a mask: of one grey, or coloured; of greys on all its edges together
 AUTO = "auto"  # as a text; a file of that name is "./auto"
 
@@ -61,13 +62,20 @@ def read_mask(path: str | Path, data: bytes | None = None) -> Image.Image:
 
 def mask_of(picture: Image.Image, name: str) -> Image.Image:
     """A picture of 8 bits as a grey one, if it is a mask (see read_mask). Raises UserError, which calls it `name`."""
-    picture = picture.convert("RGBA" if picture.has_transparency_data else "RGB")
-    colours = np.asarray(picture)[..., :3]
-    seen = np.asarray(picture)[..., 3] >= 128 if picture.mode == "RGBA" else np.ones(colours.shape[:2], bool)
-    grey = np.where(seen, np.asarray(picture.convert("RGB").convert("L")), 0)
-    some = slice(None, None, 1 + grey.size // LOOKED_AT)  # of a very large mask
-    _check_values(name, colours[seen][some], grey[seen][some], int(grey.max()), bool((~seen).any()))
-    return Image.fromarray(grey.astype(np.uint8))
+    mode = "RGBA" if picture.has_transparency_data else "RGB"
+    width, height = picture.size
+    grey, some = np.zeros((height, width), np.uint8), slice(None, None, 1 + width * height // LOOKED_AT)
+    colours, greys, transparent = [], [], False
+    for top in range(0, height, ROWS):  # in strips: a mask may have 150 megapixels
+        strip = picture.crop((0, top, width, min(top + ROWS, height))).convert(mode)
+        pixels, levels = np.asarray(strip), np.asarray(strip.convert("RGB").convert("L"))
+        seen = pixels[..., 3] >= 128 if mode == "RGBA" else np.ones(levels.shape, bool)
+        grey[top : top + ROWS][seen] = levels[seen]
+        colours.append(pixels[seen][some, :3])
+        greys.append(levels[seen][some])
+        transparent |= not seen.all()
+    _check_values(name, np.concatenate(colours), np.concatenate(greys), int(grey.max()), transparent)
+    return Image.fromarray(grey)
 
 
 def _check_values(name: str, colours: np.ndarray, grey: np.ndarray, highest: int, transparent: bool) -> None:

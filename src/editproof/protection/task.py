@@ -14,6 +14,7 @@ from editproof.budgets import Budget, check_budget
 from editproof.editors import EDITORS, attacker_size, pick_device
 from editproof.editors.pipeline import Editor
 from editproof.errors import UserError
+from editproof.freed import give_back
 from editproof.photo.credentials import key_id, sign
 from editproof.photo.encoding import encoded
 from editproof.photo.formats import FORMATS, SAME, check_format, written_as
@@ -138,6 +139,7 @@ def result_of(ready: Ready, delta: Tensor, task: Task, seconds: float) -> tuple[
     """
     started = time.perf_counter()
     job, photo = ready.job, ready.photo
+    give_back(photo.size[0] * photo.size[1])
     budget = budget_at(photo.size, task.budget, MEANT)
     result = own_size.add(photo.levels, delta, budget, ready.keep, photo.grey)
     square, levels = own_size.changes(result, photo.levels)
