@@ -29,7 +29,11 @@ pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="no Chromium: apt-get i
 
 ARGUMENTS = ["--no-sandbox", "--disable-gpu", "--disable-background-networking", "--disable-component-update",
              "--disable-sync", "--no-first-run"]  # fmt: skip
-CLOSING = ("AbortError: signal is aborted", "Unexpected error Connection errored out")  # Gradio's, on a reload
+CLOSING = (
+    "AbortError: signal is aborted",
+    "Unexpected error Connection errored out",
+    "No draw texture found for",
+)  # Gradio's, on a reload
 PATIENCE = 120_000  # milliseconds; a machine may have much else to do
 SIDE = 256  # of the portrait
 FADED = """() => document.getAnimations().every(
@@ -334,6 +338,39 @@ def test_a_reload_keeps_the_work_and_starting_over_deletes_it(
     page.locator("#start-over").click()
     served.wait_until(lambda: not any(path.exists() for path in mine))
     page.locator("#note", has_text="Choose a photo first").wait_for()
+
+
+def test_what_was_painted_is_there_after_a_reload(visitor: Callable, served: app_server.Served, photo: Path) -> None:
+    save_png(photo, tiny.pictures(4, 100, 150)[3])
+    page = visitor()
+    page.locator("#region").get_by_label("What I paint over").check()
+    page.locator("#photos input[type=file]").set_input_files(photo)
+    page.locator("#painter canvas").first.wait_for()
+    page.locator("#looks img").first.wait_for()
+    settle(page)
+    page.wait_for_timeout(1000)  # the painter fits its picture in
+    page.locator("#painter canvas").first.scroll_into_view_if_needed()
+    box = page.locator("#painter canvas").first.bounding_box()
+    x, y = box["x"] + box["width"] / 2, box["y"] + box["height"] / 2
+    page.mouse.move(x - 15, y)
+    page.mouse.down()
+    page.mouse.move(x + 15, y, steps=8)
+    page.mouse.up()
+    page.wait_for_timeout(1000)
+    settle(page)
+    protect(page)
+    first = download(page)
+    for _ in range(3):
+        page.reload()
+        page.locator("#slider img").first.wait_for()
+        page.locator("#painter canvas").first.wait_for()
+        settle(page)
+        page.locator("#protect-status", has_text="Done").wait_for()
+        done = served.computations("done")
+        page.locator("#protect").click()
+        served.wait_until(lambda done=done: served.computations("done") > done)
+        settle(page)
+        assert download(page) == first
 
 
 def test_what_is_left_after_an_upload(visitor: Callable, portrait: Path, tmp_path: Path) -> None:

@@ -3,6 +3,7 @@
 import json
 import re
 import string
+import threading
 from collections.abc import Iterator
 from dataclasses import replace
 from functools import partial
@@ -21,6 +22,7 @@ from editproof.app import check_tab, choosing, editing_both, preview, seeing, te
 from editproof.app.choosing import drawn, look_for_people, mask_of, number_people, point_at
 from editproof.app.protecting import Choices, protect_all
 from editproof.app.visits import Visit, leave, visit
+from editproof.app.work import Running
 from editproof.bench.checking import Checked, OnEditor, Outcome
 from editproof.photo.masks import AUTO, open_mask
 from editproof.photo.reading import open_photo, save_png
@@ -150,6 +152,58 @@ def test_what_was_painted_is_kept_for_each_photo(photo: Path, here: Visit) -> No
     assert seeing.show_part(ui, here)["painter"]["value"]["layers"] == [file]
     seeing.keep_painted(ui, here, {"layers": [np.zeros_like(layers[0])]})  # wiped off
     assert seeing.show_part(ui, here)["painter"]["value"]["layers"] == []
+
+
+def test_a_late_look_leaves_a_protection_alone(here: Visit) -> None:
+    """It used to hide the result of a protection that had begun, and even ended, meanwhile."""
+    handlers = pytest.importorskip("editproof.app.handlers", reason="pip install 'editproof[app]'")
+    answer = {"status": "", "note": "two people", "download": "hidden"}
+    begins = Running(here, lambda progress: None)
+    begins.thread.join()
+
+    def look(mine: Visit, begin: bool) -> dict[str, Any]:
+        mine.running = begins if begin else mine.running
+        return dict(answer)
+
+    asked = handlers.in_turn(look, "status", ["download"])
+    assert asked(here, False) == answer
+    late = asked(here, True)
+    assert late["note"] == "two people" and "download" not in late and late["status"] == {"__type__": "update"}
+    assert asked(here, True) == answer  # that protection is over
+    go_on = threading.Event()
+    here.running = Running(here, lambda progress: go_on.wait())
+    assert "download" not in asked(here, False)
+    go_on.set()
+    here.running.thread.join()
+    assert asked(here, False) == answer
+
+
+def test_photos_that_a_reload_fills_in_are_not_told_again(photo: Path, here: Visit) -> None:
+    tab = pytest.importorskip("editproof.app.protect_tab", reason="pip install 'editproof[app]'")
+    ui = SimpleNamespace(**{name: name for name in (
+        "status", "note", "which", "found", "who", "painter", "looks", "level", "over", "example", "download", "after",
+        "picked", "slider", "details", "photos", "region", "strength", "how", "other",
+    )})  # fmt: skip
+    given = [str(photo)], words.WHOLE, None, 8
+    assert tab.look_at_new(ui, here, *given)["slider"]["visible"] is False
+    tab.show_strength(ui, here, 8, "immunizer", "")
+    assert tab.as_it_was(ui, here)["photos"]["value"] == given[0]
+    for _ in range(2):
+        assert set(tab.look_at_new(ui, here, *given)) == {"status"}
+    assert "found" in tab.look(ui, here, *given)  # another part
+    tab.look_at_new(ui, here, [], words.WHOLE, None, 8)
+    assert "found" in tab.look_at_new(ui, here, *given)  # the visitor has chosen them anew
+
+
+def test_protecting_says_which_photos_are_chosen(photo: Path, here: Visit) -> None:
+    """A look that comes later finds them known, and hides no result."""
+    tab = pytest.importorskip("editproof.app.protect_tab", reason="pip install 'editproof[app]'")
+    names = ("status", "download", "after", "picked", "slider", "details", "reports", "facts", "change", "note",
+             "which", "found", "who", "painter", "looks", "level", "over", "example")  # fmt: skip
+    ui = SimpleNamespace(**{name: name for name in names})
+    told = list(tab.work(ui, here, [str(photo)], words.WHOLE, None, 8, "immunizer", "", None, "png", False, 0, "keep"))
+    assert told[0]["download"]["visible"] is False and told[-1]["download"]["visible"] is True
+    assert "download" not in tab.look(ui, here, [str(photo)], words.WHOLE, None, 8) and here.latest is not None
 
 
 @pytest.mark.parametrize("strength", [words.WEAKEST, words.STRONGEST])

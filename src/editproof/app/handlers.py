@@ -78,6 +78,26 @@ def quick(work: Callable[..., Updates], status: gr.HTML, root: Path) -> Callable
     return run
 
 
+def in_turn(work: Callable[..., Updates], status: gr.HTML, results: Sequence[Any]) -> Callable[..., Updates]:
+    """`work` (visit, *values) -> updates, one after the other for each visit, as it changes what is chosen.
+
+    Where a protection runs, or began after the visitor asked, the answer leaves its status and results alone: a late
+    answer would wipe them off.
+    """
+
+    def run(mine: Visit, *values: Any) -> Updates:
+        before = mine.running
+        busy = before is not None and before.thread.is_alive()
+        with mine.looking:
+            updates = work(mine, *values)
+        if busy or mine.running is not before:
+            updates = {part: update for part, update in updates.items() if part not in results}
+            updates[status] = gr.update()
+        return updates
+
+    return run
+
+
 def pointed(work: Callable[..., Updates], status: gr.HTML, root: Path) -> Callable[..., Updates]:
     """As quick, for a click on a picture: a handler of (visit, (x, y)) -> updates."""
     handle = quick(work, status, root)

@@ -11,7 +11,7 @@ from typing import Any
 import gradio as gr
 
 from editproof.app import words
-from editproof.app.handlers import Updates, between, pointed, quick, start_and_stop
+from editproof.app.handlers import Updates, between, in_turn, pointed, quick, start_and_stop
 from editproof.app.parts import Texts
 from editproof.app.protect_layout import layout
 from editproof.app.seeing import (
@@ -50,13 +50,13 @@ def build(root: Path, texts: Texts, methods: list[tuple[str, str]], editors: lis
     private: dict[str, Any] = {"api_visibility": "private", "show_progress": "hidden"}
 
     def act(work: Any, handler: Any = quick) -> Any:
-        return handler(partial(work, ui), ui.status, root)
+        return handler(in_turn(partial(work, ui), ui.status, result), ui.status, root)
 
     strength: dict[str, Any] = {
         "fn": act(show_strength), "inputs": [ui.strength, ui.how, ui.other], "outputs": seen, **private
     }  # fmt: skip
-    for event in (ui.photos.change, ui.region.input, ui.which.input):
-        event(act(look), given, [*seen, *result], **private).then(**strength)
+    for event, shows in ((ui.photos.change, look_at_new), (ui.region.input, look), (ui.which.input, look)):
+        event(act(shows), given, [*seen, *result], **private).then(**strength)
     ui.found.select(act(show_person_clicked, pointed), None, seen, **private).then(**strength)
     ui.who.input(act(show_who), [ui.who], seen, **private).then(**strength)
     ui.painted.click(act(keep_painted), [ui.painter], [ui.status], **private)
@@ -72,11 +72,24 @@ def build(root: Path, texts: Texts, methods: list[tuple[str, str]], editors: lis
     ui.over.click(forget, None, None, **private).then(None, None, None, js="() => editproofForget()", **private)
 
     def resume(visit: Visit) -> Generator[Updates, None, None]:
-        yield as_it_was(ui, visit)
+        with visit.looking:
+            updates = as_it_was(ui, visit)
+        yield updates
         if visit.running is not None and visit.running.thread.is_alive():
             yield from between(ui.start, ui.stop, ui.status, visit, finish(ui, visit))
 
     return [*asked, ui.which, ui.start, ui.stop, *seen, *result], resume
+
+
+def look_at_new(ui: SimpleNamespace, visit: Visit, paths: list[str] | None, *given: Any) -> Updates:
+    """As look, but silent where a page that was opened again has filled in the photos by itself: all of it is told.
+
+    A second answer would load the painter again while it loads, and what was painted could get lost.
+    """
+    if paths and paths == visit.told:  # Gradio says so more than once
+        return {ui.status: gr.update()}
+    visit.told = []
+    return look(ui, visit, paths, *given)
 
 
 def look(ui: SimpleNamespace, visit: Visit, paths: list[str] | None, region: str, which: int | None, strength: float,
@@ -90,12 +103,17 @@ def look(ui: SimpleNamespace, visit: Visit, paths: list[str] | None, region: str
     hidden: Updates = {}
     if new:
         visit.latest = None
-        hidden = {one: gr.update(visible=False) for one in (ui.download, ui.after, ui.picked, ui.slider, ui.details)}
+        hidden = no_result(ui)
     try:
         return {**hidden, **show_part(ui, visit)}
     except Exception as error:
         wrong = words.problem(words.explain(error, visit.uploads))
         return {**hidden, **nothing_seen(ui, visit), ui.note: "", ui.over: gr.update(visible=True), ui.status: wrong}
+
+
+def no_result(ui: SimpleNamespace) -> Updates:
+    """The page without a result."""
+    return {one: gr.update(visible=False) for one in (ui.download, ui.after, ui.picked, ui.slider, ui.details)}
 
 
 def work(
@@ -107,15 +125,21 @@ def work(
 
     keep(visit, paths or [])
     choices = Choices(region, painted, strength, words.method_of(how, other), *more)
-    visit.chosen |= dict(zip(MORE, (how, other, *more), strict=True))
     masks = masks_for(visit, paths or []) if choices.region == words.PERSON else {}
-    visit.latest = None
+    with visit.looking:
+        new = (paths or []) != visit.chosen.get("photos", [])
+        which = 0 if new else visit.chosen.get("which", 0)
+        visit.chosen |= {"photos": paths or [], "region": region, "which": which, "strength": strength}
+        visit.chosen |= dict(zip(MORE, (how, other, *more), strict=True))
+        visit.latest = None
+    yield no_result(ui)
 
-    def job(progress: Any) -> None:
+    def job(progress: Any) -> Outcome:
         done, wrong = protect_all(visit, paths or [], choices, progress, masks)
         numbers = range(len(visit.results), len(visit.results) + len(done))
         visit.results += done
-        visit.latest = Outcome(numbers, wrong, _to_download(done) if done else None)
+        visit.latest = outcome = Outcome(numbers, wrong, _to_download(done) if done else None)
+        return outcome
 
     visit.running = Running(visit, job)
     yield from finish(ui, visit)
@@ -123,13 +147,12 @@ def work(
 
 def finish(ui: SimpleNamespace, visit: Visit) -> Generator[Updates, None, None]:
     """Show how far the work is, then what came of it."""
-    yield from watch(visit.running, lambda told: {ui.status: words.bar(told, visit.language)})
-    yield show_outcome(ui, visit)
+    outcome = yield from watch(visit.running, lambda told: {ui.status: words.bar(told, visit.language)})
+    yield show_outcome(ui, visit, outcome)
 
 
-def show_outcome(ui: SimpleNamespace, visit: Visit) -> Updates:
-    """What the last run gave: the download, a choice of what is looked at, the first result."""
-    outcome = visit.latest
+def show_outcome(ui: SimpleNamespace, visit: Visit, outcome: Outcome) -> Updates:
+    """What a run gave: the download, a choice of what is looked at, the first result."""
     if not outcome.numbers:
         return {ui.status: words.problem(*outcome.wrong)}
     done = [visit.results[number] for number in outcome.numbers]
@@ -167,11 +190,12 @@ def as_it_was(ui: SimpleNamespace, visit: Visit) -> Updates:
     chosen = visit.chosen
     if not chosen.get("photos"):
         return {ui.status: ""}
+    visit.told = chosen["photos"]
     updates = look(ui, visit, chosen["photos"], chosen["region"], chosen["which"], chosen["strength"])
     names = [name for name in ("photos", "region", "strength", *MORE) if name in chosen]
     updates |= {getattr(ui, name): gr.update(value=chosen[name]) for name in names}
     looks = show_strength(ui, visit, chosen["strength"], chosen.get("how"), chosen.get("other"))
-    return updates | looks | (show_outcome(ui, visit) if visit.latest else {})
+    return updates | looks | (show_outcome(ui, visit, visit.latest) if visit.latest else {})
 
 
 def forget(request: gr.Request) -> None:

@@ -103,8 +103,7 @@ def keep_painted(ui: SimpleNamespace, visit: Visit, painted: dict[str, Any] | No
         visit.painted.pop(_path(visit), None)
         if over is not None:
             visit.painted[_path(visit)] = Path(pictures.save(over, visit.new_folder() / "paint.png"))
-    busy = visit.running is not None and visit.running.thread.is_alive()
-    return {ui.status: gr.update() if busy else ""}
+    return {ui.status: ""}
 
 
 def show_strength(ui: SimpleNamespace, visit: Visit, strength: float, how: str | None, other: str | None) -> Updates:

@@ -50,6 +50,8 @@ class Visit:
     masks: dict[Any, Any] = field(default_factory=dict)  # of uploads: what was found, by (file, how)
     stops: set[threading.Event] = field(default_factory=set)  # of what is being computed: set to end it
     working: threading.Lock = field(default_factory=threading.Lock)  # held while something is computed
+    looking: threading.Lock = field(default_factory=threading.Lock)  # held while what is chosen changes
+    told: list[str] = field(default_factory=list)  # photos that a page which was opened again shows already
     seen: float = field(default_factory=time.monotonic)
     pages: set[str] = field(default_factory=set)  # sessions of pages that are open
     away: float | None = None  # since when none is
