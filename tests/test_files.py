@@ -1,5 +1,6 @@
 """Files that are written whole or not at all, checks of outputs, locks, and what killed runs have left."""
 
+import errno
 import os
 import subprocess
 import sys
@@ -204,3 +205,10 @@ def test_names_are_printed_safely(name: str, tmp_path: Path, capsys: pytest.Capt
     said = "".join(capsys.readouterr())
     assert not {c for c in said if ord(c) < 32 or 127 <= ord(c) < 160 or c in "\u202e\udcff"} - {"\n"}
     assert f"photo '{NAMES[name]}' is damaged\n" in said and f"{NAMES[name]} -> out/x.png" in said
+
+
+def test_a_full_disk_is_told_with_the_file_that_was_to_be_written(tmp_path: Path) -> None:
+    with pytest.raises(OSError, match="No space left") as error, atomic(tmp_path / "a.png"):
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+    assert error.value.filename == str(tmp_path / "a.png")
+    assert not list(tmp_path.iterdir())

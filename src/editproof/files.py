@@ -5,6 +5,7 @@ nothing: in other containers that share a folder. Windows needs none to keep ope
 """
 
 import contextlib
+import errno
 import hashlib
 import os
 import secrets
@@ -17,6 +18,7 @@ from typing import IO
 from editproof.errors import UserError
 
 TEMPORARY = ".editproof-"  # how the names of unfinished files and of locks begin
+FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)  # no room for a file
 JOINER = "\u200d"  # between the parts of an emoji
 LONGEST_NAME = 255  # bytes, of a file on all common file systems
 
@@ -41,8 +43,10 @@ def atomic(path: str | Path, *, private: bool = False, overwrite: bool = True) -
             if not overwrite:
                 check_output(path, overwrite)
             os.replace(file.name, path)
-    except BaseException:
+    except BaseException as error:
         Path(file.name).unlink(missing_ok=True)
+        if isinstance(error, OSError) and error.errno in FULL and not error.filename:
+            error.filename = str(path)  # the system does not say what was being written
         raise
 
 
