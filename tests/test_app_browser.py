@@ -162,7 +162,7 @@ def test_upload_find_protect_download(width: int, scheme: str, visitor: Callable
     button = page.locator("#download").bounding_box()
     assert button["x"] >= 0 and button["x"] + button["width"] <= width
     assert button["y"] - page.locator("#protect").bounding_box()["y"] < 300  # right below the button that was pressed
-    page.get_by_role("button", name="Details").click()
+    page.get_by_role("button", name="Figures, what was changed").click()
     page.locator("#change img").wait_for()
     assert "PSNR" in page.inner_text("#facts") and "never impossible" in page.inner_text("#facts")
     check_accessible(page)

@@ -49,7 +49,7 @@ def build(root: Path, texts: Texts, tab: gr.Tab) -> None:
         with gr.Column(min_width=300):
             ui.told = gr.Markdown(elem_id="check-told")
             ui.details = part(
-                texts, gr.Accordion, lambda say: {"label": say("details")}, open=False, visible=False,
+                texts, gr.Accordion, lambda say: {"label": say("check_figures")}, open=False, visible=False,
                 elem_id="check-details",
             )  # fmt: skip
             with ui.details:

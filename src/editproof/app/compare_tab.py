@@ -50,6 +50,11 @@ def _asked(ui: SimpleNamespace, texts: Texts, methods: list[tuple[str, str]], ed
     def strengths(say: Callable[..., str]) -> dict[str, Any]:
         return {"label": say("strength"), "choices": [(_strength(say, name), name) for name in words.STRENGTHS]}
 
+    def named(say: Callable[..., str]) -> dict[str, Any]:
+        labels = {name: f"{name} ({say(key)})" for name, key in words.HOW.items()}
+        choices = [(labels.get(name, name), name) for _, name in methods]
+        return {"label": say("compare_methods"), "info": say("compare_methods_info"), "choices": choices}
+
     ui.photo = part(
         texts, gr.File, lambda say: {"label": say("which")}, file_types=[*SUFFIXES], height=140,
         elem_id="compare-photo",
@@ -60,8 +65,7 @@ def _asked(ui: SimpleNamespace, texts: Texts, methods: list[tuple[str, str]], ed
         max_length=500,
     )  # fmt: skip
     ui.chosen = part(
-        texts, gr.CheckboxGroup, lambda say: {"label": say("compare_methods"), "info": say("compare_methods_info")},
-        choices=[name for _, name in methods], value=CHOSEN, elem_id="compare-methods",
+        texts, gr.CheckboxGroup, named, value=CHOSEN, elem_id="compare-methods"
     )  # fmt: skip
     ui.strength = part(texts, gr.Radio, strengths, value="strong")
     ui.editor = part(texts, gr.Dropdown, lambda say: {"label": say("edit_editor")}, choices=editors, value=editors[0])
