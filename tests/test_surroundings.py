@@ -10,7 +10,7 @@ import corpus
 import pytest
 import tiny
 import torch
-from PIL import Image
+from PIL import Image, ImageFile
 
 from editproof.bench.demo import astronaut
 from editproof.budgets import Linf
@@ -186,3 +186,25 @@ def test_two_calls_at_once_and_what_was_set_before() -> None:
         inside.append(torch.get_default_dtype())
         first.__exit__(None, None, None)
     assert inside == [torch.float32, torch.float32]
+
+
+@pytest.mark.parametrize("suffix", ["jpg", "png"])
+def test_cut_photos_are_refused_though_pillow_would_fill_them_up(
+    suffix: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    corpus.RGB.save(tmp_path / f"whole.{suffix}")
+    whole = (tmp_path / f"whole.{suffix}").read_bytes()
+    (tmp_path / f"cut.{suffix}").write_bytes(whole[: len(whole) * 2 // 3])
+    monkeypatch.setattr(ImageFile, "LOAD_TRUNCATED_IMAGES", True)
+    for what in (tmp_path / f"cut.{suffix}", str(tmp_path / f"cut.{suffix}")):
+        with pytest.raises(UserError, match="damaged or cut off"):
+            protect(what, method="noise")
+    assert ImageFile.LOAD_TRUNCATED_IMAGES is True
+
+
+@pytest.mark.parametrize("format", ["png", "jpeg"])
+def test_a_limit_of_pillow_is_none_of_ours(format: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    corpus.RGB.save(tmp_path / "a.png")
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 10)
+    protect_photos(tmp_path / "a.png", tmp_path / "out", method="noise", format=format)
+    assert Image.MAX_IMAGE_PIXELS == 10

@@ -45,6 +45,7 @@ TURNS = {  # EXIF's orientation: what makes a picture upright
     7: Turn.TRANSVERSE,
     8: Turn.ROTATE_90,
 }
+SWITCHES = ((ImageFile, "LOAD_TRUNCATED_IMAGES", False), (Image, "MAX_IMAGE_PIXELS", 89_478_485))  # as Pillow has them
 ALLOWED = f"allowed: {', '.join(FORMATS)}, HEIC"
 LIMITS = f"{SIDES[0]} to {SIDES[1]:,} pixels a side and {MAX_PIXELS // 1_000_000} megapixels"
 
@@ -60,7 +61,7 @@ def opened(path: Path, what: str, data: bytes | None = None) -> Iterator[ImageFi
     try:
         with (
             _file(path, what, data) as file,
-            _quiet(),
+            quiet(),
             _open(file, _formats(path, what, file)) as image,
         ):
             width, height = image.size
@@ -249,16 +250,22 @@ _reading = 0
 
 
 @contextlib.contextmanager
-def _quiet() -> Iterator[None]:
+def quiet() -> Iterator[None]:
     """Without Pillow's warnings of size and of odd metadata (the limits here are ours), in any number of threads.
 
-    Filters belong to the whole process: the first reader sets them, the last one puts them back.
+    And with Pillow's own switches: a program that lets it fill up cut photos with grey must not have half a photo
+    protected.
+
+    Both belong to the whole process: the first reader sets them, the last one puts them back.
     """
     global _reading
     with _lock:
         if _reading == 0:
             _readers.enter_context(warnings.catch_warnings())
             warnings.simplefilter("ignore")
+            for module, name, value in SWITCHES:
+                _readers.callback(setattr, module, name, getattr(module, name))
+                setattr(module, name, value)
         _reading += 1
     try:
         yield

@@ -14,7 +14,7 @@ from torch import Tensor
 from editproof.errors import UserError
 from editproof.files import atomic
 from editproof.photo import png, tiff
-from editproof.photo.decoding import opened
+from editproof.photo.decoding import opened, quiet
 from editproof.photo.reading import Photo, is_grey, to_levels, with_alpha
 from editproof.photo.xmp import mark
 
@@ -191,5 +191,5 @@ def save_photo(path: str | Path, pixels: Any, photo: Photo, *, quality: int | No
 
 def decode(file: io.BytesIO) -> Tensor:
     """What a viewer of such a file sees: (H, W, 3) uint8."""
-    with Image.open(io.BytesIO(file.getvalue())) as image:
+    with quiet(), Image.open(io.BytesIO(file.getvalue())) as image:
         return torch.from_numpy(np.array(image.convert("RGB")))

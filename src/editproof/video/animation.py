@@ -10,7 +10,7 @@ from PIL import Image, ImageSequence
 
 from editproof.errors import UserError
 from editproof.photo.colour import COLOURS, to_rgb
-from editproof.photo.decoding import colours_of
+from editproof.photo.decoding import colours_of, quiet
 from editproof.photo.moving import KINDS
 from editproof.video.files import check_size
 
@@ -22,13 +22,13 @@ MATRIX, TRANSFER, LIMITED = 1, 13, 1  # FFmpeg's numbers: BT.709, sRGB, 16 to 23
 
 def kind_of(path: Path) -> str:
     """gif, apng or webp."""
-    with Image.open(path, formats=tuple(KINDS)) as image:
+    with quiet(), Image.open(path, formats=tuple(KINDS)) as image:
         return KINDS[str(image.format)]
 
 
 def said_beside(path: Path) -> list[str]:
     """What an animation says beside its frames, none of which is kept, in words."""
-    with Image.open(path, formats=tuple(KINDS)) as image:
+    with quiet(), Image.open(path, formats=tuple(KINDS)) as image:
         return list(dict.fromkeys(what for key, what in BESIDE.items() if image.info.get(key)))
 
 
@@ -36,7 +36,7 @@ def frames_of_animation(path: Path, library: Any) -> Iterator[Any]:
     """The frames as PyAV's, in sRGB, with times in milliseconds. Raises UserError for what is not kept."""
     shown, name = 0, f"clip '{path}'"
     try:
-        with path.open("rb") as file, Image.open(file, formats=tuple(KINDS)) as image:
+        with quiet(), path.open("rb") as file, Image.open(file, formats=tuple(KINDS)) as image:
             check_size(path, *image.size)
             if image.info.get("icc_profile"):
                 raise UserError(f"{name} is an animation with a colour profile; allowed: sRGB without one")
