@@ -1,6 +1,5 @@
 """What benchmarks/speed.py measures: cases by part, the models they need, and variants to compare the default with."""
 
-import sys
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from functools import partial
@@ -10,10 +9,13 @@ import torch
 from real_sizes import flux_kontext, sd_inpaint
 from torch import nn
 
-from editproof.editors import attention, load_editor, pipeline
+from editproof.editors import load_editor
+from editproof.editors.speed import compiling
 from editproof.editors.speed import placement as plans
 from editproof.editors.speed.graphs import Graphs
 from editproof.immunizer.network import NestedUNet, load_immunizer
+
+NEVER = 10**9  # gradients
 
 
 @dataclass(frozen=True)
@@ -26,40 +28,31 @@ class Case:
     side: int = 512  # pixels
     settings: dict[str, Any] = field(default_factory=dict)
     variant: str = "default"
+    limit: float | None = None  # GiB of GPU memory that PyTorch may take
     profile: bool = False  # on a GPU, also list the kernels that take most of a step
 
     def described(self) -> dict[str, Any]:
         """The row's first columns."""
         return {
             "model": self.model, "method": self.method, "batch": self.batch, "side": self.side,
-            "settings": self.settings, "variant": self.variant,
+            "settings": self.settings, "variant": self.variant, "limit_gib": self.limit,
         }  # fmt: skip
 
 
-def _undone(editor: Any, name: str, value: Any) -> Callable[[], None]:
-    before = getattr(editor, name)
-    setattr(editor, name, value)
-    return lambda: setattr(editor, name, before)
-
-
-def _eager(model: Any) -> Callable[[], None]:
+def _eager(model: Any) -> None:
     """Nothing recorded, nothing compiled."""
-    recorded = [(place, name, graphs) for place, name, graphs in _graphs(model)]
-    for place, name, graphs in recorded:
+    compiling.MANY = NEVER
+    for place, name, graphs in list(_graphs(model)):
         graphs.forget()
-        setattr(place, name, graphs.function)
-
-    def undo() -> None:
-        for place, name, graphs in recorded:
-            setattr(place, name, graphs)
-
-    return undo
+        setattr(place, name, partial(_chosen, graphs))
 
 
-def _compiled(editor: Any) -> Callable[[], None]:
-    """FLUX's blocks by torch.compile, which takes a minute at first."""
-    method = sys.modules["editproof.methods.decontext"]
-    return _undone(method, "context_mass", partial(attention.context_mass, compiled=True))
+def _chosen(graphs: Graphs, *arguments: Any, **named: Any) -> Any:
+    return graphs.function(*arguments, **named, **graphs.choose(*arguments, **named))
+
+
+def _not_compiled(model: Any) -> None:
+    compiling.MANY = NEVER
 
 
 def _graphs(model: Any) -> Iterator[tuple[Any, str, Graphs]]:
@@ -68,23 +61,21 @@ def _graphs(model: Any) -> Iterator[tuple[Any, str, Graphs]]:
         yield from ((module, name, found) for name, found in vars(module).items() if isinstance(found, Graphs))
 
 
-VARIANTS: dict[str, Callable[[Any], Callable[[], None]]] = {
-    "default": lambda model: lambda: None,
+VARIANTS: dict[str, Callable[[Any], None]] = {
+    "default": lambda model: None,
     "eager": _eager,
-    "compiled": _compiled,
-    "recompute": lambda editor: _undone(editor, "recompute", True),
-    "12 GiB": lambda editor: _undone(pipeline, "roomy", lambda device, size, own=None: size <= 11 * 2**30),
+    "not compiled": _not_compiled,
 }
 
 
-def change(variant: str, model: Any) -> Callable[[], None]:
-    """Make a variant of a model; returns what undoes it."""
-    return VARIANTS[variant](model)
+def change(variant: str, model: Any) -> None:
+    """Make a variant of a model, for the rest of this process."""
+    VARIANTS[variant](model)
 
 
-def _network(half: bool, batch_norm: str) -> Callable[[torch.device, bool], NestedUNet]:
+def _network(half: bool) -> Callable[[torch.device, bool], NestedUNet]:
     def make(device: torch.device, tiny: bool) -> NestedUNet:
-        network = NestedUNet(depths=(4, 8, 16, 32, 64) if tiny else (32, 64, 128, 256, 512), batch_norm=batch_norm)
+        network = NestedUNet(depths=(4, 8, 16, 32, 64) if tiny else (32, 64, 128, 256, 512), batch_norm="photo")
         network.eval().requires_grad_(False)
         return network.on(device) if half else network.to(device)
 
@@ -110,9 +101,8 @@ def _unfused(device: torch.device, tiny: bool) -> Any:
 
 
 MODELS: dict[str, Callable[[torch.device, bool], Any]] = {
-    "unet++": _network(True, "photo"),
-    "unet++ stored": _network(True, "stored"),
-    "unet++ float32": _network(False, "photo"),
+    "unet++": _network(True),
+    "unet++ float32": _network(False),
     "unet++ embedded": lambda device, tiny: load_immunizer().requires_grad_(False).on(device),
     "sd-inpaint": lambda device, tiny: sd_inpaint(device, _dtype(device), tiny),
     "sd-inpaint unfused": _unfused,
@@ -134,51 +124,39 @@ ENCODER, DIFFUSION, GUARD = "photoguard-encoder", "photoguard-diffusion", "diffu
 FOUR, DRAWS = {"samples": 4}, {"samples": 10, "denoising_steps": 4}
 
 PARTS: dict[str, tuple[Case, ...]] = {
-    "immunizer": (
-        Case("unet++", "pass", profile=True),
-        Case("unet++", "pass", 16, profile=True),
-        Case("unet++", "pass", 64),
-        Case("unet++", "pass", 1, 1024),
-        *(Case("unet++ stored", "pass", batch) for batch in (1, 16)),
-        *(Case("unet++ float32", "pass", batch) for batch in (1, 16)),
-        *(Case("unet++ embedded", "pass", batch, 256) for batch in (1, 64)),
+    "flux": (
+        Case("flux-kontext", "decontext", profile=True),
+        Case("flux-kontext", "decontext", 1, 1024, limit=80, profile=True),
+        Case("flux-kontext", "decontext", variant="not compiled"),
+        Case("flux-kontext", "decontext", 1, 1024, variant="not compiled", limit=80),
+        Case("flux-kontext", "decontext", 1, 1024, limit=45),
+        Case("flux-kontext stream", "decontext", 1, 1024, limit=24),
+        Case("flux-kontext stream", "decontext", 1, 1024, limit=16),
+        Case("flux-kontext", "decontext", 4, limit=80),
+        Case("flux-kontext", "veto"),
+        Case("flux-kontext first-block", "veto", limit=16),
+        Case("flux-kontext", ENCODER),
     ),
     "sd": (
         Case("sd-inpaint", ENCODER, profile=True),
         Case("sd-inpaint", GUARD, settings=FOUR, profile=True),
-        Case("sd-inpaint", DIFFUSION, settings=DRAWS, profile=True),
-        Case("sd-inpaint", DIFFUSION, settings=DRAWS, variant="12 GiB"),
+        Case("sd-inpaint", DIFFUSION, settings=DRAWS, limit=80, profile=True),
+        Case("sd-inpaint", DIFFUSION, settings=DRAWS, limit=24),
         Case("sd-inpaint", "autoencoder"),
-        Case("sd-inpaint", ENCODER, 16),
-        Case("sd-inpaint", GUARD, 4, settings=FOUR),
-        Case("sd-inpaint", DIFFUSION, 2, settings=DRAWS),
         Case("sd-inpaint", ENCODER, 1, 1024),
         Case("sd-inpaint", GUARD, 1, 1024, FOUR),
     ),
-    "plain": (
-        *(Case("sd-inpaint unfused", method, settings=settings, variant="eager")
-          for method, settings in ((ENCODER, {}), (GUARD, FOUR), (DIFFUSION, DRAWS))),
+    "immunizer": (
+        Case("unet++", "pass", profile=True),
+        Case("unet++", "pass", 16, profile=True),
+        Case("unet++", "pass", 1, 1024),
+        Case("unet++ float32", "pass"),
+        Case("unet++ embedded", "pass"),
+        Case("unet++ embedded", "pass", 16),
     ),
-    "flux": (
-        Case("flux-kontext", "decontext", profile=True),
-        Case("flux-kontext", "veto"),
-    ),
-    "flux-compiled": (
-        Case("flux-kontext", "decontext", variant="compiled", profile=True),
-    ),
-    "flux-16gb": (
-        Case("flux-kontext first-block", "veto"),
-        Case("flux-kontext stream", "decontext"),
-    ),
-    "flux-more": (
-        Case("flux-kontext", ENCODER),
-        Case("flux-kontext", "decontext", 1, 1024),
-        Case("flux-kontext", "decontext", 4),
-    ),
-    "eager": (
-        Case("sd-inpaint", ENCODER, variant="eager"),
-        Case("sd-inpaint", GUARD, settings=FOUR, variant="eager"),
-        Case("sd-inpaint", DIFFUSION, settings=DRAWS, variant="recompute"),
+    "parts": (  # what recording and our norms buy
+        *(Case(model, method, settings=settings, variant="eager") for model in ("sd-inpaint", "sd-inpaint unfused")
+          for method, settings in ((ENCODER, {}), (GUARD, FOUR))),
     ),
     "cpu": (
         Case("unet++ embedded", "pass", 1, 256),

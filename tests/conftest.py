@@ -15,6 +15,16 @@ if TYPE_CHECKING:
     from editproof.editors.pipeline import Editor
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Tests marked gpu are for a machine that has one: `pytest -m gpu` there."""
+    import torch
+
+    if not torch.cuda.is_available():
+        for item in items:
+            if item.get_closest_marker("gpu"):
+                item.add_marker(pytest.mark.skip(reason="needs a GPU"))
+
+
 @pytest.fixture(scope="session")
 def tiny_folder(tmp_path_factory: pytest.TempPathFactory) -> Callable:
     """name -> folder of a tiny random pipeline of that kind, made once."""

@@ -2,6 +2,7 @@
 
 import gc
 import threading
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -14,11 +15,11 @@ from torch.utils._pytree import tree_flatten
 
 from editproof.budgets import Linf
 from editproof.editors import load_editor
+from editproof.editors.attention import context_mass
 from editproof.editors.speed import graphs, wide
 from editproof.editors.speed.graphs import Graphs
 from editproof.methods import METHODS
-
-needs_gpu = pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
+from editproof.randomness import generators
 
 
 def test_calls_off_the_gpu_or_without_gradient_are_not_recorded() -> None:
@@ -87,7 +88,7 @@ def test_the_order_of_attention_is_put_back(enabled: bool, monkeypatch: pytest.M
         torch.backends.cuda.enable_cudnn_sdp(True)
 
 
-@needs_gpu
+@pytest.mark.gpu
 def test_what_is_replayed_is_what_was_recorded() -> None:
     network = nn.Sequential(nn.Conv2d(3, 8, 3), nn.GroupNorm(2, 8), nn.SiLU()).cuda().requires_grad_(False)
     graphs = Graphs(network)
@@ -104,7 +105,7 @@ def test_what_is_replayed_is_what_was_recorded() -> None:
         assert not graphs.fails and len(graphs.idle) == 1
 
 
-@needs_gpu
+@pytest.mark.gpu
 def test_two_calls_before_a_backward_pass_have_two_recordings_and_all_come_back() -> None:
     graphs = Graphs(lambda x: x.sin())
     a, b = (torch.full((4,), value, device="cuda", requires_grad=True) for value in (1.0, 2.0))
@@ -121,14 +122,29 @@ def test_two_calls_before_a_backward_pass_have_two_recordings_and_all_come_back(
     assert len(graphs.idle) == 2
 
 
-@needs_gpu
+@pytest.mark.gpu
 def test_what_cannot_be_recorded_is_called() -> None:
     graphs, x = Graphs(lambda x: x * x.sum().item()), torch.ones(3, device="cuda", requires_grad=True)
     assert torch.equal(torch.autograd.grad(graphs(x).sum(), x)[0], torch.full((3,), 3.0, device="cuda"))
     assert graphs.fails
+    torch.randn(3, device="cuda")  # goes on
 
 
-@needs_gpu
+@pytest.mark.gpu
+@pytest.mark.filterwarnings("ignore")  # of PyTorch's compiler, which imports what PyTorch calls deprecated
+def test_compiled_blocks_measure_the_same(tiny_folder: Callable) -> None:
+    editor, values = load_editor(tiny_folder("flux-kontext"), "cuda", size=tiny.SIZE), []
+    for compiled in (False, True):
+        images = tiny.pictures().cuda().requires_grad_()
+        mass = context_mass(
+            editor, images, blocks="all single", timestep=0.99, generator=generators(0, 2), compiled=compiled
+        )
+        values.append((mass.detach(), torch.autograd.grad(mass.sum(), images)[0]))
+    for plain, fast in zip(*values, strict=True):
+        assert (plain - fast).norm() < 0.05 * plain.norm()
+
+
+@pytest.mark.gpu
 @pytest.mark.parametrize("name", ["tiny-inpaint", "tiny-kontext"])
 def test_methods_do_the_same_with_recorded_kernels(name: str) -> None:
     images, mask = tiny.pictures().repeat(1, 1, 2, 2), tiny.hole().repeat(1, 1, 2, 2)

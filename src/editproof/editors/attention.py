@@ -40,7 +40,7 @@ CHUNK = 128  # queries whose attention rows are held at once where rows are need
 class Wanted(NamedTuple):
     """What is to be found out: the blocks to look into, in the model's order, and what is measured in each.
 
-    compiled: with torch.compile, an experiment.
+    compiled: with torch.compile.
     """
 
     blocks: tuple[str, ...]
@@ -63,7 +63,7 @@ def context_mass(
     """The share of attention `(B,)` in [0,1] that the edit pays to each of images (B,3,H,W) in [0,1]; differentiable.
 
     The edit is pure noise, drawn from `generator` (one per image), as DeContext has it (arXiv 2512.16625). See
-    `token_context_mass` for the rest; guidance: the editor's own if None.
+    `token_context_mass` for the rest; guidance: the editor's own if None; compiled: with torch.compile.
     """
     guidance = editor.guidance if guidance is None else guidance
     tokens = editor.tokens(images, prompt, generator, timestep)
@@ -119,7 +119,7 @@ def token_context_mass(
     (M,A): positions, with 3 axes (FLUX.2: 4). timestep: noise level in [0,1], one or
     `(B,)`. guidance: for models that embed it. blocks: names such as `single.0` and `double.3`, ranges such as
     `single.0-25`, `all single`, `all double`, as a list or with commas. float32, differentiable with respect to
-    `context`. compiled: with torch.compile, an experiment. Raises UserError for blocks that the transformer does not
+    `context`. compiled: with torch.compile. Raises UserError for blocks that the transformer does not
     have.
     """
     tokens = Tokens(target, context, text, pooled, target_ids, context_ids)

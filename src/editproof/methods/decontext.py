@@ -5,6 +5,7 @@ from torch import Tensor
 
 from editproof.budgets import Linf
 from editproof.editors.attention import block_names, context_mass
+from editproof.editors.speed.compiling import pays
 from editproof.errors import UserError
 from editproof.methods.method import Given, method, minimise
 from editproof.methods.prompts import POOL
@@ -56,6 +57,8 @@ def decontext(
         blocks = ",".join(block_names(editor.denoiser, "all single")[:SINGLE_BLOCKS])
     draws = generators(given.seed, len(images))
     editor.encode_ahead([given.prompt] if given.prompt else POOL)
+    one_size = editor.plan == "whole" and given.descent.sizes is None
+    compiled = pays(editor.device, given.steps * samples, whole=one_size)
 
     calls, reading = 0, {}
 
@@ -71,7 +74,8 @@ def decontext(
             reading = editor.encode_prompt(images.detach(), prompts)
         calls += 1
         return context_mass(
-            editor, images, reading, blocks=blocks, timestep=timestep, generator=draws, guidance=guidance
-        )
+            editor, images, reading, blocks=blocks, timestep=timestep, generator=draws, guidance=guidance,
+            compiled=compiled,
+        )  # fmt: skip
 
     return minimise(mass, given, samples=samples)

@@ -77,6 +77,8 @@ class Graphs:
             torch.cuda.set_stream(stream)  # PyTorch leaves the capture's stream and pool in use
             with suppress(Exception):
                 torch._C._cuda_endAllocateToPool(torch.cuda.current_device(), pool)
+            for draw in torch.cuda.default_generators:  # which would think that they are still recorded
+                draw.graphsafe_set_state(draw.clone_state())
         torch.cuda.empty_cache()  # what the failed recording's pool still holds is of no use to anybody else
         return None
 
