@@ -1,6 +1,7 @@
 """What programs send to the app's endpoints: odd bodies are refused in one line, without a traceback in the log."""
 
 import json
+import socket
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -91,3 +92,17 @@ def test_a_right_call_comes_through(path: str, served: app_server.Served, tmp_pa
     event = post(served, path, {"photo": photo, "mask": None, "part": "whole", "method": "noise"}).json()["event_id"]
     told = httpx.get(f"{served.url}gradio_api/call/protect/{event}", timeout=600).text
     assert "event: complete" in told and '"method": "noise"' in told
+
+
+def test_who_leaves_in_the_middle_of_an_upload_leaves_no_traceback(served: app_server.Served) -> None:
+    address = httpx.URL(served.url)
+    lines = (
+        f"POST /gradio_api/upload HTTP/1.1\r\nHost: {address.host}:{address.port}\r\nContent-Length: 100000\r\n"
+        'Content-Type: multipart/form-data; boundary=x\r\n\r\n--x\r\nContent-Disposition: form-data; name="files"; '
+        'filename="a.png"\r\n\r\nabc'
+    )
+    for _ in range(3):
+        with socket.create_connection((address.host, address.port), timeout=60) as connection:
+            connection.sendall(lines.encode())
+    assert httpx.get(f"{served.url}gradio_api/info", timeout=60).status_code == 200  # which comes after them
+    assert not served.our_errors()

@@ -103,7 +103,7 @@ def test_the_models_are_small_and_their_sources_are_named() -> None:
     weights = sum(file.stat().st_size for file in ASSETS.rglob("*.safetensors"))
     assert weights < 42 * 2**20
     cards = sorted(card.parent.name for card in ASSETS.glob("**/README.md"))
-    assert cards == ["immunizer", "people", "tiny-inpaint", "tiny-kontext"]
+    assert cards == ["diffvax", "immunizer", "people", "tiny-inpaint", "tiny-kontext"]
     with (ASSETS / "CREDITS.csv").open() as file:
         credits = list(csv.DictReader(file))
     assert len(credits) > 600

@@ -62,6 +62,7 @@ class Gate:
         self.app, self.names, self.origins, self.blocks = app, names, origins, blocks
 
     async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
+        from starlette.requests import ClientDisconnect
         from starlette.responses import PlainTextResponse
 
         if scope["type"] in ("http", "websocket"):
@@ -87,6 +88,8 @@ class Gate:
             await self.app(scope, receive, send)
         except KeyError as error:  # of a function's number, before anything is answered
             await PlainTextResponse(f"there is no {error} to call; see /gradio_api/info", 400)(scope, receive, send)
+        except ClientDisconnect:  # somebody left in the middle of an upload: nobody is there to be answered
+            return
 
 
 async def _read(receive: Any) -> bytes | None:
