@@ -2,15 +2,11 @@
 
 from torch import Tensor
 
-from editproof.immunizer.network import embedded
 from editproof.methods.method import Given, method
 from editproof.methods.one_pass import one_pass
 
-WEIGHTS = "FILE (--set weights=FILE): the authors' diffvax_trained.pth, or what `editproof train` wrote"
-REQUIRED = {} if embedded("diffvax").is_dir() else {"weights": WEIGHTS}
 
-
-@method("diffvax", needs="none", one_pass=True, told=True, required=REQUIRED)
+@method("diffvax", needs="none", one_pass=True, told=True)
 def diffvax(given: Given, *, weights: str | None = None, batch_norm: str | None = None) -> Tensor:
     """The network's perturbation, added to photos of any size.
 
