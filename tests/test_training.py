@@ -27,7 +27,7 @@ from editproof.immunizer.config import LIMITS, NetworkConfig, TrainConfig, make_
 from editproof.immunizer.dataset import PhotoPrompts, read_split
 from editproof.immunizer.network import NestedUNet, load_immunizer, perturb
 from editproof.immunizer.ranks import Ranks, joined
-from editproof.immunizer.training import losses, train, validate
+from editproof.immunizer.training import _batches, losses, train, validate
 from editproof.methods import METHODS
 
 ROOT = Path(__file__).parents[1]
@@ -468,7 +468,23 @@ def test_several_processes_need_what_they_can_share(monkeypatch: pytest.MonkeyPa
     with pytest.raises(UserError, match="2 or more processes, but 1 GPUs; allowed: one process a GPU"), joined("cuda"):
         pass
     assert Ranks(1, 2).share([1, 2, 3]) == [2]
-    assert Ranks(0, 2).rows(torch.arange(3)).tolist() == [0, 2]
+    assert Ranks(0, 2).share([1, 2, 3]) == [1, 3]
+
+
+def test_a_process_reads_no_photo_that_another_edits(data: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """8 samples in batches of 3, 3, 2: by three processes, the last of which has none of the third batch."""
+    config = make_config({"batch_size": 3, "workers": 0, "resolution": 32})
+    samples = PhotoPrompts(read_split(data, "train"), 32)
+    read: list[list[int]] = []
+    plain = PhotoPrompts.__getitem__
+    monkeypatch.setattr(PhotoPrompts, "__getitem__", lambda self, i: (read[-1].append(i), plain(self, i))[1])
+    shapes = []
+    for rank in range(3):
+        read.append([])
+        batches = list(_batches(samples, config, 0, 0, torch.device("cpu"), Ranks(rank, 3)))
+        shapes.append([(count, 0 if own is None else len(own[0])) for count, own in batches])
+    assert sorted(i for own in read for i in own) == list(range(8))
+    assert shapes == [[(3, 1), (3, 1), (2, 1)], [(3, 1), (3, 1), (2, 1)], [(3, 1), (3, 1), (2, 0)]]
 
 
 def test_missing_data_are_fetched(

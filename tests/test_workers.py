@@ -163,3 +163,67 @@ def test_why_a_worker_cannot_be_loaded_is_told_before_anything_begins() -> None:
         Pool(start_in_vain, ("no such weights",), workers=2).wait_until_ready()
     with pytest.raises(UserError, match="while it loaded"):
         Pool(start_broken, (), workers=1).wait_until_ready()
+
+
+def of_bulk(device: str | None, number: int) -> None:
+    """Load a worker of `editproof bulk`."""
+    from editproof.bulk import work
+    from editproof.bulk.plan import Plan
+    from editproof.protection.settings import ProtectSettings
+
+    work.start(Plan(ProtectSettings(device=device), "target", "reports"), 1, number)
+
+
+def of_the_service(device: str | None, number: int) -> None:
+    """Load a worker of `editproof serve`."""
+    from editproof.protection.settings import ProtectSettings
+    from editproof.serve.wishes import start_worker
+
+    start_worker(ProtectSettings(), [device], 1, number)
+
+
+@pytest.mark.parametrize("load", [of_bulk, of_the_service])
+@pytest.mark.parametrize(
+    ("asked", "gpus", "used"),
+    [
+        (None, 2, ["cuda:0", "cuda:1", "cuda:0"]),
+        ("cuda", 3, ["cuda:0", "cuda:1", "cuda:2"]),
+        ("cuda:1", 2, ["cuda:1"] * 3),
+        (None, 1, [None] * 3),
+        ("cpu", 2, ["cpu"] * 3),
+        (None, 0, [None] * 3),
+    ],
+)
+def test_workers_take_the_gpus_in_turn(
+    load: Callable[[str | None, int], None], asked: str | None, gpus: int, used: list[str | None],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:  # fmt: skip
+    """Where none of several is named; each worker's is PyTorch's current one, too."""
+    import torch
+
+    from editproof.protection import settings
+    from editproof.serve import wishes
+
+    found: list[str | None] = []
+    current: list[str] = []
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: gpus)
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: gpus > 0)
+    monkeypatch.setattr(torch.cuda, "current_device", lambda: 0)
+    monkeypatch.setattr(torch.cuda, "set_device", lambda device: current.append(str(device)))
+    monkeypatch.setattr(torch, "set_num_threads", lambda number: None)
+    monkeypatch.setattr(settings, "load_task", lambda settings, *_, **__: found.append(settings.device))
+    monkeypatch.setattr(wishes, "_warm", lambda task: None)
+    for number in range(3):
+        load(asked, number)
+    assert found == used
+    if gpus and asked != "cpu":
+        assert current == [device if device and ":" in device else "cuda:0" for device in used]
+    else:
+        assert not current
+
+
+def test_a_gpu_that_is_not_there_is_told() -> None:
+    from editproof.serve.workers import settle
+
+    with pytest.raises(UserError, match="no device 'cuda:7' here"):
+        settle("cuda:7", 0)

@@ -4,6 +4,7 @@ import contextlib
 import hashlib
 import json
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from typing import Any
 
 from editproof.bulk import storage
@@ -17,13 +18,15 @@ FATAL = "fatal"  # the status of a row that ends the run: a full disk
 
 
 def start(plan: Plan, threads: int, number: int) -> Callable[[Sequence[Unit]], list[list[Row]]]:
-    """Load everything that protecting takes; returns the function from units to the rows of each."""
+    """Load all that protecting takes, in worker `number`; returns the function from units to the rows of each."""
     import torch
 
     from editproof.protection.settings import load_task
+    from editproof.serve.workers import settle
 
     torch.set_num_threads(threads)
-    task = load_task(plan.settings, plan.request, mask_data=plan.mask_data)
+    settings = replace(plan.settings, device=settle(plan.settings.device, number))
+    task = load_task(settings, plan.request, mask_data=plan.mask_data)
     return lambda units: do_units(units, plan, task)
 
 

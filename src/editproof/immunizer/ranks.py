@@ -1,6 +1,6 @@
 """Training in several processes, one a GPU, as `torchrun --nproc-per-node N -m editproof train ...` starts them.
 
-All processes draw the same numbers and go through the same batches; each edits its share of a batch's photos, and
+All processes draw the same numbers and go through the same batches; each reads and edits its share of the photos, and
 gradients are summed, so that a step is that of one process but for float32 rounding. The first writes and tells.
 """
 
@@ -36,10 +36,6 @@ class Ranks:
     def share(self, items: Sequence[Item]) -> list[Item]:
         """Of items that all processes have, those that are this one's."""
         return list(items[self.rank :: self.world])
-
-    def rows(self, tensor: Tensor) -> Tensor:
-        """The same of a tensor's rows."""
-        return tensor[self.rank :: self.world]
 
     def summed(self, network: nn.Module, numbers: Tensor) -> Tensor:
         """Sum the gradients of a network over all processes, in place, and return the sum of `numbers`."""

@@ -40,6 +40,7 @@ from editproof.randomness import same_bits
 from editproof.surroundings import undisturbed
 
 LOGGED = ("loss", "edit", "perturbation")
+Batch = tuple[Tensor, Tensor, list[str]]  # photos (B,3,S,S), masks (B,1,S,S), prompts
 MAY_CHANGE = ("iter_num", "checkpoint_every", "resume", "workers")  # between a checkpoint and its continuation
 
 
@@ -163,9 +164,9 @@ def _train(
         bar = progress.add_task("training", total=total, completed=now.step, status="")
         saved = save() if checkpoint is None else now.step
         while now.epoch < config.iter_num:
-            for images, mask, prompts in _batches(samples, config, now.epoch, now.position, editor.device):
+            for count, own in _batches(samples, config, now.epoch, now.position, editor.device, ranks):
                 started = time.perf_counter()
-                values = _step(now, editor, config, images, mask, prompts, ranks)
+                values = _step(now, editor, config, count, own, ranks)
                 if not all(map(math.isfinite, values.values())):
                     raise FloatingPointError(_not_finite(values, now.step, saved, output))
                 tell(step=now.step, epoch=now.epoch, **{name: values[name] for name in LOGGED},
@@ -220,26 +221,23 @@ def _step(
     now: Progressing,
     editor: Editor,
     config: TrainConfig,
-    images: Tensor,
-    mask: Tensor,
-    prompts: Sequence[str],
+    count: int,
+    own: Batch | None,
     ranks: Ranks,
 ) -> dict[str, float]:
     """A step of Adam on one batch; the weights stay as they are where the loss or its gradient is not finite.
 
-    Returns the loss, its parts `edit` and `perturbation`, and the norm of the gradient.
+    `count`: of the batch's photos; `own`: those that this process edits, None where it has none. Returns the loss, its
+    parts `edit` and `perturbation`, and the norm of the gradient.
     """
     known = config.network.in_channels == 3 or torch.rand((), generator=now.random).item() < config.mask_known
-    generators = [torch.Generator().manual_seed(_seed(now.random)) for _ in images]
+    generators = [torch.Generator().manual_seed(_seed(now.random)) for _ in range(count)]
     transform = make_transform(config.transform, editor, _seed(now.random) if config.transform else 0)
     now.optimizer.zero_grad(set_to_none=True)
-    numbers, own = torch.zeros(2), ranks.share(prompts)
-    if own:
-        parts = losses(
-            now.network.train(), editor, ranks.rows(images), ranks.rows(mask), own, config, ranks.share(generators),
-            known, transform,
-        )  # fmt: skip
-        edit, perturbation = (part.sum() / len(images) for part in parts)
+    numbers = torch.zeros(2)
+    if own is not None:
+        parts = losses(now.network.train(), editor, *own, config, ranks.share(generators), known, transform)
+        edit, perturbation = (part.sum() / count for part in parts)
         (edit + perturbation).backward()
         numbers = torch.stack([edit, perturbation]).detach()
     edit, perturbation = ranks.summed(now.network, numbers)
@@ -286,14 +284,24 @@ def validate(network: NestedUNet, editor: Editor, samples: PhotoPrompts, config:
 
 
 def _batches(
-    samples: PhotoPrompts, config: TrainConfig, epoch: int, position: int, device: torch.device
-) -> Iterator[tuple[Tensor, Tensor, list[str]]]:
-    """The epoch's batches from `position` on; the order depends on the seed and the epoch only."""
+    samples: PhotoPrompts, config: TrainConfig, epoch: int, position: int, device: torch.device, ranks: Ranks
+) -> Iterator[tuple[int, Batch | None]]:
+    """The epoch's batches from `position` on: how many photos each has, and this process's share, None if it has none.
+
+    The order depends on the seed and the epoch only. Nobody reads what others edit.
+    """
     order = torch.randperm(len(samples), generator=torch.Generator().manual_seed(config.seed + epoch)).tolist()
     chunks = [order[i : i + config.batch_size] for i in range(0, len(order), config.batch_size)][position:]
+    shares = [ranks.share(chunk) for chunk in chunks]
+    read = [share for share in shares if share]
     own = torch.Generator()  # DataLoader would otherwise draw from the global one
-    for images, mask, prompts in DataLoader(samples, batch_sampler=chunks, num_workers=config.workers, generator=own):
-        yield images.to(device), mask.to(device), list(prompts)
+    loaded = iter(DataLoader(samples, batch_sampler=read, num_workers=config.workers, generator=own))
+    for chunk, share in zip(chunks, shares, strict=True):
+        if not share:
+            yield len(chunk), None
+            continue
+        images, mask, prompts = next(loaded)
+        yield len(chunk), (images.to(device), mask.to(device), list(prompts))
 
 
 def _chosen(entries: list[Entry], config: TrainConfig) -> list[Entry]:

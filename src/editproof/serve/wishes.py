@@ -76,9 +76,10 @@ def start_worker(
     import torch
 
     from editproof.protection.settings import load_task
+    from editproof.serve.workers import settle
 
     torch.set_num_threads(threads)
-    settings = replace(settings, device=devices[number % len(devices)])
+    settings = replace(settings, device=settle(devices[number % len(devices)], number))
     task = load_task(settings)
     _warm(task)
 

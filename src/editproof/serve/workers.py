@@ -283,3 +283,20 @@ def _work(pipe: Connection, start: Callable[..., Handler], arguments: tuple[Any,
 def threads_each(workers: int) -> int:
     """How many threads each of some workers should compute with, so that they share the processor."""
     return max(1, (os.cpu_count() or 1) // workers)
+
+
+def settle(device: str | None, number: int) -> str | None:
+    """The device that worker `number` works on: where no GPU is named and there are several, each in turn.
+
+    It becomes PyTorch's current one, too: some kernels run there wherever their tensors are. Raises UserError.
+    """
+    import torch
+
+    from editproof.editors import pick_device
+
+    if device in (None, "cuda") and (gpus := torch.cuda.device_count()) > 1:
+        device = f"cuda:{number % gpus}"
+    chosen = pick_device(device)
+    if chosen.type == "cuda":
+        torch.cuda.set_device(chosen)
+    return device
