@@ -6,9 +6,8 @@
 From the repository's root. It needs what `editproof` needs, the embedded models and no network, and makes its photos.
 Each case is a process of its own with a time limit, and all of it ends before --seconds (400 is enough for all; what is
 most wanted comes first); a line of JSON is written as soon as a case is done, so that a run that is cut off keeps what
-it has. Rates leave the start out: bulk's are of the middle 80 % of the results by when their files were written,
-training's of the steps after the first five by when the log got them. `file` is what a training has left, `epochs` 2
-goes on from that, `batch` is of all processes together.
+it has. Rates leave the start out: bulk's are of the middle 80 % of the results, training's of the steps after the first
+five. `file` is what a training has left, `epochs` 2 goes on from that, `batch` is of all processes together.
 """
 
 import argparse
@@ -140,10 +139,8 @@ def main() -> int:
                 said |= case(size, folder, gpus, min(limit * (8 if size.tiny else 1), ends - time.time()), **more)
             except (RuntimeError, OSError, ValueError, KeyError, IndexError) as error:
                 said, wrong = {**said, "error": f"{type(error).__name__}: {error}"}, 1
-            line = json.dumps(said)
-            print(line, flush=True)
-            file.write(line + "\n")
-            file.flush()
+            for place in (file, sys.stdout):
+                print(json.dumps(said), file=place, flush=True)
     return wrong
 
 
