@@ -10,7 +10,7 @@ from collections.abc import Iterable
 from typing import Any
 from urllib.parse import urlsplit
 
-from editproof.app import bodies
+from editproof.app import bodies, painting
 
 SAFE = ("GET", "HEAD", "OPTIONS")  # methods that change nothing
 
@@ -62,6 +62,7 @@ class Gate:
         self.app, self.names, self.origins, self.blocks = app, names, origins, blocks
 
     async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
+        from starlette.exceptions import HTTPException
         from starlette.requests import ClientDisconnect
         from starlette.responses import PlainTextResponse
 
@@ -70,14 +71,17 @@ class Gate:
             if said := refusal(headers, scope.get("method", "GET"), self.names, self.origins):
                 await PlainTextResponse(said, 403)(scope, receive, send)
                 return
-        if scope["type"] == "http" and scope["method"] == "POST" and bodies.CALL.search(scope["path"]):
+        if scope["type"] == "http" and scope["method"] == "POST" and _looked_at(scope["path"]):
             body = await _read(receive)
             if body is None:
                 said = f"the body has more than {bodies.LARGEST:,} bytes; allowed: photos as uploads"
                 await PlainTextResponse(said, 413)(scope, receive, send)
                 return
             try:
-                bodies.check_call(scope["path"], body, self.blocks)
+                if painting.SENT.search(scope["path"]):
+                    await painting.check(scope, _again(body, receive), self.blocks)
+                else:
+                    bodies.check_call(scope["path"], body, self.blocks)
             except bodies.Refusal as error:
                 await PlainTextResponse(str(error), 400)(scope, receive, send)
                 return
@@ -86,10 +90,17 @@ class Gate:
             receive, send = _again(body, receive), _as_refused(send, told)
         try:
             await self.app(scope, receive, send)
-        except KeyError as error:  # of a function's number, before anything is answered
-            await PlainTextResponse(f"there is no {error} to call; see /gradio_api/info", 400)(scope, receive, send)
         except ClientDisconnect:  # somebody left in the middle of an upload: nobody is there to be answered
             return
+        except RuntimeError as error:
+            if not isinstance(error.__cause__, HTTPException):
+                raise
+            # a stream of a session that there is not: it has answered so before it raised this
+            await send({"type": "http.response.body", "body": b"", "more_body": False})
+
+
+def _looked_at(path: str) -> bool:
+    return bool(bodies.CALL.search(path) or painting.SENT.search(path))
 
 
 async def _read(receive: Any) -> bytes | None:

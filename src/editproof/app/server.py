@@ -43,13 +43,14 @@ def serve(
     root = prepare()
     from starlette.middleware import Middleware
 
-    from editproof.app import bodies, gate, page, visits, work
+    from editproof.app import bodies, gate, page, painting, visits, work
 
     names, origins = gate.own_names(host, allow_hosts), {name.lower() for name in allow_hosts}
 
     logging.getLogger("httpx").setLevel(logging.WARNING)
     built = page.build(root, results, local=host in LOOPBACK and not share)
     bodies.tidy(built)
+    painting.bound()
     built.queue(max_size=2 * work.TAKEN, default_concurrency_limit=4)
     try:
         built.launch(

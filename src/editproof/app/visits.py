@@ -23,6 +23,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from editproof.app import painting
 from editproof.files import held, is_held
 
 KEEP = 2 * 3600  # seconds without a click after which a visit ends
@@ -196,7 +197,9 @@ def sweep(root: Path) -> None:
     with _lock:
         folders = {other.folder for other in _visits.values()}
         uploads = {upload for other in _visits.values() for upload in other.uploads}
-    newest = time.time() - (STRAY if folders else ALONE)
+    age = STRAY if folders else ALONE
+    painting.forget(age)
+    newest = time.time() - age
     for place, inner, names in os.walk(root, topdown=False):
         for path in (Path(place, name) for name in names + inner):
             if folders.isdisjoint(path.parents) and path not in uploads | folders:
