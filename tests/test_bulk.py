@@ -10,6 +10,9 @@ import shutil
 import subprocess
 import sys
 import tarfile
+import threading
+from functools import partial
+from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
@@ -107,7 +110,9 @@ def test_a_tree_of_photos_becomes_a_tree_of_the_bytes_of_protect(
     storage.write(f"{base}/photos/summer/bad.jpg", b"no picture")
     storage.write(f"{base}/photos/.hidden/c.png", picture())
     storage.write(f"{base}/photos/notes.txt", b"text")
-    rows = list(protect_many(f"{base}/photos", f"{base}/out", asked(weights)))
+    told: list[int] = []
+    rows = list(protect_many(f"{base}/photos", f"{base}/out", asked(weights), count=told.append))
+    assert told == [4]  # for the progress bar
     expected = {"a.png": "protected", "summer/b.png": "protected", "summer/a.jpg": "protected"}
     assert statuses(rows) == {**expected, "summer/bad.jpg": "failed"}
     made = files(f"{base}/out")
@@ -298,6 +303,32 @@ def test_lists_and_patterns(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> 
     assert [unit.name for unit in find_units(f"{tmp_path}/photos/b/*.png")] == ["c.png"]
     assert [unit.name for unit in find_units(f"{tmp_path}/photos/**/*.png")] == ["a.png", "b/c.png"]
     assert [unit.name for unit in find_units(f"{tmp_path}/photos/b/d.jpg")] == ["d.jpg"]
+
+
+def test_photos_behind_urls(here: None, weights: str, tmp_path: Path) -> None:
+    """A list of addresses, one of which answers 404; the bytes are those of the same photo on a disk."""
+    fill(tmp_path / "web", ["a.png", "b/c.png"])
+
+    class Quiet(SimpleHTTPRequestHandler):
+        def log_message(self, *_: Any) -> None:
+            pass
+
+    server = ThreadingHTTPServer(("127.0.0.1", 0), partial(Quiet, directory=str(tmp_path / "web")))
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    try:
+        url = f"http://127.0.0.1:{server.server_address[1]}"
+        (tmp_path / "list.txt").write_text(f"{url}/a.png\n{url}/b/c.png\n{url}/gone.png\n")
+        rows = list(protect_many(str(tmp_path / "list.txt"), str(tmp_path / "out"), asked(weights)))
+    finally:
+        server.shutdown()
+        server.server_close()
+    assert {row["photo"].partition("-")[2]: row["status"] for row in rows} == {
+        "a.png": "protected", "c.png": "protected", "gone.png": "failed",
+    }  # fmt: skip
+    assert f"{url}/gone.png" in next(row["error"] for row in rows if row["status"] == "failed")
+    list(protect_many(str(tmp_path / "web"), str(tmp_path / "check"), asked(weights)))
+    (made,) = (tmp_path / "out").glob("*-a.png-protected.png")
+    assert made.read_bytes() == (tmp_path / "check/a.png-protected.png").read_bytes()
 
 
 def test_what_cannot_be_used_is_told_before_anything_is_written(

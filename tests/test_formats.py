@@ -3,6 +3,7 @@
 import base64
 import binascii
 import datetime
+import hashlib
 import io
 import json
 import random
@@ -260,7 +261,9 @@ def test_content_credentials(tmp_path: Path, capsys: pytest.CaptureFixture[str])
         assert "thumbnail" not in json.dumps(manifest)
         assert open_photo(result).marked
         assert open_photo(result).exif is not None
-        assert read_report(out / "a-protected.json")["content_credentials"] is True
+        report = read_report(out / "a-protected.json")
+        assert report["content_credentials"] is True
+        assert report["credentials_key"] == public_key_digest(tmp_path / "key.pem")
     capsys.readouterr()
     for content in (b"", b"no key", key_and_chain().split(b"-----BEGIN CERT")[0]):
         (tmp_path / "bad.pem").write_bytes(content)
@@ -270,6 +273,14 @@ def test_content_credentials(tmp_path: Path, capsys: pytest.CaptureFixture[str])
         assert "bad.pem' cannot" in said
         assert len(said.splitlines()) == 1
         assert not (tmp_path / "bad").exists()
+
+
+def public_key_digest(path: Path) -> str:
+    """SHA-256 of the public half of a private key, as `openssl pkey -pubout -outform DER | sha256sum` says it."""
+    from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat, load_pem_private_key
+
+    public = load_pem_private_key(path.read_bytes(), None).public_key()
+    return hashlib.sha256(public.public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)).hexdigest()
 
 
 def key_and_chain() -> bytes:
