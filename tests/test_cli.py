@@ -427,6 +427,25 @@ def test_bare_command_shows_help(capsys: pytest.CaptureFixture[str]) -> None:
     assert capsys.readouterr().out.startswith("editproof ")
 
 
+@pytest.mark.parametrize("columns", ["1", "7", "80"])
+def test_an_error_is_one_line_however_narrow_the_console_is(
+    columns: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("COLUMNS", columns)
+    assert main(["protect", "nowhere.jpg", "--out", "out"]) == 2
+    assert capsys.readouterr().err == "error: photo 'nowhere.jpg' does not exist\n"
+
+
+def test_a_current_folder_that_is_gone(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "gone").mkdir()
+    monkeypatch.chdir(tmp_path / "gone")
+    (tmp_path / "gone").rmdir()
+    assert main(["protect", str(tmp_path / "a.png"), "--out", str(tmp_path / "out")]) == 2
+    assert capsys.readouterr().err.startswith("error: the current folder is gone; allowed: ")
+
+
 def run_and_list(modules: str, arguments: str) -> subprocess.CompletedProcess[str]:
     """Run the command line in a Python of its own; its last line lists which of `modules` were imported."""
     code = f"""

@@ -212,3 +212,12 @@ def test_a_full_disk_is_told_with_the_file_that_was_to_be_written(tmp_path: Path
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
     assert error.value.filename == str(tmp_path / "a.png")
     assert not list(tmp_path.iterdir())
+
+
+def test_a_current_folder_that_is_gone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "gone").mkdir()
+    monkeypatch.chdir(tmp_path / "gone")
+    (tmp_path / "gone").rmdir()
+    check_folder(tmp_path)
+    with pytest.raises(UserError, match="the current folder is gone; allowed"):
+        check_folder("out")

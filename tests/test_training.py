@@ -307,6 +307,18 @@ def test_one_training_at_a_time_and_over_nothing_else(data: Path, settings: dict
     assert not (out / ".lock").exists()
 
 
+@pytest.mark.parametrize("below", ["", "immunizer"])
+def test_folders_that_cannot_be_written_to_are_told_before_any_work(
+    below: str, data: Path, settings: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "out/immunizer").mkdir(parents=True)
+    closed = tmp_path / "out" / below
+    monkeypatch.setattr(os, "access", lambda path, mode: Path(path) != closed)  # root may write everywhere
+    with pytest.raises(UserError, match=f"output folder '{closed}' cannot be written to; allowed"):
+        train(make_config(settings), data, tmp_path / "out", device="cpu")
+    assert [path.name for path in tmp_path.rglob("*")] == ["out", "immunizer"]
+
+
 def test_editors_without_masks_are_refused(
     data: Path, settings: dict[str, Any], tiny_folder: Callable, tmp_path: Path
 ) -> None:

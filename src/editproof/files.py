@@ -162,11 +162,22 @@ def check_folder(folder: str | Path) -> None:
     """Raise UserError unless files can be written to `folder`, which need not exist yet. Creates nothing."""
     check_named(folder)
     folder = Path(folder)
+    if not folder.is_absolute():
+        check_here()
     parent = next(p for p in [folder.absolute(), *folder.absolute().parents] if p.exists())
     if not parent.is_dir():
         raise UserError(f"output folder '{folder}': '{parent}' is a file, not a folder")
     if not os.access(parent, os.W_OK | os.X_OK):
         raise UserError(f"output folder '{folder}' cannot be written to; allowed: a folder this user may write to")
+
+
+def check_here() -> None:
+    """Raise UserError where the folder that the process is in was deleted: names without a / mean nothing there, and
+    PyTorch's libraries end the process."""
+    try:
+        os.getcwd()
+    except OSError:
+        raise UserError("the current folder is gone; allowed: a folder that exists, go there with cd") from None
 
 
 def digest(path: str | Path) -> str:

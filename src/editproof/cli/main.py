@@ -64,6 +64,7 @@ from editproof.cli.options import (
 )
 from editproof.cli.quick import importing
 from editproof.errors import UserError
+from editproof.files import check_here
 from editproof.parsing import parse_settings
 from editproof.serve.allocation import keep_pages
 
@@ -254,6 +255,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         if isinstance(stream, io.TextIOWrapper):  # a pipe on Windows knows few letters, and names have any
             stream.reconfigure(errors="backslashreplace")
     try:
+        check_here()
         code = app(list(sys.argv[1:] if arguments is None else arguments), standalone_mode=False) or 0
         message = STOPPED if code == 130 else ""
     except UserError as error:
@@ -274,6 +276,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
             raise
     if message:
         if code != 130:
-            ERR.print("error:", style="bold red", end=" ")
+            ERR.print("error:", style="bold red", end=" ", soft_wrap=True)
         ERR.print(" ".join(message.split()), markup=False, soft_wrap=True)
     return code

@@ -105,7 +105,8 @@ def train(
     FloatingPointError, with the last checkpoint kept, when a loss is not finite.
     """
     output = Path(output_dir)
-    check_folder(output)
+    for folder in (output, output / "immunizer"):
+        check_folder(folder)
     with joined(device) as (ranks, own):
         if not ranks.first:
             ranks.wait()  # for the lock and the data
