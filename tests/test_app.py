@@ -218,10 +218,12 @@ def test_paint_is_what_is_kept(tmp_path: Path, here: Visit, photo: Path) -> None
 def test_edits_of_both(here: Visit, photo: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(Editor, "steps", 2)
     (done,), _ = protect_all(here, [photo], Choices(strength="strong"), quiet)
-    edits, sentence = edit_both(quiet, here, photo, done.file, "a hat", words.PERSON, "jpeg:75", "tiny-inpaint", 0)
+    edits, sentence, figures = edit_both(
+        quiet, here, photo, done.file, "a hat", words.PERSON, "jpeg:75", "tiny-inpaint", 0
+    )
     first, second = (np.asarray(Image.open(edit)) for edit in edits)
     assert first.shape == second.shape == (96, 128, 3) and (first != second).any()
-    assert "times as much as another try" in sentence and "nothing about other editors" in sentence
+    assert "times as much as another try" in figures and "nothing about other editors" in sentence
     with pytest.raises(UserError, match="different sizes"):
         edit_both(quiet, here, photo, Path(pictures.save(Image.new("RGB", (64, 64)), here.folder / "x.png")), "a hat",
                   words.PERSON, "none", "tiny-inpaint", 0)  # fmt: skip

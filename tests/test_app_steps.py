@@ -121,6 +121,19 @@ def test_people_who_touch_are_told_apart_by_their_faces() -> None:
     assert none.max() == 0 and middles == []
 
 
+def test_a_badge_that_looks_like_a_face_is_nobody() -> None:
+    kept, face = np.zeros((100, 200), bool), np.zeros((100, 200), np.float32)
+    kept[10:100, 40:160] = True
+    face[15:30, 60:75] = face[50:90, 100:150] = 1  # a face, and a larger badge
+    head = (0.3, 0.12, 0.38, 0.32)  # where the detector is sure of a face
+    assert len(number_people(kept, face)[1]) == 2
+    numbers, faces = number_people(kept, face, [head])
+    assert numbers.max() == 1 and faces == [(68, 22)]
+    face[15:30, 130:145] = 1  # somebody whom only the network sees
+    numbers, faces = number_people(kept, face, [head, (0.8, 0.1, 0.9, 0.2)])  # the second is outside of everybody
+    assert numbers.max() == 2 and faces == [(68, 22), (137, 22)]
+
+
 def test_where_nobody_is_found_a_click_says_what_to_protect(
     here: Visit, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -290,7 +303,7 @@ def test_what_is_left_is_said_plainly() -> None:
     unknown = replace(on, original=outcome(None, 0), protected=outcome(None, 2), downloaded=outcome(None, 1))
     checked = Checked((96, 128), (48, 64), "JPEG", 75, 30.0, 38.0, 0.42, "", (), (on, unknown))
     told = check_tab.plainly(partial(texts.say, "en"), checked)
-    assert "A part of the protection is left: 42%" in told and "64 x 48 pixels (JPEG)" in told
+    assert "A part of what the protection added is left: 42%" in told and "64 x 48 pixels (JPEG)" in told
     assert "2 of your original worked, 0 of the protected photo, 1 of the download" in told
     assert "0 of your original look broken, 2 of the protected photo, 1 of the download" in told
     assert "prove nothing" in told and "online services is unknown" in told
@@ -298,7 +311,12 @@ def test_what_is_left_is_said_plainly() -> None:
         checked, downloaded_size=(96, 128), format="PNG", jpeg_quality=None, perturbation_left=1.0, editors=()
     )
     told = check_tab.plainly(partial(texts.say, "en"), whole)
-    assert "Most of the protection is left: 100%" in told and "same size" in told and "128 x 96 pixels (PNG)" in told
+    assert (
+        "Most of what the protection added is left: 100%" in told
+        and "same size" in told
+        and "128 x 96 pixels (PNG)" in told
+    )
+    assert "edits can work even where" in told and "“Also try to edit all three versions”" in told
     assert "Hardly anything" in check_tab.plainly(partial(texts.say, "en"), replace(checked, perturbation_left=-0.1))
 
 
@@ -316,6 +334,6 @@ def test_an_edit_is_judged_as_the_attacker_would(
     told, _ = editing_both.verdict(say, "original", None)  # type: ignore[arg-type]
     assert told.startswith(f"**The edit of the original {said}") and "looks whole: yes" in told
     assert ("cannot be said" in told) == (person != person)
-    both = editing_both.sentence(say, 0.1, 0.2, "an-editor", "none", "", [None, None])  # type: ignore[list-item]
+    both = editing_both.sentence(say, "an-editor", "none", "", [None, None])  # type: ignore[list-item]
     assert ("did not stop the edit" in both) == (said == "worked") and "the protection stopped" not in both
     assert ("says nothing about it" in both) == (said == "failed")

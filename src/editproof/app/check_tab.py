@@ -47,7 +47,7 @@ def build(root: Path, texts: Texts, tab: gr.Tab) -> None:
                 )  # fmt: skip
             ui.status = gr.HTML(elem_id="check-status")
         with gr.Column(min_width=300):
-            ui.told = gr.Markdown(elem_id="check-told")
+            ui.told = part(texts, gr.Markdown, lambda say: {"value": f"> {say('check_awaits')}"}, elem_id="check-told")
             ui.details = part(
                 texts, gr.Accordion, lambda say: {"label": say("check_figures")}, open=False, visible=False,
                 elem_id="check-details",
@@ -141,4 +141,5 @@ def plainly(say: Callable[..., str], checked: Any) -> str:
                 original=counts[0], protected=counts[1], downloaded=counts[2],
             )
         )  # fmt: skip
-    return "\n\n".join([*lines, *([say("check_few")] if checked.editors else []), say("measured")])
+    lines.append(say("check_few") if checked.editors else say("check_means", tick=say("check_editors")))
+    return "\n\n".join([*lines, say("measured")])

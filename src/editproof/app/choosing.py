@@ -1,5 +1,6 @@
 """The second step: who is in a photo, outlined; a click takes somebody out of the protection, or adds somebody."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -11,7 +12,8 @@ from scipy import ndimage
 from editproof.app import pictures
 from editproof.app.regions import people
 from editproof.app.visits import Visit
-from editproof.people.finding import COUNTED, SMALLEST, probabilities
+from editproof.people.faces import clear_faces
+from editproof.people.finding import COUNTED, SMALLEST, Box, probabilities
 from editproof.photo.masks import AUTO
 from editproof.photo.reading import Photo
 
@@ -31,7 +33,7 @@ class People:
     mask: Path | None  # the automatic mask at the photo's size; None: nobody was found
     numbers: np.ndarray  # (h, w): the person each pixel is part of, from 1 on; 0: nobody
     likely: np.ndarray  # (h, w): the network's probability of a person
-    faces: list[tuple[int, int]]  # their middles (x, y), the largest first
+    faces: list[tuple[int, int]]  # their middles (x, y), the clearest first
     chosen: set[int] = field(default_factory=set)
     added: dict[int, np.ndarray] = field(default_factory=dict)  # number -> (h, w) bool: who was pointed at
 
@@ -62,32 +64,32 @@ def look_for_people(visit: Visit, photo: Photo) -> People:
     if photo.path not in visit.people:
         image = pictures.shown(photo).convert("RGB")
         mask, _ = people(photo)
-        seen = probabilities(photo.levels.permute(2, 0, 1)[None])[0]
+        levels = photo.levels.permute(2, 0, 1)
+        seen = probabilities(levels[None])[0]
         likely, face = (np.asarray(Image.fromarray(one.numpy()).resize(image.size)) for one in seen)
         path, kept = None, np.zeros((image.height, image.width), bool)
         if mask is not None:
             path = visit.new_folder() / "people.png"
             pictures.save_mask(mask, path)
             kept = ~np.asarray(Image.open(path).resize(image.size, Image.Resampling.NEAREST)).astype(bool)
-        numbers, faces = number_people(kept, face)
+        numbers, faces = number_people(kept, face, clear_faces(levels))
         visit.people[photo.path] = People(
             image, photo.size, path, numbers, likely, faces, set(range(1, int(numbers.max()) + 1))
         )
     return visit.people[photo.path]
 
 
-def number_people(kept: np.ndarray, face: np.ndarray) -> tuple[np.ndarray, list[tuple[int, int]]]:
-    """Tell people apart: (h, w) bool and the probability of a face -> their numbers (h, w), the faces' middles (x, y).
+def number_people(
+    kept: np.ndarray, face: np.ndarray, clear: Sequence[Box] = ()
+) -> tuple[np.ndarray, list[tuple[int, int]]]:
+    """Tell people apart: (h, w) bool, the probability of a face and faces that the detector is sure of -> their numbers
+    (h, w), the faces' middles (x, y).
 
     Separate regions are separate people; where a region has several faces, each pixel goes to the nearest, in a measure
     that takes a body to be higher than wide.
     """
     regions, count = ndimage.label(kept)
-    blobs, several = ndimage.label((face > FACE) & kept)
-    sizes = ndimage.sum_labels(np.ones_like(face), blobs, range(1, several + 1)) if several else []
-    clear = ndimage.maximum(face, blobs, range(1, several + 1)) if several else []
-    order = [blob for blob in np.argsort(-np.asarray(sizes)) if clear[blob] >= COUNTED]
-    middles = [ndimage.center_of_mass(blobs == blob + 1) for blob in order]
+    middles = _face_middles(kept, face, clear)
     numbers, last = np.zeros(kept.shape, np.int32), 0
     smallest = SMALLEST * kept.size / 4
     centres = ndimage.center_of_mass(kept, regions, range(1, count + 1)) if count else []
@@ -104,6 +106,25 @@ def number_people(kept: np.ndarray, face: np.ndarray) -> tuple[np.ndarray, list[
         numbers[inside] = last + 1 + np.argmin(distances, axis=0)
         last += len(own)
     return numbers, [(round(x), round(y)) for y, x in middles]
+
+
+def _face_middles(kept: np.ndarray, face: np.ndarray, clear: Sequence[Box]) -> list[tuple[float, float]]:
+    """The middles (y, x) of faces among those who are kept: the detector's, then what the network takes for more.
+
+    A badge on a jacket can look like a face to the network. It is none if it is larger than the detector's faces.
+    """
+    height, width = kept.shape
+    found = [((top + bottom) / 2 * height, (left + right) / 2 * width) for left, top, right, bottom in clear]
+    found = [(y, x) for y, x in found if 0 <= y < height and 0 <= x < width and kept[int(y), int(x)]]
+    areas = [(right - left) * (bottom - top) * kept.size for left, top, right, bottom in clear]
+    blobs, count = ndimage.label((face > FACE) & kept)
+    known = {blobs[int(y), int(x)] for y, x in found}
+    more = []
+    for blob in range(1, count + 1):
+        inside = blobs == blob
+        if blob not in known and face[inside].max() >= COUNTED and (not found or inside.sum() <= max(areas)):
+            more.append((inside.sum(), ndimage.center_of_mass(inside)))
+    return found + [middle for _, middle in sorted(more, key=lambda one: -one[0])]
 
 
 def point_at(people: People, x: int, y: int) -> None:

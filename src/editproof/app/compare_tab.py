@@ -36,7 +36,9 @@ def build(root: Path, texts: Texts, methods: list[tuple[str, str]], editors: lis
                 show_label=False, interactive=False, visible=False, type="filepath", format="png", buttons=[],
                 elem_id="figure",
             )  # fmt: skip
-            ui.table = gr.Markdown(elem_id="compare-table")
+            ui.table = part(
+                texts, gr.Markdown, lambda say: {"value": f"> {say('compare_awaits')}"}, elem_id="compare-table"
+            )
     own(ui.photo, root)
     asked = [ui.photo, ui.prompt, ui.chosen, ui.strength, ui.editor]
     start_and_stop(ui.start, ui.stop, ui.status, partial(work, ui), asked, [ui.figure, ui.table], root)

@@ -29,13 +29,20 @@ def build(root: Path, texts: Texts, editors: list[str], tab: gr.Tab) -> None:
         with gr.Column(scale=1, min_width=300):
             _asked(ui, texts, editors)
         with gr.Column(scale=2, min_width=300):
-            ui.told = gr.Markdown(elem_id="edit-told")
+            ui.told = part(texts, gr.Markdown, lambda say: {"value": f"> {say('edit_awaits')}"}, elem_id="edit-told")
             with gr.Row():
                 ui.first, ui.second = (_edit(texts, name) for name in ("original", "protected"))
+            ui.details = part(
+                texts, gr.Accordion, lambda say: {"label": say("check_figures")}, open=False, visible=False,
+                elem_id="edit-details",
+            )  # fmt: skip
+            with ui.details:
+                ui.figures = gr.Markdown(elem_id="edit-figures")
     own(ui.original, root)
     own(ui.protected, root)
     asked = [ui.chosen, ui.original, ui.protected, ui.prompt, ui.region, ui.counter, ui.editor, ui.seed]
-    start_and_stop(ui.start, ui.stop, ui.status, partial(work, ui), asked, [ui.told, ui.first, ui.second], root)
+    shown = [ui.told, ui.first, ui.second, ui.details, ui.figures]
+    start_and_stop(ui.start, ui.stop, ui.status, partial(work, ui), asked, shown, root)
     tab.select(
         quick(partial(refresh, ui), ui.status, root), None, [ui.status, ui.chosen], api_visibility="private",
         show_progress="hidden",
@@ -118,7 +125,7 @@ def work(
         pair = visit.results[number].photo, visit.results[number].file
     else:
         raise UserError(say(visit.language, "check_none"))
-    edits, sentence = yield from follow(
+    edits, sentence, figures = yield from follow(
         visit,
         lambda progress: edit_both(progress, visit, *pair, *values),
         lambda told: {ui.status: words.bar(told, visit.language)},
@@ -128,4 +135,6 @@ def work(
         ui.told: sentence,
         ui.first: gr.update(value=edits[0], visible=True),
         ui.second: gr.update(value=edits[1], visible=True),
+        ui.details: gr.update(visible=True),
+        ui.figures: figures,
     }

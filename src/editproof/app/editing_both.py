@@ -41,8 +41,8 @@ def edit_both(
     counter: str,
     editor: str,
     seed: int,
-) -> tuple[tuple[str, str], str]:
-    """Two edits, as files with a mark, and one sentence on what they show. Raises UserError.
+) -> tuple[tuple[str, str], str, str]:
+    """Two edits, as files with a mark, what they show in words, and in figures. Raises UserError.
 
     The counter-attack is made on both photos. A third edit, of the original with another seed, is the scale: what the
     protection changed is told relative to what chance changes.
@@ -86,25 +86,28 @@ def edit_both(
     folder = visit.new_folder()
     names = ("edit-of-original.png", "edit-of-protected.png")
     files = [pictures.save(pictures.marked(edit), folder / name) for edit, name in zip(edits, names, strict=False)]
-    return (files[0], files[1]), sentence(told, change, chance, editor, counter, said, trials)
+    return (files[0], files[1]), sentence(told, editor, counter, said, trials), figures(told, change, chance)
 
 
-def sentence(
-    say: Say, change: float, chance: float, editor: str, counter: str, said: str, trials: Sequence[Trial] = ()
-) -> str:
-    """What two numbers show, and what they do not, in Markdown."""
+def sentence(say: Say, editor: str, counter: str, said: str, trials: Sequence[Trial]) -> str:
+    """Whether the edits worked, and what that does not show, in Markdown."""
     told = [verdict(say, name, trial) for name, trial in zip(("original", "protected"), trials, strict=False)]
     verdicts = [text for text, _ in told]
     if key := SHOWN.get(tuple(worked for _, worked in told)):
         verdicts.append(say(key))
     lines = [] if counter == "none" else [say("edit_washed", counter=say(words.COUNTERS[counter]))]
-    figures = {"change": f"{change:.3f}", "chance": f"{chance:.3f}", "editor": editor}
-    if chance > 0:
-        lines.append(say("edit_change", ratio=f"{change / chance:.2f}", **figures))
-    else:
-        lines.append(say("edit_no_chance", **figures))
     lines += [say("edit_only", editor=editor), said]
     return "\n\n".join([*verdicts, " ".join(line for line in lines if line)])
+
+
+def figures(say: Say, change: float, chance: float) -> str:
+    """How much the protection changed the edit, beside what another try changes."""
+    numbers = {"change": f"{change:.3f}", "chance": f"{chance:.3f}"}
+    return (
+        say("edit_change", ratio=f"{change / chance:.2f}", **numbers)
+        if chance > 0
+        else say("edit_no_chance", **numbers)
+    )
 
 
 def verdict(say: Say, name: str, trial: Trial) -> tuple[str, float]:

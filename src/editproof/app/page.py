@@ -51,7 +51,6 @@ button button { visibility: hidden; }
   .tab-container button { padding: 0 8px !important; }
 }
 #slider .block-label, #slider label { max-width: calc(100% - 5em); }
-footer .divider { display: none; }
 progress { width: 100%; height: .8em; accent-color: var(--primary-600); }
 iframe.report { width: 100%; height: 80vh; border: 1px solid #8886; background: white; }
 .prose table { font-variant-numeric: tabular-nums; }
@@ -77,7 +76,7 @@ def build(root: Path, results: Path | None = None, local: bool = True) -> gr.Blo
                 edit_tab.build(root, texts, editors, opened)
             with tab("compare"):
                 compare_tab.build(root, texts, methods, editors)
-            with tab("results") as opened:
+            with tab("results", visible=results is not None) as opened:
                 results_tab.build(results, texts, opened)
         api.build(root)
         secret = gr.Textbox(visible=False)
@@ -99,8 +98,8 @@ def build(root: Path, results: Path | None = None, local: bool = True) -> gr.Blo
     return page
 
 
-def _tab(texts: Texts, name: str) -> gr.Tab:
-    return part(texts, gr.Tab, lambda say: {"label": say(f"tab_{name}")}, id=name)
+def _tab(texts: Texts, name: str, visible: bool = True) -> gr.Tab:
+    return part(texts, gr.Tab, lambda say: {"label": say(f"tab_{name}")}, id=name, visible=visible)
 
 
 def together(told: Mapping[Any, Mapping[str, Any]], updates: Updates) -> Updates:

@@ -55,7 +55,7 @@ def serve(
     try:
         built.launch(
             server_name=host, server_port=port, share=share, max_file_size=LARGEST_FILE, quiet=True, show_error=True,
-            prevent_thread_lock=True, ssr_mode=False, footer_links=["api"], run_history=False,
+            prevent_thread_lock=True, ssr_mode=False, footer_links=[], run_history=False,
             enable_monitoring=False, inbrowser=False, theme=page.theme(), css=page.CSS, head=page.head(),
             i18n=page.own_words(),
             app_kwargs={"middleware": [Middleware(gate.Gate, names=names, origins=origins, blocks=built)]},
