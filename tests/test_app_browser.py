@@ -284,6 +284,41 @@ def test_several_photos_and_a_bad_one(visitor: Callable, photo: Path, tmp_path: 
         assert archive.read("two-protected.png") == library(tmp_path / "two.png", None).read_bytes()
 
 
+def test_three_photos_from_the_first_page_to_after_the_upload(
+    visitor: Callable, served: app_server.Served, portrait: Path, photo: Path, tmp_path: Path
+) -> None:
+    """A newcomer's way: a portrait, a photo without people and a HEIC; the ZIP; one of them back from a website."""
+    pillow_heif = pytest.importorskip("pillow_heif", reason="pip install 'editproof[heic]'")
+    heic, back = tmp_path / "phone.heic", tmp_path / "back.jpg"
+    pillow_heif.from_pillow(Image.open(portrait).crop((20, 0, 220, 200))).save(heic, quality=90)
+    page = visitor(768)
+    upload(page, [portrait, photo, heic])
+    page.locator("#which input").wait_for()
+    page.locator("#note", has_text="One person was found").wait_for()
+    settle(page)
+    page.locator("#protect").click()
+    page.locator("#protect-status", has_text="Done. 3 files are ready").wait_for()
+    page.locator("#download", has_text="Download all 3 as a ZIP").wait_for()
+    with zipfile.ZipFile(io.BytesIO(download(page))) as archive:
+        files = {name: archive.read(name) for name in archive.namelist()}
+    assert files == {made.name: made.read_bytes() for made in map(library, (portrait, photo, heic))} and len(files) == 3
+    with Image.open(io.BytesIO(files["portrait-protected.png"])) as published:
+        published.convert("RGB").resize((SIDE // 2, SIDE // 2)).save(back, quality=75)
+    page.get_by_role("tab", name="After upload").click()
+    page.locator("#check-told", has_text="Here you will read").wait_for()
+    page.get_by_text("What you protected on this page.").locator("visible=true").wait_for()
+    page.locator("#check-which input").click()
+    page.get_by_role("option", name="portrait-protected.png").click()
+    page.locator("#check-downloaded input[type=file]").set_input_files(back)
+    page.locator("#check-downloaded", has_text="back").wait_for()
+    page.locator("#check").click()
+    page.locator("#check-told h3").wait_for()
+    told = page.inner_text("#check-told")
+    left = check_download(portrait, library(portrait), back, editors=[]).perturbation_left
+    assert 0 < left < 1 and f"what the protection added is left: {left:.0%}." in told
+    assert f"{SIDE // 2} x {SIDE // 2} pixels (JPEG)" in told and "This is no promise" in told
+
+
 def test_stop_ends_the_computation(visitor: Callable, served: app_server.Served, photo: Path) -> None:
     page, photo = visitor(), photo.rename(photo.with_name("nobody else's.png"))
     upload(page, photo)

@@ -50,6 +50,8 @@ button button { visibility: hidden; }
   .gradio-container .main { padding: 12px !important; }
   .tab-container button { padding: 0 8px !important; }
 }
+.label-wrap { gap: .6em; }
+.label-wrap span { text-align: left; }
 #slider .block-label, #slider label { max-width: calc(100% - 5em); }
 progress { width: 100%; height: .8em; accent-color: var(--primary-600); }
 iframe.report { width: 100%; height: 80vh; border: 1px solid #8886; background: white; }
@@ -76,7 +78,7 @@ def build(root: Path, results: Path | None = None, local: bool = True) -> gr.Blo
                 edit_tab.build(root, texts, editors, opened)
             with tab("compare"):
                 compare_tab.build(root, texts, methods, editors)
-            with tab("results", visible=results is not None) as opened:
+            with tab("results", visible=results is not None and results.is_dir()) as opened:
                 results_tab.build(results, texts, opened)
         api.build(root)
         secret = gr.Textbox(visible=False)

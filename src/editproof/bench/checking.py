@@ -281,7 +281,8 @@ def _sentences(checked: Checked) -> list[str]:
     quality = "" if checked.jpeg_quality is None else f" of quality {checked.jpeg_quality} or so"
     exact = math.isinf(checked.psnr)
     lines = [
-        f"{amount} of the protection is left after the upload: {max(0.0, share):.0%} of what it added is still there.",
+        f"{amount} of what the protection added is left after the upload: {max(0.0, share):.0%}. "
+        "Edits can work all the same.",
         f"The download has {columns} x {rows} pixels ({scaled}) and is a {checked.format}{quality}.",
         "Its pixels are those of the protected photo." if exact else
         f"It differs from the protected photo by {checked.psnr:.1f} dB (PSNR); that from the original by "
