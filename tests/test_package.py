@@ -42,6 +42,7 @@ def test_modules_are_there_without_importing_them() -> None:
 
 def test_versions_and_requirements() -> None:
     assert editproof.__version__ == PROJECT["version"]
+    assert f"\nversion: {PROJECT['version']}\n" in (ROOT / "CITATION.cff").read_text()
     assert PROJECT["requires-python"] == ">=3.11"
     assert "torch>=2.11" in PROJECT["dependencies"]
     assert "torch==2.13.0" in (ROOT / "constraints.txt").read_text().splitlines()
