@@ -5,7 +5,8 @@
 Of each the least processor time and the shortest time of several runs, since others may use the machine; how far its
 perturbation is from torch's, in levels of 255; and with --effect what it does: the structure that a round trip through
 the embedded autoencoders of Stable Diffusion 1 and FLUX.1 leaves of those photos (less is more effect; `untouched` is
-a row). int8 is calibrated on pictures of scikit-image. Needs the extra `onnx`, and for its rows openvino.
+a row). `bits=8` is the immunizer's own setting; the int8 of the others is calibrated on pictures of scikit-image. Needs
+the extra `onnx`, and for its rows openvino.
 """
 
 import argparse
@@ -24,6 +25,7 @@ from PIL import Image, ImageOps
 from skimage import data, transform
 
 from editproof.editors.spaces import load_spaces, round_trip
+from editproof.immunizer.eight_bits import EightBits
 from editproof.immunizer.export import Perturbation, export_onnx
 from editproof.immunizer.network import load_immunizer
 from editproof.metrics.contrast import contrast_structure
@@ -69,8 +71,8 @@ def fed(image: np.ndarray) -> dict[str, np.ndarray]:
     return {"images": image, "mask": np.zeros_like(image[:, :1]), "eps": np.array(EPS, np.float32)}
 
 
-def by_torch(compiled: bool) -> Run:
-    network: Any = Perturbation(load_immunizer())
+def by_torch(compiled: bool, bits: int = 32) -> Run:
+    network: Any = Perturbation(load_immunizer() if bits == 32 else EightBits(load_immunizer()))
     if compiled:
         network = torch.compile(network)
 
@@ -155,6 +157,7 @@ def main() -> int:
         makers: dict[str, Callable[[], Run]] = {
             "torch as a library": lambda: by_torch(False),
             "torch": lambda: by_torch(False),
+            "torch, bits=8": lambda: by_torch(False, 8),
             "torch.compile": lambda: by_torch(True),
             "ONNX Runtime": lambda: by_onnxruntime(file, asked.threads),
             "OpenVINO": lambda: by_openvino(file, asked.threads),

@@ -49,7 +49,7 @@ def make(path: Path, height: int, width: int) -> None:
     Image.fromarray(enlarge(load("astronaut", None), height, width)).save(path, quality=92)
 
 
-def folder(out: Path, height: int, width: int, count: int, kind: str) -> None:
+def folder(out: Path, height: int, width: int, count: int, kind: str, bits: int) -> None:
     """Print how quickly `count` photos in a folder are protected, and the most memory that it took."""
     for name in ("photos", "protected"):
         shutil.rmtree(out / name, ignore_errors=True)
@@ -63,7 +63,7 @@ def folder(out: Path, height: int, width: int, count: int, kind: str) -> None:
         task = bar.add_task("protect", total=count)
         outcomes = list(
             protect_photos(
-                [out / "photos"], out / "protected", recursive=True, format=kind,
+                [out / "photos"], out / "protected", recursive=True, format=kind, knobs={"bits": bits},
                 progress=lambda done: bar.update(task, completed=done),
             )
         )  # fmt: skip
@@ -78,14 +78,14 @@ def folder(out: Path, height: int, width: int, count: int, kind: str) -> None:
     OUT.print(make_table(f"{width}x{height}, with the network's loading", [row]))
 
 
-def parts(path: Path) -> None:
+def parts(path: Path, bits: int) -> None:
     """Print where the time of one photo goes."""
     torch.set_num_threads(1)  # waiting for each other, threads use processor time
     photo = open_photo(path)
     size = working_size(*photo.size, trained_size())
     levels = photo.levels.permute(2, 0, 1)[None]
     copy = working_copy(levels, size)
-    settings = {"method": "immunizer", "editor": None, "mask": None, "budget": Linf(8 / 255)}
+    settings = {"method": "immunizer", "editor": None, "mask": None, "budget": Linf(8 / 255), "bits": bits}
     delta = perturbation(copy, **settings)[0]
     result = add(photo.levels, delta, Linf(8 / 255))
     ours, theirs = encode(result, photo, "png"), io.BytesIO()
@@ -114,13 +114,14 @@ def main() -> None:
     parser.add_argument("--size", default="3000x4000", help="width x height")
     parser.add_argument("--format", default="png")
     parser.add_argument("--parts", action="store_true", help="where the time of one photo goes")
+    parser.add_argument("--bits", type=int, default=32, help="of the network's numbers, 32 or 8")
     parser.add_argument("--out", type=Path, required=True)
     args = parser.parse_args()
     width, height = map(int, args.size.split("x"))
     keep_pages()  # as the command line does
-    folder(args.out, height, width, args.count, args.format)
+    folder(args.out, height, width, args.count, args.format, args.bits)
     if args.parts:
-        parts(args.out / "photos" / "0.jpg")
+        parts(args.out / "photos" / "0.jpg", args.bits)
 
 
 if __name__ == "__main__":

@@ -4,7 +4,7 @@ import json
 from collections.abc import Sequence
 from functools import lru_cache
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from safetensors.torch import load_file, save
@@ -17,6 +17,9 @@ from editproof.editors.speed.fused import works
 from editproof.errors import UserError
 from editproof.files import atomic
 from editproof.surroundings import undisturbed
+
+if TYPE_CHECKING:
+    from editproof.immunizer.eight_bits import EightBits
 
 DEPTHS = (32, 64, 128, 256, 512)
 WIDE = 5_000_000  # parameters of a network that takes more than a second for 512x512 pixels on two cores in float32
@@ -175,7 +178,9 @@ class NestedUNet(nn.Module):
         return _mixed(self.final, rows[0][-1])
 
 
-def perturb(network: NestedUNet, images: Tensor, mask: Tensor | None = None, eps: float | None = None) -> Tensor:
+def perturb(
+    network: "NestedUNet | EightBits", images: Tensor, mask: Tensor | None = None, eps: float | None = None
+) -> Tensor:
     """The perturbation `(B,3,H,W)` of `images`, in [0,1] units and differentiable, 0 where `mask` is 1.
 
     With `eps` it is `eps * tanh(output)`, and a photo without colours stays grey; without a bound it is half the output
@@ -277,22 +282,33 @@ def load_immunizer(path: str | Path | None = None) -> NestedUNet:
     return network.eval()
 
 
-def ready_immunizer(path: str | Path | None, batch_norm: str | None, device: torch.device) -> NestedUNet:
+def ready_immunizer(
+    path: str | Path | None, batch_norm: str | None, device: torch.device, bits: int = 32
+) -> "NestedUNet | EightBits":
     """load_immunizer's network on a device, its norms switched to `batch_norm` (None: as it was trained).
 
-    The last two are kept while their files stay what they are, and shared: change nothing in them.
+    The last two are kept while their files stay what they are, and shared: change nothing in them. With `bits` 8 it is
+    an EightBits. Raises UserError, also for other `bits`.
     """
+    if bits not in (8, 32):
+        raise UserError(f"bits is {bits!r}; allowed: 8 or 32")
     file = weights_file(path)
     files = [file, file.with_name("config.json")]
     stamps = tuple((f, f.stat().st_mtime_ns, f.stat().st_size) for f in files if f.is_file())
-    return _ready(file, batch_norm, device, stamps)
+    return _ready(file, batch_norm, device, bits, stamps)
 
 
 @lru_cache(maxsize=2)
-def _ready(file: Path, batch_norm: str | None, device: torch.device, stamps: object) -> NestedUNet:
+def _ready(
+    file: Path, batch_norm: str | None, device: torch.device, bits: int, stamps: object
+) -> "NestedUNet | EightBits":
     network = load_immunizer(file)
     if batch_norm is not None:
         network.use_batch_norm(batch_norm)
+    if bits == 8:
+        from editproof.immunizer.eight_bits import EightBits
+
+        return EightBits(network.to(device))
     return network.on(device)
 
 

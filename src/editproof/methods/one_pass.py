@@ -9,7 +9,7 @@ from editproof.methods.method import Given
 
 
 @torch.no_grad()
-def one_pass(given: Given, weights: str | None, batch_norm: str | None) -> Tensor:
+def one_pass(given: Given, weights: str | None, batch_norm: str | None, bits: int = 32) -> Tensor:
     """The network's perturbation, added to photos of any size.
 
     Args:
@@ -18,6 +18,7 @@ def one_pass(given: Given, weights: str | None, batch_norm: str | None) -> Tenso
         weights: A file or folder of a network (see `immunizer.network.load_immunizer`); None: the one that is embedded
             for the method.
         batch_norm: "photo" (each photo's own statistics) or "stored"; None: as the weights were trained.
+        bits: of the numbers that the network computes with, 32 or 8 (see immunizer.eight_bits).
 
     Returns:
         The protected photos, (B, 3, H, W) in [0, 1], on the 8-bit grid, within the budget.
@@ -26,7 +27,7 @@ def one_pass(given: Given, weights: str | None, batch_norm: str | None) -> Tenso
         UserError: For weights that cannot be used, and photos too small for the network.
     """
     images, budget = given.images, given.budget
-    network = ready_immunizer(given.method.network({"weights": weights}), batch_norm, images.device)
+    network = ready_immunizer(given.method.network({"weights": weights}), batch_norm, images.device, bits)
     hole = None if given.kept is None else 1 - given.kept
     if network.trained_eps is None:
         delta = perturb(network, images.float(), hole)

@@ -10,8 +10,9 @@ from typing import Any
 import torch
 
 from editproof.budgets import Budget, as_budget
-from editproof.editors import check_plan, check_size, load_editor
+from editproof.editors import check_plan, check_size, load_editor, pick_device
 from editproof.errors import UserError
+from editproof.immunizer.network import ready_immunizer
 from editproof.methods import PRESET_SIZES
 from editproof.methods.asked import check_shared
 from editproof.photo.formats import chosen_format
@@ -160,6 +161,9 @@ def load_task(settings: ProtectSettings, request: Mapping[str, Any] | None = Non
             compile=settings.compile,
             size=settings.size,
         )
+    told = settings.arguments
+    if told.get("bits", 32) != 32:  # of a one-pass network, which not every machine can: said before any photo
+        ready_immunizer(told.get("weights"), told.get("batch_norm"), pick_device(settings.device), told["bits"])
     budget = budget_in_effect(settings.method, settings.limit, MEANT, settings.arguments)
     return Task(settings, loaded, budget, request=request, **more)
 
