@@ -444,3 +444,12 @@ def test_without_ray_that_is_told(monkeypatch: pytest.MonkeyPatch, tmp_path: Pat
     monkeypatch.setitem(sys.modules, "ray", None)
     with pytest.raises(UserError, match=r"editproof\[ray\]"):
         list(protect_many(str(tmp_path / "photos"), str(tmp_path / "out"), asked(weights), ray=True))
+
+
+def test_a_store_that_does_not_answer_is_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
+    def no_answer(self: object, path: str, **more: object) -> bool:
+        raise RuntimeError("Could not connect\nto the endpoint")  # as botocore's errors, which are no OSErrors
+
+    monkeypatch.setattr(fsspec.get_filesystem_class("memory"), "isdir", no_answer)
+    with pytest.raises(UserError, match=r"source 'memory://photos' cannot be read \(Could not connect to the endpoint"):
+        find_units("memory://photos")

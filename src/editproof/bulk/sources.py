@@ -33,10 +33,17 @@ def find_units(source: str) -> list[Unit]:
     a text file that names one of these in each line. Results keep the tree below the folder, or below what comes before
     the pattern's first `*`; of a list, each is called after the last part of its name and a digest of all of it.
     """
-    if source == "-" or (source.endswith(LIST) and _lines(source) is not None):
-        units = list(_listed(source))
-    else:
-        units = sorted(_found(source), key=lambda unit: unit.name)
+    try:
+        if source == "-" or (source.endswith(LIST) and _lines(source) is not None):
+            units = list(_listed(source))
+        else:
+            units = sorted(_found(source), key=lambda unit: unit.name)
+    except UserError:
+        raise
+    except Exception as error:  # each kind of store has its own: no connection, no such user, no right
+        if is_local(source):
+            raise
+        raise UserError(f"source '{source}' cannot be read ({' '.join(str(error).split())})") from None
     if not units:
         raise UserError(
             f"nothing in '{source}' can be protected; allowed: photos, .parquet, .tar, a folder or pattern of these, "

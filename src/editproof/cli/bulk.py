@@ -2,7 +2,6 @@
 
 import os
 from collections import Counter
-from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -118,7 +117,7 @@ def bulk(
             places += row.get("tells_place", False)
             if row["status"] == "failed" and len(errors) < SHOWN:
                 errors.append(f"{row['photo']}: {row['error']}")
-    print_summary(Path(target), counts, errors)
+    print_summary(target, counts, errors)
     if counts["failed"] > SHOWN:
         OUT.print(f"and {counts['failed'] - SHOWN} more; all are in the reports' _failures.csv", markup=False)
     if places and keep_place is None:

@@ -96,7 +96,7 @@ def tell_of_unread(inputs: Sequence[Path], out: Path) -> None:
         OUT.print(f"not read: {endings.total()} {kind} ({counted})", style="yellow", markup=False, soft_wrap=True)
 
 
-def print_summary(out: Path, counts: Mapping[str, int], errors: Sequence[str]) -> None:
+def print_summary(out: Path | str, counts: Mapping[str, int], errors: Sequence[str]) -> None:
     """Of many photos: how many were protected, skipped and failed, and what was wrong with each that failed."""
     said = ", ".join(f"{counts[what]} {what}" for what in OUTCOMES if counts.get(what))
     OUT.print(f"{out}: {said}", markup=False, soft_wrap=True)
