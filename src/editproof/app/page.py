@@ -26,6 +26,7 @@ CSS = """
 h2 { font-size: 1.15rem; font-weight: 600; margin: 0; }
 .note, #honest, #level { font-size: .92rem; line-height: 1.45; }
 .note p, #honest p, #level p { margin: 0 0 .4em; }
+#download { scroll-margin: 1rem 0 9rem; }
 #honest { border-left: 3px solid var(--primary-600); }
 #found img { cursor: pointer; width: 100%; max-height: 60vh; object-fit: contain; }
 .cross { position: absolute; width: 28px; height: 28px; margin: -14px 0 0 -14px; pointer-events: none; z-index: 9;

@@ -62,8 +62,8 @@ def _see(ui: SimpleNamespace, texts: Texts) -> None:
     ui.which = part(texts, gr.Dropdown, lambda say: {"label": say("which")}, choices=[], visible=False, elem_id="which")
     ui.note = part(texts, gr.HTML, _paragraphs("first_choose"), elem_classes="note", elem_id="note")
     ui.found = part(
-        texts, gr.Image, lambda say: {"label": say("picture"), "alt_text": say("picture_alt")}, interactive=False,
-        visible=False, type="filepath", format="png", buttons=[], elem_id="found",
+        texts, gr.Image, lambda say: {"label": say("picture"), "alt_text": say("picture_alt")}, show_label=False,
+        interactive=False, visible=False, type="filepath", format="png", buttons=[], elem_id="found",
     )  # fmt: skip
     ui.who = part(
         texts, gr.CheckboxGroup, lambda say: {"label": say("who"), "info": say("who_info")}, choices=[],
