@@ -240,3 +240,13 @@ def test_a_photo_of_one_value_in_the_lowest_level_gives_one_line() -> None:
     with pytest.raises(UserError, match="4 x 3 pixels; allowed: more than 4 along one side"):
         perturb(small(batch_norm="photo"), photos(2, 3, 3, 4))
     assert perturb(small(batch_norm="photo"), photos(2, 3, 3, 5)).shape == (2, 3, 3, 5)
+
+
+def test_no_memory_is_no_fault_of_the_weights(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(file: Path) -> None:
+        raise MemoryError
+
+    save_immunizer(NestedUNet(depths=[4, 8], batch_norm="photo"), tmp_path / "w")
+    monkeypatch.setattr("editproof.immunizer.network.load_file", full)
+    with pytest.raises(MemoryError):
+        load_immunizer(tmp_path / "w")

@@ -51,6 +51,26 @@ def device() -> Iterator[None]:
         torch.set_default_device(None)
 
 
+@contextmanager
+def no_onednn() -> Iterator[None]:
+    torch._C._set_mkldnn_enabled(False)
+    try:
+        yield
+        assert torch._C._get_mkldnn_enabled() is False
+    finally:
+        torch._C._set_mkldnn_enabled(True)
+
+
+@contextmanager
+def deterministic(warn_only: bool) -> Iterator[None]:
+    torch.use_deterministic_algorithms(True, warn_only=warn_only)
+    try:
+        yield
+        assert torch.are_deterministic_algorithms_enabled()
+    finally:
+        torch.use_deterministic_algorithms(False)
+
+
 SURROUNDINGS: dict[str, Callable[[], Any]] = {
     "float64": lambda: dtype(torch.float64),
     "bfloat16": lambda: dtype(torch.bfloat16),
@@ -59,6 +79,9 @@ SURROUNDINGS: dict[str, Callable[[], Any]] = {
     "autocast": lambda: torch.autocast("cpu", torch.bfloat16),
     "inference mode": torch.inference_mode,
     "no gradients": torch.no_grad,
+    "no oneDNN": no_onednn,
+    "deterministic": lambda: deterministic(False),
+    "deterministic, with warnings": lambda: deterministic(True),
 }
 
 
@@ -207,3 +230,8 @@ def test_a_limit_of_pillow_is_none_of_ours(format: str, tmp_path: Path, monkeypa
     monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 10)
     protect_photos(tmp_path / "a.png", tmp_path / "out", method="noise", format=format)
     assert Image.MAX_IMAGE_PIXELS == 10
+
+
+def test_onednn_is_on_within() -> None:
+    with no_onednn(), defaults():
+        assert torch._C._get_mkldnn_enabled()

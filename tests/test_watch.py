@@ -95,6 +95,8 @@ def test_what_cannot_be_watched(tmp_path: Path, capsys: pytest.CaptureFixture[st
     for folder, out, said in ((tmp_path / "none", tmp_path, "is no folder"), (tmp_path, tmp_path, "another --out")):
         with pytest.raises(UserError, match=said):
             next(watch(folder, out, SETTINGS))
+    with pytest.raises(UserError, match="a file, not a folder"):
+        next(watch(tmp_path, Path(__file__) / "out", SETTINGS))
     assert main(["watch", str(tmp_path / "none")]) == 2 and "is no folder" in capsys.readouterr().err
     assert not list(tmp_path.iterdir())
 

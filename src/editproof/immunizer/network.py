@@ -276,6 +276,8 @@ def load_immunizer(path: str | Path | None = None) -> NestedUNet:
                 batch_norm=config["batch_norm"],
             )
             network.load_state_dict(tensors)
+    except MemoryError:
+        raise
     except Exception as error:  # torch.load and safetensors raise many kinds, with long advice, for a damaged file
         raise UserError(f"weights {str(file)!r}: not a NestedUNet state dict") from error
     network.trained_eps, network.size = config["eps"], config["size"]

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from editproof.errors import UserError
+from editproof.files import check_folder
 from editproof.protection.files import each_protected
 from editproof.protection.folders import find
 from editproof.protection.settings import ProtectSettings
@@ -34,13 +35,14 @@ def watch(
         after each look. What was done before, or is protected already, is left alone and not told.
 
     Raises:
-        UserError: Where `folder` is no folder, or is `out`.
+        UserError: Where `folder` is no folder, or is `out`, or `out` cannot be made.
     """
     folder, out = Path(folder), Path(out)
     if not folder.is_dir():
         raise UserError(f"'{folder}' is no folder; allowed: a folder to watch")
     if folder.resolve() == out.resolve():
         raise UserError(f"results cannot go to '{out}', the folder that is watched; allowed: another --out")
+    check_folder(out)
     before: dict[Path, Stamp] = {}
     tried: dict[Path, Stamp] = {}
     while True:
