@@ -20,7 +20,7 @@ from editproof.methods.advpaint import _attention
 from editproof.methods.contours import Contour
 from editproof.methods.mist import texture
 from editproof.methods.prompts import GROUPS, POOL
-from editproof.metrics.contrast import contrast_structure
+from editproof.metrics.contrast import structure_at_scales
 from editproof.people.dlib_net import face_net
 from editproof.people.face_chips import find_chips
 from editproof.randomness import generators
@@ -135,7 +135,7 @@ def own_objective(method: str, editor: Editor, original: Tensor, mask: Tensor | 
             return norms(editor.encode(images, mask) - editor.encode(torch.full_like(images, 0.5)))
         if method == "autoencoder":
             kept = None if mask is None else 1 - mask
-            return contrast_structure(editor.decode(editor.encode(images, mask)), original, kept)
+            return structure_at_scales(editor.decode(editor.encode(images, mask)), original, kept)
         if method == "pca":
             posterior = editor.posterior(images, mask)
             return (posterior.mean.square() + posterior.logvar.exp()).flatten(1).mean(1)

@@ -1,15 +1,14 @@
 """How visible a perturbation is, with gradients: colour differences, and what shows on smooth parts of a photo."""
 
 import torch
-import torch.nn.functional as F
-from photos import LUMA
 from pictures import blur
 from torch import Tensor
+
+from editproof.methods.quiet import texture
 
 # Linear sRGB to CIE XYZ (IEC 61966-2-1), divided by the white point D65.
 TO_XYZ = torch.tensor([[0.4124, 0.3576, 0.1805], [0.2126, 0.7152, 0.0722], [0.0193, 0.1192, 0.9505]])
 WHITE = torch.tensor([0.9505, 1.0, 1.089])
-TEXTURE = 0.04  # the local contrast (standard deviation of the luma) from which a texture hides all that is allowed
 
 
 def lab(images: Tensor) -> Tensor:
@@ -30,14 +29,6 @@ def colour_difference(images: Tensor, protected: Tensor) -> Tensor:
     hue = (a * a + b * b - change * change).clamp_min(0)
     weighed = light**2 + (change / (1 + 0.045 * chroma)) ** 2 + hue / (1 + 0.015 * chroma) ** 2
     return (weighed + 1e-4).sqrt()
-
-
-def texture(images: Tensor) -> Tensor:
-    """(B,1,H,W) in [0,1]: 0 where a photo is smooth, 1 where its local contrast hides much."""
-    luma = (images * LUMA.to(images.device)[:, None, None]).sum(1, keepdim=True)
-    spread = (blur(luma**2, 2.0, 6) - blur(luma, 2.0, 6) ** 2).clamp_min(0).sqrt()
-    # near an edge of a smooth part little is hidden: the least of the surroundings counts
-    return -F.max_pool2d(-(spread / TEXTURE).clamp(max=1), 9, 1, 4)
 
 
 def visibility(images: Tensor, protected: Tensor, eps: float) -> tuple[Tensor, dict[str, float]]:
