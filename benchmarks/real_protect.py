@@ -6,7 +6,7 @@
 A folder in diffusers' layout is written first: transformer, autoencoder and both text encoders of FLUX.1 Kontext's
 sizes, the tokenizers of tiny-kontext. Then the command runs once for each of --limits, GiB of the GPU's memory that
 PyTorch may take, in a process of its own, on a made photo of 1024x1024. A line of JSON each: how it ended, seconds in
-all and for a step, and the most memory that PyTorch held.
+all, and the most memory that PyTorch held.
 """
 
 import argparse

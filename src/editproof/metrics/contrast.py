@@ -59,7 +59,8 @@ def structure_at_scales(images: Tensor, reference: Tensor, mask: Tensor | None =
         if scale > 1 and min(images.shape[-2:]) // scale < WINDOW:
             continue
         a, b = F.avg_pool2d(images, scale), F.avg_pool2d(reference, scale)
-        weight = _spread(b) / (_spread(b) + SMOOTH**2) + 1e-4
+        spread = _spread(b)
+        weight = spread / (spread + SMOOTH**2) + 1e-4
         if mask is not None:
             weight = weight * (F.avg_pool2d(mask.float(), scale) > 0.5)
         alike = contrast_structure_map(a, b) * weight
